@@ -1,0 +1,85 @@
+"""Which partitions are ours, since when, and how far each has got.
+
+Pure: the rebalance callbacks that change it are in consumer.py. An epoch is a local number, new for each assignment of a partition:
+what was fetched in an older one is void, also where the partition came straight back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .offsets import PartitionOffsets, State
+
+
+@dataclass(slots=True)
+class Owned:
+    """One partition of the current assignment."""
+
+    partition: int
+    epoch: int
+    offsets: PartitionOffsets
+    position: int
+    """The offset that a seek has to go to so that nothing is skipped: one above the last record a call returned."""
+
+    rebalance: int = 0
+    """Number of the rebalance that brought it, as the consumer counts them."""
+
+    unproven: bool = False
+    """No offset was committed when it was assigned: new, or expired. Decided by the first record."""
+
+    dirty: bool = False
+    """Something is settled that the group does not know yet."""
+
+    blocked: bool = False
+    """Its state does not fit a commit, or was refused for good: nothing more is claimed from it."""
+
+
+class Assignment:
+    """The partitions of one consumer; changed by one thread only."""
+
+    def __init__(self, next_epoch: int = 1) -> None:
+        """Begin with nothing; epochs count on from `next_epoch`, so that those of a former consumer stay void."""
+        self._owned: dict[int, Owned] = {}
+        self.next_epoch = next_epoch
+
+    def __iter__(self) -> Iterator[Owned]:
+        return iter(self._owned.values())
+
+    def __len__(self) -> int:
+        return len(self._owned)
+
+    def __contains__(self, partition: object) -> bool:
+        return partition in self._owned
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """The owned partitions in rising order."""
+        return tuple(sorted(self._owned))
+
+    def get(self, partition: int) -> Owned | None:
+        """Return an owned partition, or None if it is not ours."""
+        return self._owned.get(partition)
+
+    def assign(self, partition: int, start: State, *, unproven: bool = False) -> Owned:
+        """Enter a partition that was assigned, with what the group has stored for it."""
+        owned = Owned(
+            partition,
+            self.next_epoch,
+            PartitionOffsets(start),
+            position=start.offset,
+            unproven=unproven,
+        )
+        self.next_epoch += 1
+        self._owned[partition] = owned
+        return owned
+
+    def remove(self, partitions: Iterable[int]) -> list[Owned]:
+        """Take out partitions that were revoked or lost; all that was fetched of them is void."""
+        removed = (self._owned.pop(partition, None) for partition in partitions)
+        return [owned for owned in removed if owned is not None]
+
+    def holds(self, partition: int, epoch: int) -> bool:
+        """Return whether what was fetched from a partition in an epoch is still ours."""
+        owned = self._owned.get(partition)
+        return owned is not None and owned.epoch == epoch

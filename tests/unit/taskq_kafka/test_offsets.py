@@ -1,0 +1,249 @@
+"""The tracker: what may be committed, whatever the order of claims, acks, gaps and revokes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from taskq_kafka.offsets import (
+    METADATA_LIMIT,
+    Expiry,
+    Mark,
+    NewerFormat,
+    PartitionOffsets,
+    State,
+)
+
+
+def delivered(*offsets: int, start: int = 0) -> PartitionOffsets:
+    tracker = PartitionOffsets(State(start))
+    for offset in offsets:
+        assert tracker.deliver(offset)
+    return tracker
+
+
+def test_all_settled_commits_one_above_the_last_with_empty_metadata() -> None:
+    tracker = delivered(0, 1, 2)
+
+    tracker.settle([0, 1, 2])
+
+    assert tracker.state() == State(3)
+    assert tracker.state().metadata() == ""
+
+
+def test_an_unfinished_record_is_never_passed() -> None:
+    tracker = delivered(5, 6, 7, start=5)
+
+    tracker.settle([6, 7])
+
+    assert tracker.state().offset == 5
+    assert State.parse(5, tracker.state().metadata()).unfinished == (5,)
+
+
+def test_state_of_a_claim_changes_nothing_until_it_is_settled() -> None:
+    tracker = delivered(0, 1, 2)
+
+    claimed = tracker.state([0, 1])
+
+    assert claimed.offset == 2
+    assert tracker.state().offset == 0
+
+
+def test_a_hole_between_delivered_records_does_not_stop_the_commit() -> None:
+    tracker = delivered(3, 9)
+
+    tracker.settle([3, 9])
+
+    assert tracker.state().offset == 10
+
+
+def test_a_settled_record_is_not_delivered_again_after_a_restart() -> None:
+    tracker = delivered(0, 1, 2, 3)
+    tracker.settle([1, 3])
+    state = tracker.state()
+
+    heir = PartitionOffsets(State.parse(state.offset, state.metadata()))
+
+    assert [offset for offset in range(5) if heir.deliver(offset)] == [0, 2, 4]
+
+
+def test_a_record_in_flight_is_not_delivered_twice() -> None:
+    tracker = delivered(0, 1)
+
+    assert not tracker.deliver(1)
+
+
+def test_a_record_given_back_is_delivered_again_and_only_it() -> None:
+    tracker = delivered(0, 1, 2)
+    tracker.give_back([1])
+
+    assert tracker.position == 1
+    assert tracker.deliver(1)
+    assert not tracker.deliver(2)
+    assert tracker.deliver(3)
+
+
+def test_a_record_deleted_while_it_was_given_back_does_not_block() -> None:
+    tracker = delivered(0, 1, 2)
+    tracker.settle([2])
+    tracker.give_back([0, 1])
+
+    assert tracker.deliver(1)  # 0 was trimmed meanwhile
+    tracker.settle([1])
+
+    assert tracker.state() == State(3)
+
+
+def test_a_restored_unfinished_record_that_exists_no_more_does_not_block() -> None:
+    tracker = PartitionOffsets(State(4, (4, 6), 8))
+
+    tracker.reach(9)
+
+    assert tracker.state().offset == 9
+
+
+def test_the_end_of_a_partition_moves_the_offset_only_with_nothing_unfinished() -> None:
+    tracker = delivered(0)
+
+    assert not tracker.reach(5)
+    tracker.settle([0])
+    assert tracker.reach(5)
+    assert tracker.state().offset == 5
+
+
+def test_started_marks_survive_in_the_metadata_and_are_cleared_by_a_graceful_revoke() -> None:
+    tracker = delivered(0, 1)
+    tracker.start([0])
+    tracker.start([0])
+
+    state = tracker.state([1])
+    tracker.clear_started()
+
+    restored = State.parse(state.offset, state.metadata())
+    assert restored.marks == {0: Mark(2, started=True)}
+    assert tracker.mark(0) == Mark(2, started=False)
+
+
+def test_expiry_is_kept_until_the_offset_has_passed_it() -> None:
+    tracker = delivered(0, 1)
+    tracker.expiry = Expiry(2, 1_700_000_000_000)
+
+    before = tracker.state([0])
+    after = tracker.state([0, 1])
+
+    assert State.parse(1, before.metadata()).expiry == tracker.expiry
+    assert after.metadata() == ""
+
+
+def test_foreign_metadata_says_nothing_and_a_newer_format_is_refused() -> None:
+    assert State.parse(7, "some tool's note") == State(7)
+    assert State.parse(7, None) == State(7)
+    with pytest.raises(NewerFormat):
+        State.parse(7, "tq2:u…")
+
+
+def test_stored_metadata_of_version_1_is_still_read() -> None:
+    assert State.parse(10, "tq1:urAQEBAQ") == State(10, (10, 12), 14)
+    assert State.parse(10, "tq1:ub12.BQU") == State(10, (10, 12, 18, 20), 22)
+    assert State.parse(10, "tq1:cAAMBBA;x99,1700000000000") == State(
+        10, marks={10: Mark(1, True), 11: Mark(2, False)}, expiry=Expiry(99, 1_700_000_000_000)
+    )
+
+
+def test_ten_thousand_records_finished_in_random_order_fit_the_metadata() -> None:
+    import random
+
+    tracker = delivered(*range(10_000))
+    order = list(range(1, 10_000))
+    random.Random(7).shuffle(order)
+
+    longest = 0
+    for position in range(0, len(order), 500):
+        tracker.settle(order[position : position + 500])
+        longest = max(longest, len(tracker.state().metadata()))
+
+    assert longest <= METADATA_LIMIT
+    assert tracker.state().unfinished == (0,)
+
+
+@given(
+    base=st.integers(0, 2**40),
+    length=st.integers(1, 400),
+    seed=st.sets(st.integers(0, 399)),
+)
+@settings(max_examples=200)
+def test_metadata_round_trip(base: int, length: int, seed: set[int]) -> None:
+    unfinished = tuple(sorted({base} | {base + i for i in seed if i < length - 1}))
+    state = State(base, unfinished, base + length) if length > 1 else State(base)
+
+    assert State.parse(base, state.metadata()) == state
+
+
+class TrackerMachine(RuleBasedStateMachine):
+    """Any order of deliveries, claims, late acks, gaps, give-backs and new assignments against a plain model."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.log: list[int] = []
+        self.settled: set[int] = set()
+        self.tracker = PartitionOffsets(State(0))
+        self.in_hand: list[int] = []
+        self.committed = State(0)
+        self.fetch_from = 0
+
+    @rule(gap=st.integers(0, 3))
+    def produce(self, gap: int) -> None:
+        self.log.append((self.log[-1] + 1 if self.log else 0) + gap)
+
+    @rule(count=st.integers(1, 5))
+    def fetch(self, count: int) -> None:
+        for offset in [o for o in self.log if o >= self.fetch_from][:count]:
+            self.fetch_from = offset + 1
+            handed = self.tracker.deliver(offset)
+            assert handed == (offset not in self.settled and offset not in self.in_hand)
+            if handed:
+                self.in_hand.append(offset)
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data())
+    def claim_or_ack(self, data: st.DataObject) -> None:
+        chosen = data.draw(st.sets(st.sampled_from(self.in_hand), min_size=1))
+        state = self.tracker.state(chosen)
+        self.commit(state, self.settled | chosen)
+        self.tracker.settle(chosen)
+        self.settled |= chosen
+        self.in_hand = [o for o in self.in_hand if o not in chosen]
+        assert self.tracker.state().offset == state.offset
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        chosen = data.draw(st.sets(st.sampled_from(self.in_hand), min_size=1))
+        self.tracker.give_back(chosen)
+        self.in_hand = [o for o in self.in_hand if o not in chosen]
+        self.fetch_from = self.tracker.position
+
+    @rule()
+    def new_owner(self) -> None:
+        state = State.parse(self.committed.offset, self.committed.metadata())
+        self.tracker = PartitionOffsets(state)
+        self.in_hand = []
+        self.fetch_from = state.offset
+
+    def commit(self, state: State, settled: set[int]) -> None:
+        assert state.offset >= self.committed.offset, "went back"
+        unsettled = [o for o in self.log if o not in settled]
+        assert not unsettled or state.offset <= min(unsettled), "passed an unsettled record"
+        self.committed = state
+
+    @invariant()
+    def nothing_is_forgotten(self) -> None:
+        heir = PartitionOffsets(State.parse(self.committed.offset, self.committed.metadata()))
+        again = {o for o in self.log if o >= self.committed.offset and heir.deliver(o)}
+        assert again == {o for o in self.log if o not in self.settled}
+
+
+TrackerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+TestTrackerMachine = TrackerMachine.TestCase
