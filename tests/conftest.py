@@ -1,0 +1,114 @@
+"""Fixtures for all tests: brokers, names, processes. What they give is in `tests/support/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.cluster import KafkaCluster
+from tests.support.installation import Installation, KafkaUnavailable
+from tests.support.kafka import Kafka, is_required, warm_installation
+from tests.support.ledger import Ledger
+from tests.support.mock_cluster import MockCluster
+from tests.support.names import fresh_name
+from tests.support.processes import Processes
+from tests.support.proxy import Proxy
+from tests.support.secure import SecureKafka
+
+TIERS = ("unit", "contract", "integration", "scenarios", "examples", "typing")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its tier, which is the name of its folder under `tests/`."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            tier = item.path.relative_to(here).parts[0]
+            if tier in TIERS:
+                item.add_marker(tier)
+
+
+@pytest.fixture(scope="session")
+def kafka_home() -> Installation:
+    """Kafka's jars; where they cannot be had, tests that need them are skipped, or fail in CI (`CI=true`)."""
+    try:
+        return warm_installation()
+    except KafkaUnavailable as error:
+        if is_required():
+            pytest.fail(f"the tests need a real Kafka here: {error}")
+        pytest.skip(f"no real Kafka: {error}")
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_home: Installation) -> Iterator[Kafka]:
+    """One broker for all tests that do not hurt it."""
+    with Kafka(home=kafka_home) as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def own_kafka(kafka_home: Installation) -> Iterator[Kafka]:
+    """A broker for this test alone, to be killed, frozen and started again."""
+    with Kafka(home=kafka_home) as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def cluster(kafka_home: Installation) -> Iterator[KafkaCluster]:
+    """Three brokers for this test alone."""
+    with KafkaCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(kafka_home: Installation) -> Iterator[SecureKafka]:
+    """A broker that asks for a name and a password, in the clear and over TLS."""
+    with SecureKafka(kafka_home) as secure:
+        yield secure
+
+
+@pytest.fixture
+def proxied_kafka(kafka: Kafka) -> Iterator[Proxy]:
+    """A proxy in front of the shared broker: clients behind it use `proxied_kafka.bootstrap`."""
+    with kafka.behind_proxy() as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def mock_cluster() -> Iterator[MockCluster]:
+    """A mock cluster of librdkafka, without Java."""
+    with MockCluster() as mock:
+        yield mock
+
+
+@pytest.fixture
+def queue(request: pytest.FixtureRequest) -> str:
+    """A queue's name that nobody has used; nothing is made on the broker."""
+    return fresh_name(request.node.name)
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> str:
+    """A topic's name that nobody has used; nothing is made on the broker."""
+    return fresh_name(request.node.name)
+
+
+@pytest.fixture
+def group(request: pytest.FixtureRequest) -> str:
+    """A consumer group's name that nobody has used."""
+    return fresh_name(request.node.name)
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Starts processes and kills at the end what the test left running."""
+    with Processes(tmp_path) as processes:
+        yield processes
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """A file in which tasks write down that they ran."""
+    return Ledger(tmp_path / "ledger")

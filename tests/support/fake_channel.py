@@ -1,0 +1,152 @@
+"""A channel that gives what a test put into it, and remembers what was asked of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+from taskq.protocols import IntakeStatus, Rebalance, Record
+
+
+class FakeChannel:
+    """A `taskq.protocols.IntakeChannel`. The intake's thread calls the verbs, the test's thread `put` and the attributes."""
+
+    def __init__(self) -> None:
+        self.change = threading.Condition()
+        self.waiting: list[Record] = []
+        self.calls: list[str] = []
+        self.claimed: list[int] = []
+        self.settled: list[int] = []
+        self.fetched: dict[int, Record] = {}
+        self.limits: list[int] = []
+        self.refuses: Callable[[Sequence[int]], set[int]] = lambda tags: set()
+        self.claim_error: Exception | None = None
+        self.fetch_error: Exception | None = None
+        self.others = 0
+        self.is_paused = False
+        self.is_listening = False
+        self.is_closed = False
+        self.on_claim: Callable[[Sequence[int]], None] = lambda tags: None
+        self._on_rebalance: Callable[[Rebalance], None] | None = None
+        self._rebalance: Rebalance | None = None
+
+    # For tests
+
+    def put(self, *records: Record) -> None:
+        """Let records arrive."""
+        with self.change:
+            self.waiting += records
+            self.change.notify_all()
+
+    def rebalance(self, event: Rebalance) -> None:
+        """Void all that was fetched, inside the next fetch."""
+        with self.change:
+            self._rebalance = event
+            self.change.notify_all()
+
+    def wait(self, look: Callable[[], object], timeout: float = 10.0) -> None:
+        """Wait until `look` is true after some call."""
+        with self.change:
+            assert self.change.wait_for(look, timeout), f"waited in vain; calls: {self.calls}"
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        self.change.notify_all()
+
+    # For the intake
+
+    def listen(
+        self, queue: str, *, on_rebalance: Callable[[Rebalance], None] | None = None
+    ) -> None:
+        with self.change:
+            self._on_rebalance = on_rebalance
+            self.is_listening = True
+            self._note("listen")
+
+    def fetch(self, limit: int, timeout: float) -> Sequence[Record]:
+        with self.change:
+            if self.fetch_error is not None:
+                error, self.fetch_error = self.fetch_error, None
+                raise error
+            self.limits.append(limit)
+            self.change.wait_for(
+                lambda: (self.waiting and not self.is_paused) or self._rebalance, timeout
+            )
+            if self._rebalance is not None:
+                event, self._rebalance = self._rebalance, None
+                self.fetched.clear()
+                if self._on_rebalance is not None:
+                    self._on_rebalance(event)
+            if self.is_paused:
+                return []
+            found, self.waiting = self.waiting[:limit], self.waiting[limit:]
+            self.fetched |= {record.delivery_tag: record for record in found}
+            self._note("fetch")
+            return found
+
+    def held(self, tags: Iterable[int]) -> set[int]:
+        with self.change:
+            return {tag for tag in tags if tag in self.fetched}
+
+    def claim(
+        self, tags: Sequence[int], *, give_up: Callable[[], bool] = lambda: False
+    ) -> tuple[Sequence[int], Sequence[int]]:
+        self.on_claim(tags)
+        with self.change:
+            if self.claim_error is not None:
+                error, self.claim_error = self.claim_error, None
+                raise error
+            refused = self.refuses(tags)
+            granted = [tag for tag in tags if tag not in refused]
+            self.claimed += granted
+            self._note("claim")
+            return granted, sorted(refused)
+
+    def settle(self, tags: Sequence[int]) -> None:
+        with self.change:
+            self.settled += tags
+            self._note("settle")
+
+    def release(self, tags: Sequence[int]) -> None:
+        with self.change:
+            self.waiting = [self.fetched.pop(tag) for tag in tags] + self.waiting
+            self._note("release")
+
+    def pause(self) -> None:
+        with self.change:
+            self.is_paused = True
+            self._note("pause")
+
+    def resume(self) -> None:
+        with self.change:
+            self.is_paused = False
+            self._note("resume")
+
+    def leave(self) -> None:
+        with self.change:
+            self.fetched.clear()
+            self._note("leave")
+
+    def rejoin(self) -> None:
+        with self.change:
+            self._note("rejoin")
+
+    def status(self) -> IntakeStatus:
+        return IntakeStatus(
+            partitions=(0,),
+            member=True,
+            assigned=self.is_listening,
+            lag=len(self.waiting),
+            group="taskq",
+            protocol="consumer",
+        )
+
+    def other_members(self) -> int:
+        with self.change:
+            self._note("other_members")
+            return self.others
+
+    def close(self) -> None:
+        with self.change:
+            self.is_closed = True
+            self._note("close")

@@ -1,0 +1,9 @@
+"""A module that starts a thread when it is imported: it must not be loaded in a forkserver."""
+
+from __future__ import annotations
+
+import threading
+
+from tests.support.pool_tasks import app as app
+
+threading.Thread(target=threading.Event().wait, name="leaky", daemon=True).start()
