@@ -1,0 +1,55 @@
+"""The names of events in taskq's log records (`record.event`), and what each means.
+
+Programs and tests look for the name, never for the text of a line. What else a record carries stands behind its meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+EVENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "beat.clock_set": "The system's clock was set while beat ran. `seconds`: by how much.",
+        "beat.started": "Beat sends from now on. `schedules`: how many it knows.",
+        "beat.stood_still": "Beat's process did not run for a while. `seconds`: for how long.",
+        "beat.stopped": "Beat has ended.",
+        "beat.turn_failed": "One turn of beat's loop raised; the next follows.",
+        "claim.refused": "The broker refused a claim; its tasks run elsewhere. `queue`.",
+        "hook.failed": "A hook raised; the task or worker goes on.",
+        "intake.blocked": "A queue's intake has stopped until its dead letters can be written. `queue`.",
+        "intake.left": "A full worker left the group, so that others take its partitions. `queue`.",
+        "intake.lost": "Records were taken away by a rebalance before they were claimed. `queue`.",
+        "intake.no_partition": "There are more workers than partitions; this one has none. `queue`.",
+        "intake.rebalanced": "Partitions came or went. `queue`.",
+        "intake.rejoined": "A worker that had left is back in the group. `queue`.",
+        "occurrence.left_out": "An occurrence is not sent. `schedule`.",
+        "occurrence.lost": "An occurrence was not sent when beat stopped. `id`: its task id.",
+        "occurrence.removed": "A schedule went with an occurrence that was due. `schedule`.",
+        "occurrence.sent": "An occurrence was acknowledged by the broker.",
+        "occurrence.unsent": "An occurrence was not acknowledged; it is tried again.",
+        "outbox.failed": "Dead letters or follow-ups were not written; they are tried again. `held`.",
+        "outbox.lost": "A dead letter or follow-up was not written before the worker ended.",
+        "outbox.unknown": "It is not known whether a follow-up was written.",
+        "pool.preload_refused": "The app cannot be preloaded; each process imports it.",
+        "pool.process_died": "A pool process died.",
+        "pool.start_failed": "A pool process did not start.",
+        "pool.stuck": "A pool did not end in time.",
+        "schedule.added": "A load brought a schedule. `schedule`.",
+        "schedule.changed": "A load changed a schedule. `schedule`.",
+        "schedule.file_usable": "A schedule file that had mistakes is good again.",
+        "schedule.load_failed": "A schedule file has mistakes; what ran before goes on.",
+        "schedule.removed": "A load removed a schedule. `schedule`.",
+        "schedule.unknown_task": "A schedule names a task that the app does not have.",
+        "settings.unknown_variable": "A variable TASKQ_* is no setting; ignored. `variable`.",
+        "task.expired": "A task came after its `expires`; it did not run. `queue`.",
+        "task.lost": "A task was claimed and will not run, or did not end. `queue`.",
+        "task.refused": "A message cannot be run; it goes to the dead letters. `queue`, `reason`.",
+        "task.succeeded": "A task returned.",
+        "worker.broken": "The worker cannot go on.",
+        "worker.killed": "The grace is over; what runs is given up.",
+        "worker.ready": "The worker takes tasks.",
+        "worker.stopped": "The worker has ended.",
+        "worker.stopping": "The worker takes no more tasks.",
+    }
+)

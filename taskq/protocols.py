@@ -1,0 +1,237 @@
+"""What taskq asks of a transport, as Protocols.
+
+A kombu transport that taskq can run on gives these things: its channels are `IntakeChannel`, and it carries a `publisher` and
+an `admin` as attributes (`connection.transport.publisher`). `taskq_kafka` implements them on Kafka, `taskq.memory` in one
+process. Nothing here does anything.
+
+Errors: a transport raises its own errors; those that mean "the broker cannot be reached" derive from `ConnectionError`, those that
+mean "what was asked is wrong" from `ValueError`. `taskq.broker` turns them into ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+HeaderList = Sequence[tuple[str, "bytes | None"]]
+"""Headers as they stand on a record: names may repeat, values are bytes or null."""
+
+
+class Record(Protocol):
+    """One record of a queue, raw, as it was fetched."""
+
+    @property
+    def queue(self) -> str:
+        """The queue's name, without the prefix of its topic."""
+
+    @property
+    def partition(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def timestamp_ms(self) -> int:
+        """When it was sent, in milliseconds since 1970; -1 where the record has none."""
+
+    @property
+    def key(self) -> bytes | None: ...
+
+    @property
+    def value(self) -> bytes | None: ...
+
+    @property
+    def headers(self) -> HeaderList: ...
+
+    @property
+    def delivery_tag(self) -> int:
+        """Names this delivery on its channel; made on receipt, never reused."""
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether it is known to have been delivered before."""
+
+    @property
+    def offset_expired(self) -> bool:
+        """Whether the group's offsets were gone and it is so old that an earlier worker may have run it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record to be written to a queue."""
+
+    queue: str
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+    key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that is put aside, and the `dlq-*` headers that say why (names without the `dlq-` prefix are not added)."""
+
+    record: Record
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Publisher(Protocol):
+    """Writes records. One a process; any thread may call it."""
+
+    def publish(
+        self, messages: Sequence[Outgoing], *, timeout: float
+    ) -> Sequence[Exception | None]:
+        """Write records and wait until the broker has acknowledged each, at most `timeout` seconds for all.
+
+        Returns:
+            For each message None, or the error. An error means unknown, not unsent, unless its attribute `sent` is False.
+        """
+
+    def dead_letters(
+        self, letters: Sequence[DeadLetter], *, timeout: float
+    ) -> Sequence[Exception | None]:
+        """Write dead letters (each to its queue's dead-letter topic), as `publish` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeStatus:
+    """What a channel knows about its place in the consumer group, without asking the broker."""
+
+    partitions: Sequence[int] = ()
+    member: bool = False
+    """Whether the channel is in the group at all: False before `listen` and after `leave`."""
+
+    assigned: bool = False
+    """Whether an assignment has arrived since it joined; it may be empty."""
+
+    lag: int = 0
+    """Records that wait on the own partitions, as far as fetches have told."""
+
+    group: str = ""
+    protocol: str = ""
+    """`consumer` (KIP-848) or `classic`; empty where there is no choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalance:
+    """Partitions that came or went. `kind` is `assigned`, `revoked` or `lost`."""
+
+    kind: str
+    partitions: Sequence[int]
+
+
+class IntakeChannel(Protocol):
+    """A kombu channel with the batch verbs of the worker's hot path. One thread owns it and makes every call."""
+
+    def listen(
+        self, queue: str, *, on_rebalance: Callable[[Rebalance], None] | None = None
+    ) -> None:
+        """Join the group on a queue (made if it is missing); returns before an assignment has arrived.
+
+        `on_rebalance` is called inside `fetch`, must return at once and must not call the channel.
+        """
+
+    def fetch(self, limit: int, timeout: float) -> Sequence[Record]:
+        """Return what has arrived, at most `limit` records; waits up to `timeout` seconds for the first only.
+
+        Call it at least every few seconds, also while paused: it serves heartbeats' limits and rebalances. While paused it returns
+        nothing. Records that were fetched and not claimed are void after a rebalance takes their partition.
+        """
+
+    def held(self, tags: Iterable[int]) -> set[int]:
+        """Return those of the delivery tags that are still ours to claim (no rebalance has voided them)."""
+
+    def claim(
+        self, tags: Sequence[int], *, give_up: Callable[[], bool] = ...
+    ) -> tuple[Sequence[int], Sequence[int]]:
+        """Commit exactly these records and wait for the broker's yes: `(granted, refused)`, delivery tags.
+
+        Granted records are ours to run, once; nobody else will get them, also if this process dies now (then they are lost).
+        Refused ones must not run; they have been given back and will come again, here or at another member. Repeats a commit
+        that got no answer until there is one, however long the broker is away.
+
+        Raises:
+            ClaimGivenUp: `give_up()` became true before there was an answer (a subclass of ConnectionError with `tags`): whether
+                the broker took the commit is unknown. They must not run.
+        """
+
+    def settle(self, tags: Sequence[int]) -> None:
+        """Conclude records after the run (late acks); they are committed with the next fetch, claim or close."""
+
+    def release(self, tags: Sequence[int]) -> None:
+        """Give unclaimed records back: they will be fetched again, by this member or another."""
+
+    def pause(self) -> None:
+        """Fetch nothing more; what was prefetched is thrown away and fetched again after `resume`."""
+
+    def resume(self) -> None:
+        """Fetch again, at once."""
+
+    def leave(self) -> None:
+        """Leave the group: unclaimed records are void, other members take over the partitions. `rejoin` undoes it."""
+
+    def rejoin(self) -> None:
+        """Join the group again after `leave`."""
+
+    def status(self) -> IntakeStatus: ...
+
+    def other_members(self) -> int:
+        """Ask the broker how many other members of the group listen to this queue. Blocks for one round trip."""
+
+    def close(self) -> None:
+        """Commit what is settled and leave the group."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """How a queue stands, for one consumer group."""
+
+    queue: str
+    partitions: int
+    lag: int
+    """Records that no member of the group has claimed, summed over partitions."""
+
+    oldest_age: float | None
+    """Age in seconds of the oldest waiting record; None where none waits."""
+
+    workers: int
+    """Members of the group that hold a partition of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDeadLetter:
+    """A dead letter as it stands in its topic."""
+
+    id: str
+    """QUEUE/PARTITION/OFFSET of its source record."""
+
+    queue: str
+    value: bytes | None
+    headers: HeaderList = field(default_factory=tuple)
+    """The source record's own headers and the `dlq-*` ones."""
+
+    timestamp_ms: int = -1
+
+
+class Admin(Protocol):
+    """Questions to the broker, and making queues. Any thread may call it; every call blocks, at most `timeout` seconds."""
+
+    def check(self, *, timeout: float) -> None:
+        """Raise a ConnectionError that names the address if no broker answers."""
+
+    def create_queue(self, queue: str, *, timeout: float) -> None:
+        """Make a queue with its settings; one that exists is used as it is."""
+
+    def queues(self, *, timeout: float) -> Sequence[str]:
+        """Return the names of all queues, sorted: no dead-letter topics, none of taskq's or Kafka's own topics."""
+
+    def queue_status(
+        self, queues: Sequence[str], *, group: str, timeout: float
+    ) -> Sequence[QueueStatus]:
+        """Return how queues stand; a queue that does not exist is left out."""
+
+    def dead_letter_queues(self, *, timeout: float) -> Sequence[str]:
+        """Return the names of the queues that have a dead-letter topic, sorted."""
+
+    def dead_letters(self, queue: str, *, timeout: float) -> Iterable[StoredDeadLetter]:
+        """Return the dead letters of a queue, oldest first; none if it has no dead-letter topic."""
