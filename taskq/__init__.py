@@ -1,0 +1,75 @@
+"""Background tasks with Apache Kafka as the only server: what programs use."""
+
+from __future__ import annotations
+
+from taskq.app import App, configure, default_app, send_task, task
+from taskq.errors import (
+    AppNotFound,
+    BrokerRefused,
+    BrokerUnreachable,
+    DecodeError,
+    DuplicateTask,
+    EncodeError,
+    InvalidArguments,
+    InvalidQueueName,
+    InvalidSchedule,
+    InvalidSetting,
+    PublishFailed,
+    ScheduleFileError,
+    TaskqError,
+    UnknownOption,
+    UnknownSetting,
+    UnknownTask,
+    UsageError,
+)
+from taskq.outcome import Ignore, Reject
+from taskq.request import Context, Request, current_request
+from taskq.result import AsyncResult
+from taskq.settings import Settings
+from taskq.task import Task
+
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    """Return `__version__`, as the installed distribution has it."""
+    if name == "__version__":
+        from importlib import metadata  # costs every program 40 ms, and few ask
+
+        return metadata.version("taskq-kafka")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "App",
+    "AppNotFound",
+    "AsyncResult",
+    "BrokerRefused",
+    "BrokerUnreachable",
+    "Context",
+    "DecodeError",
+    "DuplicateTask",
+    "EncodeError",
+    "Ignore",
+    "InvalidArguments",
+    "InvalidQueueName",
+    "InvalidSchedule",
+    "InvalidSetting",
+    "PublishFailed",
+    "Reject",
+    "Request",
+    "ScheduleFileError",
+    "Settings",
+    "Task",
+    "TaskqError",
+    "UnknownOption",
+    "UnknownSetting",
+    "UnknownTask",
+    "UsageError",
+    "__version__",
+    "configure",
+    "current_request",
+    "default_app",
+    "send_task",
+    "task",
+]

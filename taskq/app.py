@@ -1,0 +1,304 @@
+"""The app: settings, registered tasks, hooks and a broker. There is one default app; `App(...)` makes others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, Literal, NoReturn, TypeVar, overload
+
+from taskq.broker import Broker, formats, written_format
+from taskq.canvas import Followup
+from taskq.errors import PublishFailed, UnknownOption, UsageError
+from taskq.message import Format, Formats, Writer, new_task_id
+from taskq.middleware import RUN_HOOKS, WORKER_HOOKS
+from taskq.near import nearest
+from taskq.protocols import Outgoing
+from taskq.queues import check_queue
+from taskq.registry import Registry
+from taskq.result import AsyncResult
+from taskq.sendoptions import SEND_OPTIONS, SendOptions, refuse_unknown
+from taskq.settings import Layer, Settings, resolve
+from taskq.sources import Sources, read_sources
+from taskq.task import TASK_OPTIONS, BoundTaskDecorator, P, Task, TaskDecorator
+
+T = TypeVar("T")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class App:
+    """Tasks and settings that belong together. Made and filled while modules are imported; afterwards any thread may use it.
+
+    Making one reads and connects nothing. Settings are read when they are first needed, the broker is connected by the first send.
+    """
+
+    def __init__(self, name: str | None = None, **settings: Any) -> None:
+        """Make an app.
+
+        Args:
+            name: For people; `default` for the default app.
+            settings: Weaker than flag, environment and file, stronger than the defaults.
+
+        Raises:
+            UnknownSetting: There is no such setting.
+            InvalidSetting: A value cannot be taken.
+        """
+        self.name = name or "app"
+        self.registry = Registry()
+        self.middleware: list[object] = []
+        self._code: dict[str, object] = {}
+        self._sources: Sources | None = None
+        self._settings: Settings | None = None
+        self._format: Format | None = None
+        self._formats: Formats | None = None
+        # By process id. Those of a parent stay here after a fork: a child must neither use nor collect them.
+        self._brokers: dict[int, Broker] = {}
+        self.configure(**settings)
+
+    def configure(self, **settings: Any) -> None:
+        """Change settings in code; before the first task is sent.
+
+        Raises:
+            UnknownSetting: There is no such setting.
+            InvalidSetting: A value cannot be taken.
+            UsageError: The broker is in use already.
+        """
+        resolve([Layer("code", settings)])  # a mistake is reported where it was made
+        self._refuse_if_connected()
+        self._code.update(settings)
+        self._forget_settings()
+
+    def adopt(self, sources: Sources) -> None:
+        """Take flags, environment and file as an entry point read them, in place of reading environment and file later.
+
+        Raises:
+            UsageError: The broker is in use already.
+        """
+        self._refuse_if_connected()
+        self._sources = sources
+        self._forget_settings()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings; the first call reads environment and file.
+
+        Raises:
+            UnknownSetting: In the file.
+            InvalidSetting: In environment, file or code.
+        """
+        if self._settings is None:
+            if self._sources is None:
+                self._sources = read_sources()
+            settings = self._sources.settings(self._code)
+            check_queue(settings.default_queue, prefix=settings.prefix)
+            self._settings = settings
+        return self._settings
+
+    @property
+    def default_queue(self) -> str:
+        """Queue of tasks that name none."""
+        return self.settings.default_queue
+
+    @property
+    def format(self) -> Format:
+        """How arguments are written."""
+        if self._format is None:
+            self._format = written_format(self.settings)
+        return self._format
+
+    @property
+    def formats(self) -> Formats:
+        """What may be read, by content type."""
+        if self._formats is None:
+            self._formats = formats(self.settings)
+        return self._formats
+
+    @property
+    def broker(self) -> Broker:
+        """The broker of this process; connects when it is first used."""
+        pid = os.getpid()
+        broker = self._brokers.get(pid)
+        if broker is None:
+            # One step under the interpreter's lock, so that two threads get one broker; a lock of ours could be held in a fork.
+            broker = self._brokers.setdefault(pid, Broker(self.settings))
+        return broker
+
+    @overload
+    def task(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /
+    ) -> Task[P, Coroutine[Any, Any, T], T]: ...
+    @overload
+    def task(self, fn: Callable[P, T], /) -> Task[P, T, T]: ...
+    @overload
+    def task(
+        self,
+        name: str | None = None,
+        *,
+        aliases: Sequence[str] = (),
+        queue: str | None = None,
+        bind: Literal[False] = False,
+        dead_letter: bool = True,
+    ) -> TaskDecorator: ...
+    @overload
+    def task(
+        self,
+        name: str | None = None,
+        *,
+        aliases: Sequence[str] = (),
+        queue: str | None = None,
+        bind: Literal[True],
+        dead_letter: bool = True,
+    ) -> BoundTaskDecorator: ...
+    def task(self, name: Any = None, **options: Any) -> Any:
+        """Register a function as a task: `@app.task`, `@app.task("name", queue="billing")`.
+
+        Args:
+            name: The task's name; default `MODULE.FUNCTION`.
+            options: `aliases`: further names. `queue`: default the default queue. `bind`: whether the function takes a `Context`
+                first. `dead_letter`: whether a run that failed for good goes to the dead letters.
+
+        Raises:
+            UnknownOption: There is no such option.
+            DuplicateTask: Another function has the name.
+            InvalidQueueName: For the queue.
+        """
+        refuse_unknown(
+            {option: value for option, value in options.items() if option not in TASK_OPTIONS},
+            TASK_OPTIONS,
+            "@task",
+        )
+        if callable(name):
+            return self._register(name, options)
+        return lambda fn: self._register(fn, {"name": name, **options})
+
+    def on(self, event: str) -> Callable[[Function], Function]:
+        """Register a function as a hook: `@app.on("worker_process_init")`; the short form of a middleware.
+
+        Raises:
+            UnknownOption: There is no such hook.
+        """
+        known = (*RUN_HOOKS, *WORKER_HOOKS)
+        if event not in known:
+            raise UnknownOption(event, nearest(event, known), where="app.on")
+
+        def register(fn: Function) -> Function:
+            self.middleware.append(SimpleNamespace(**{event: fn}))
+            return fn
+
+        return register
+
+    def send_task(
+        self,
+        name: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        task_id: str | None = None,
+        queue: str | None = None,
+        key: str | bytes | None = None,
+        headers: Mapping[str, Any] | None = None,
+        **unknown: NoReturn,
+    ) -> AsyncResult[Any]:
+        """Send a task by its name, which need not be registered here; blocks and raises as `Task.delay` does.
+
+        A task that is registered has its arguments checked and its queue; another goes to the default queue.
+
+        Args:
+            name: The task's name.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            task_id: None: a new UUIDv7.
+            queue: None: the task's own, else the default queue.
+            key: The record's key: tasks of one key go to one partition.
+            headers: Further headers, with values that JSON can hold.
+            unknown: Raises `UnknownOption`.
+        """
+        refuse_unknown(unknown, ("args", "kwargs", "name", *SEND_OPTIONS), "send_task")
+        options = SendOptions(task_id, queue, key, headers)
+        options.check(name)
+        task = self.registry.get(name)
+        if task is not None:
+            task.check_arguments(args, kwargs or {})
+        id = task_id or new_task_id()
+        value, written = Writer(name, self.format).write(id, args, kwargs or {}, headers=headers)
+        result: AsyncResult[Any] = AsyncResult(id, name, queue or self.queue_of(name))
+        self.publish((Outgoing(result.queue, value, written, options.key_bytes),), (result,))
+        return result
+
+    def outgoing(self, followup: Followup) -> Outgoing:
+        """Return the record of a task that is to follow a run (canvas.py).
+
+        Raises:
+            EncodeError: The run's result cannot be serialized.
+        """
+        value, headers = Writer(followup.task, self.format).write(
+            followup.task_id or new_task_id(),
+            followup.args,
+            followup.kwargs,
+            headers=followup.headers,
+            embed=followup.embed,
+        )
+        return Outgoing(followup.queue or self.queue_of(followup.task), value, headers)
+
+    def queue_of(self, name: str) -> str:
+        """Return the queue that a task's name leads to."""
+        task = self.registry.get(name)
+        return task.queue if task is not None else self.settings.default_queue
+
+    def publish(self, messages: Sequence[Outgoing], results: Sequence[AsyncResult[Any]]) -> None:
+        """Write messages and wait for the broker's acknowledgement of each.
+
+        Raises:
+            PublishFailed: Some were not acknowledged within `publish_timeout` seconds.
+        """
+        errors = self.broker.publish(messages)
+        for error in errors:
+            if error is not None:
+                raise _publish_failed(errors, results) from error
+
+    def close(self) -> None:
+        """Close the broker of this process; a later send connects anew."""
+        broker = self._brokers.pop(os.getpid(), None)
+        if broker is not None:
+            broker.close()
+
+    def _register(self, fn: Callable[..., Any], options: Mapping[str, Any]) -> Task[Any, Any, Any]:
+        task: Task[Any, Any, Any] = Task(fn, self, **options)
+        self.registry.add(task)
+        return task
+
+    def _refuse_if_connected(self) -> None:
+        if os.getpid() in self._brokers:
+            raise UsageError(
+                "settings come too late: the broker is in use; call configure() before the first task is sent"
+            )
+
+    def _forget_settings(self) -> None:
+        self._settings = self._format = self._formats = None
+
+    def __repr__(self) -> str:
+        return f"<App {self.name!r} with {len(self.registry)} tasks>"
+
+
+def _publish_failed(
+    errors: Sequence[Exception | None], results: Sequence[AsyncResult[Any]]
+) -> PublishFailed:
+    failed = [place for place, error in enumerate(errors) if error is not None]
+    first = results[failed[0]]
+    return PublishFailed(
+        first.id,
+        first.queue,
+        str(errors[failed[0]]),
+        sent=[result for result, error in zip(results, errors, strict=True) if error is None],
+        failed=[results[place] for place in failed],
+        failed_positions=failed,
+        maybe_sent=any(getattr(errors[place], "sent", None) is not False for place in failed),
+    )
+
+
+default_app = App("default")
+"""The app of those who make none. The one mutable object of a module in this package."""
+
+task = default_app.task
+send_task = default_app.send_task
+configure = default_app.configure

@@ -1,0 +1,217 @@
+"""The only user of kombu: settings become a connection, and from it a publisher, an admin and channels.
+
+What kombu has no words for comes as attributes of its transport, by the Protocols of protocols.py.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, cast
+
+from taskq.address import Address, parse_address
+from taskq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting
+from taskq.message import JSON, JSON_ONLY, Format, Formats
+from taskq.near import nearest
+from taskq.protocols import Admin, IntakeChannel, Outgoing, Publisher
+from taskq.settings import Settings
+
+_TRANSPORTS = {
+    "taskq": "taskq_kafka.transport:Transport",
+    "taskqs": "taskq_kafka.transport:TLSTransport",
+    "memory": "taskq.memory:Transport",
+}
+_PASSED_ON = (
+    "auto_create",
+    "connect_timeout",
+    "dlq_retention",
+    "group",
+    "group_protocol",
+    "kafka",
+    "partitions",
+    "prefix",
+    "publish_timeout",
+    "replication",
+    "session_timeout",
+)
+"""Settings that are options of the transport, under the same names."""
+
+
+class Broker:
+    """The broker of one app in one process. Connects when it is first used; any thread may use it.
+
+    It belongs to the process that made it: after a fork the app makes another.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.address: Address = parse_address(settings.broker)
+        self._lock = threading.Lock()
+        self._shared: Any = None
+        self._publisher: Publisher | None = None
+        self._channels: list[Any] = []
+
+    @property
+    def publisher(self) -> Publisher:
+        """Writes records; one a process, any thread may use it."""
+        if self._publisher is None:
+            self._publisher = cast(Publisher, self._transport().publisher)
+        return self._publisher
+
+    @property
+    def admin(self) -> Admin:
+        """Questions to the broker. Its errors are the transport's: use it within `errors()`."""
+        return cast(Admin, self._transport().admin)
+
+    def publish(self, messages: Sequence[Outgoing]) -> Sequence[Exception | None]:
+        """Write records; blocks until each is acknowledged, at most `publish_timeout` seconds.
+
+        Returns:
+            For each message None, or the error. An error means unknown, not unsent, unless its attribute `sent` is False.
+        """
+        try:
+            publisher = self.publisher
+        except (ConnectionError, ValueError) as error:
+            return [_unsent(error)] * len(messages)
+        return publisher.publish(messages, timeout=self.settings.publish_timeout)
+
+    def open_channel(self) -> IntakeChannel:
+        """Return a new channel on a connection of its own; the calling thread owns it.
+
+        Raises:
+            BrokerUnreachable: No broker answered within `connect_timeout` seconds.
+            BrokerRefused: An option is wrong.
+        """
+        with self.errors():
+            connection = self._connect()
+            channel = connection.channel()
+        with self._lock:
+            self._channels.append(connection)  # a connection that is collected closes its channels
+        return cast(IntakeChannel, channel)
+
+    def check(self) -> None:
+        """Raise `BrokerUnreachable` if no broker answers within `connect_timeout` seconds."""
+        with self.errors():
+            self.admin.check(timeout=self.settings.connect_timeout)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn the transport's errors into ours.
+
+        Raises:
+            BrokerUnreachable: For those that are a ConnectionError.
+            BrokerRefused: For those that are a ValueError, LookupError or PermissionError.
+        """
+        try:
+            yield
+        except ConnectionError as error:
+            raise BrokerUnreachable(str(self.address), getattr(error, "why", str(error))) from error
+        except (ValueError, LookupError, PermissionError) as error:
+            raise BrokerRefused(str(self.address), str(error)) from error
+
+    def close(self) -> None:
+        """Close all connections; unacknowledged records have been waited for already."""
+        with self._lock:
+            connections, self._channels = [*self._channels, self._shared], []
+            self._shared = self._publisher = None
+        for connection in connections:
+            if connection is not None:
+                connection.release()
+
+    def _transport(self) -> Any:
+        with self._lock:
+            if self._shared is None:
+                self._shared = self._connect()
+            return self._shared.transport
+
+    def _connect(self) -> Any:
+        """Return a kombu connection; it connects when it is used."""
+        kombu = _kombu()
+        address, settings = self.address, self.settings
+        options = {name: getattr(settings, name) for name in _PASSED_ON}
+        options["client_id"] = settings.name or socket.gethostname()
+        return kombu.Connection(
+            hostname=address.hosts,
+            userid=address.username,
+            password=address.password,
+            ssl=address.scheme == "taskqs",
+            transport=_TRANSPORTS[address.scheme],
+            connect_timeout=settings.connect_timeout,
+            transport_options=options,
+        )
+
+
+def _kombu() -> Any:
+    """Return kombu, which is typed only in part; imported late, because a program that sends nothing need not spend 60 ms."""
+    kombu: Any = import_module("kombu")
+    import_module("kombu.serialization")
+    return kombu
+
+
+def _unsent(error: Exception) -> Exception:
+    """Return an error that says nothing was sent."""
+    error.sent = False  # type: ignore[attr-defined]  # read by getattr, as protocols.py has it
+    return error
+
+
+def formats(settings: Settings) -> Formats:
+    """Return what may be read, by content type (setting `accept_content`).
+
+    Raises:
+        InvalidSetting: A serializer does not exist.
+    """
+    if settings.accept_content == (JSON.name,):
+        return JSON_ONLY
+    found = [_format(name, "accept_content") for name in settings.accept_content]
+    return MappingProxyType({each.content_type: each for each in found})
+
+
+def written_format(settings: Settings) -> Format:
+    """Return how arguments are written (setting `serializer`).
+
+    Raises:
+        InvalidSetting: The serializer does not exist.
+    """
+    return _format(settings.serializer, "serializer")
+
+
+def _format(name: str, setting: str) -> Format:
+    if name in (JSON.name, JSON.content_type):
+        return JSON
+    registry = _kombu().serialization.registry
+    name = registry.type_to_name.get(name, name)
+    if name not in registry.name_to_type:
+        near = nearest(name, registry.name_to_type)
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise InvalidSetting(setting, name, f"there is no such serializer{hint}")
+    content_type, content_encoding, _ = registry._encoders[name]
+    return Format(name, content_type, content_encoding, _dumps(name), _loads(content_type))
+
+
+def _dumps(name: str) -> Callable[[Any], bytes]:
+    serialization = _kombu().serialization
+
+    def dumps(value: Any) -> bytes:
+        try:
+            _, _, data = serialization.dumps(value, serializer=name)
+        except Exception as error:  # a serializer's own errors have no common root
+            raise ValueError(str(error)) from error
+        return data if isinstance(data, bytes) else data.encode()
+
+    return dumps
+
+
+def _loads(content_type: str) -> Callable[[bytes, str], Any]:
+    serialization = _kombu().serialization
+
+    def loads(data: bytes, encoding: str) -> Any:
+        try:
+            return serialization.loads(data, content_type, encoding, accept={content_type})
+        except Exception as error:  # as in dumps
+            raise ValueError(str(error)) from error
+
+    return loads

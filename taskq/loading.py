@@ -1,0 +1,112 @@
+"""From `-A MODULE[:APP]` to an app: imports the user's modules and finds the app they mean."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from taskq.app import App, default_app
+from taskq.errors import AppNotFound, TaskqError
+from taskq.near import nearest
+
+
+def load_app(modules: Sequence[str], directory: str = "") -> App:
+    """Import modules and return the one app they belong to. Runs the modules' code.
+
+    The working directory and the configuration file's are importable. Without `:APP` a module means its one `App`, else the
+    default app; without any module it is the default app.
+
+    Args:
+        modules: `MODULE` or `MODULE:APP` each.
+        directory: Directory of the configuration file; empty if there is none.
+
+    Raises:
+        AppNotFound: A module cannot be imported, or has no such app, or they mean different apps.
+        UsageError: A module makes a mistake that taskq itself refuses, such as two tasks of one name.
+    """
+    _make_importable(directory)
+    found: dict[int, tuple[str, App]] = {}
+    for text in modules:
+        app = _find(text)
+        found.setdefault(id(app), (text, app))
+    if len(found) > 1 and not len(default_app.registry):
+        found.pop(
+            id(default_app), None
+        )  # modules without app and tasks only do their work when they are imported
+    if len(found) > 1:
+        (first, _), (second, _), *_ = found.values()
+        raise AppNotFound(second, f"it has another app than {first!r}; a process runs one")
+    return next(iter(found.values()))[1] if found else default_app
+
+
+def _make_importable(directory: str) -> None:
+    for path in (directory, str(Path.cwd())):
+        if path and path not in sys.path:
+            sys.path.insert(0, path)
+
+
+def _find(text: str) -> App:
+    name, _, attribute = text.partition(":")
+    module = _imported(name, text)
+    if attribute:
+        app = getattr(module, attribute, None)
+        if not isinstance(app, App):
+            near = nearest(attribute, _apps(module))
+            hint = f"; did you mean {name}:{near}?" if near else ""
+            raise AppNotFound(text, f"module {name!r} has no App named {attribute!r}{hint}")
+        return app
+    apps = _apps(module)
+    distinct = {id(app): app for app in apps.values()}
+    if len(distinct) > 1:
+        names = ", ".join(f"{name}:{attribute}" for attribute in sorted(apps))
+        raise AppNotFound(text, f"it has several apps; name one of {names}")
+    return next(iter(distinct.values()), default_app)
+
+
+def _apps(module: ModuleType) -> dict[str, App]:
+    return {name: value for name, value in vars(module).items() if isinstance(value, App)}
+
+
+def _imported(name: str, text: str) -> ModuleType:
+    if not name or name.startswith(".") or not all(part.isidentifier() for part in name.split(".")):
+        hint = "; give a module's name, not a file's" if name.endswith(".py") else ""
+        raise AppNotFound(text, f"{name!r} is no module's name{hint}")
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            where = f"looked in {Path.cwd()} and Python's path"
+            raise AppNotFound(text, f"there is no module {error.name!r} ({where})") from error
+        raise AppNotFound(text, _import_error(error)) from error
+    except TaskqError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's code runs here
+        raise AppNotFound(text, _import_error(error)) from error
+
+
+def _import_error(error: BaseException) -> str:
+    """Return type, text and place of an error that a module raised while it was imported."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
+    line = traceback.format_exception_only(type(error), error)[-1].strip()
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<frozen importlib") and frame.filename != __file__
+    ]
+    # Where the user's own code stands, not the library that it called.
+    own = [frame for frame in frames if _is_own(frame.filename)] or frames
+    return f"{line} ({own[-1].filename}:{own[-1].lineno})" if own else line
+
+
+def _is_own(filename: str) -> bool:
+    libraries = {
+        str(Path(os.__file__).parent),
+        *(path for path in sys.path if "site-packages" in path),
+    }
+    return not any(filename.startswith(path + os.sep) for path in libraries)

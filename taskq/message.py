@@ -1,0 +1,376 @@
+"""One task message on the wire: Celery's task protocol 2, as a value and headers of a record. Pure.
+
+Writing is `Writer` (what is constant for a task is encoded once) and `encode`. Reading has two steps: `read_headers` before
+the claim says which task it is, `read_body` after it gives the arguments. A record that another program wrote without headers
+is read when its value is a JSON object with `task`, and optionally `args`, `kwargs`, `id`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from taskq import canvas, compression, jsoncodec
+from taskq.clock import SystemClock, unix_ns
+from taskq.errors import DecodeError, EncodeError
+from taskq.protocols import Record
+from taskq_kafka.records import decode_headers, encode_headers
+
+Encoded = tuple[bytes, list[tuple[str, bytes]]]
+"""Value and headers of a record."""
+
+Body = tuple["list[Any]", "dict[str, Any]", "dict[str, Any] | None"]
+"""Arguments, keyword arguments, and what is to be sent afterwards (None: nothing)."""
+
+PROTOCOL_HEADERS = frozenset(
+    [
+        "argsrepr",
+        "compression",
+        "content-encoding",
+        "content-type",
+        "eta",
+        "expires",
+        "group",
+        "group_index",
+        "id",
+        "ignore_result",
+        "kwargsrepr",
+        "lang",
+        "origin",
+        "parent_id",
+        "replaced_task_nesting",
+        "retries",
+        "root_id",
+        "shadow",
+        "stamped_headers",
+        "stamps",
+        "task",
+        "timelimit",
+    ]
+)
+"""Headers with a meaning in the protocol; a caller's own may not have these names."""
+
+_NO_EMBED_TEXT = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
+_NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+_PLAIN_KEYS = frozenset({"task", "args", "kwargs", "id"})
+_NOT_WRITABLE = (TypeError, ValueError, RecursionError)
+_LONGEST_REASON = 500  # characters; a decoder's text may quote a megabyte of input
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A way to write a body."""
+
+    name: str
+    content_type: str
+    content_encoding: str
+    dumps: Callable[[Any], bytes]
+    """Raises TypeError, ValueError or RecursionError for what cannot be written."""
+
+    loads: Callable[[bytes, str], Any]
+    """Takes the bytes and the encoding's name; raises ValueError for what cannot be read."""
+
+
+JSON = Format("json", "application/json", "utf-8", jsoncodec.dumps, jsoncodec.loads)
+
+Formats = Mapping[str, Format]
+"""What may be read, by content type."""
+
+JSON_ONLY: Formats = MappingProxyType({JSON.content_type: JSON})
+
+
+class Envelope(NamedTuple):
+    """What a record's headers say. A tuple, because one is made for every record before its claim."""
+
+    task: str
+    id: str
+    content_type: str
+    content_encoding: str
+    eta: datetime | None
+    """Not to be run before; aware, in UTC."""
+
+    expires: datetime | None
+    """Not to be run after; aware, in UTC."""
+
+    headers: Mapping[str, Any]
+    """All headers by name with their types, also `task` and `id`; empty for a record without headers."""
+
+    plain: bool = False
+    """Whether task and id stood in the value of a record without headers."""
+
+    @property
+    def retries(self) -> int:
+        """How often the task was tried before."""
+        return int(self.headers.get("retries") or 0)
+
+
+def new_task_id() -> str:
+    """Return a UUIDv7: ids made later sort later, to the quarter of a microsecond (RFC 9562, 5.7 and 6.2, method 3)."""
+    milliseconds, rest = divmod(unix_ns(), 1_000_000)
+    fraction = rest * 4096 // 1_000_000
+    random = int.from_bytes(os.urandom(8), "big") & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+    text = f"{milliseconds:012x}7{fraction:03x}{random:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Writer:
+    """Writes messages of one task. Any thread may use it."""
+
+    __slots__ = ("_head", "_json", "_tail", "_task", "format")
+
+    def __init__(self, task: str, format: Format = JSON) -> None:
+        self.format = format
+        self._task = task
+        self._json = format is JSON
+        self._head = ("task", task.encode())
+        self._tail = (
+            ("content-type", format.content_type.encode()),
+            ("content-encoding", format.content_encoding.encode()),
+        )
+
+    def write(
+        self,
+        id: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        headers: Mapping[str, Any] | None = None,
+        embed: Mapping[str, Any] | None = None,
+    ) -> Encoded:
+        """Return value and headers of a message.
+
+        Args:
+            id: The task's id.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            headers: Further headers, with values that JSON can hold.
+            embed: What is to be sent afterwards: `callbacks`, `errbacks`, `chain`.
+
+        Raises:
+            EncodeError: An argument or header cannot be written; names it.
+        """
+        written = [self._head, ("id", id.encode()), *self._tail]
+        if headers:
+            written += self._headers(headers)
+        return self._value(args, kwargs, embed), written
+
+    def _value(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], embed: Mapping[str, Any] | None
+    ) -> bytes:
+        try:
+            if self._json and embed is None:
+                dump = jsoncodec.dump_text
+                words = dump(kwargs) if kwargs else "{}"
+                return f"[{dump(args) if args else '[]'}, {words}, {_NO_EMBED_TEXT}]".encode()
+            return self.format.dumps([args, kwargs, {**_NO_EMBED, **(embed or {})}])
+        except _NOT_WRITABLE as error:
+            raise self._culprit(args, kwargs, error) from error
+
+    def _culprit(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], error: Exception
+    ) -> EncodeError:
+        """Return the error that names the first argument which cannot be written alone."""
+        named = [(f"argument {place}", value) for place, value in enumerate(args, 1)]
+        named += [(f"keyword {name!r}", value) for name, value in kwargs.items()]
+        for name, value in named:
+            try:
+                self.format.dumps(value)
+            except _NOT_WRITABLE as cause:
+                return EncodeError(self._task, name, _why(cause))
+        return EncodeError(self._task, "the arguments", _why(error))
+
+    def _headers(self, headers: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+        try:
+            return encode_headers(headers)
+        except ValueError as error:
+            raise EncodeError(self._task, "a header", _why(error)) from error
+
+
+def encode(
+    task: str,
+    id: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    headers: Mapping[str, Any] | None = None,
+    embed: Mapping[str, Any] | None = None,
+    format: Format = JSON,
+) -> Encoded:
+    """Return value and headers of one message; see `Writer.write`."""
+    return Writer(task, format).write(id, args, kwargs, headers=headers, embed=embed)
+
+
+def _now() -> datetime:
+    return SystemClock().now()
+
+
+def read_headers(
+    record: Record, formats: Formats = JSON_ONLY, *, now: Callable[[], datetime] = _now
+) -> Envelope:
+    """Return what a record's headers say, before it is claimed. Takes 2-3 µs for our own records.
+
+    Args:
+        record: The record.
+        formats: What may be read.
+        now: Asked only for a record with an `eta`.
+
+    Raises:
+        DecodeError: `unreadable`, or `unsupported` (an `eta` that has not come).
+    """
+    try:
+        headers, properties = decode_headers(record.headers)
+    except ValueError as error:
+        raise _unreadable(error) from error
+    task, id = headers.get("task"), headers.get("id")
+    if task is None and id is None:
+        return _read_plain(record)
+    if not isinstance(task, str) or not task:
+        raise DecodeError("unreadable", "the header 'task' is missing or is no text")
+    if not isinstance(id, str) or not id:
+        raise DecodeError("unreadable", "the header 'id' is missing or is no text")
+    if record.value is None:
+        raise DecodeError("unreadable", "the record has no value")
+    content_type = properties.get("content_type") or JSON.content_type
+    if content_type not in formats:
+        raise DecodeError(
+            "unreadable",
+            f"the content type {content_type[:80]!r} is not read; the setting accept_content names what is",
+        )
+    encoding = properties.get("content_encoding") or "utf-8"
+    if len(headers) == 2:
+        return Envelope(task, id, content_type, encoding, None, None, headers)
+    _check_types(headers)
+    eta, expires = _instant(headers, "eta"), _instant(headers, "expires")
+    if eta is not None and eta > now():
+        raise DecodeError("unsupported", f"its eta {eta.isoformat()} has not come")
+    return Envelope(task, id, content_type, encoding, eta, expires, headers)
+
+
+def read_body(envelope: Envelope, value: bytes | None, formats: Formats = JSON_ONLY) -> Body:
+    """Return arguments, keyword arguments, and what is to be sent afterwards.
+
+    Raises:
+        DecodeError: `unreadable`, or `unsupported` (something that is to be sent afterwards).
+    """
+    try:
+        if value is None:
+            raise ValueError("the record has no value")
+        if envelope.plain:
+            args, kwargs, embed = _plain_body(_plain_object(value))
+        else:
+            args, kwargs, embed = _protocol_body(_decoded(envelope, value, formats))
+        _check_arguments(args, kwargs)
+    except ValueError as error:
+        raise _unreadable(error) from error
+    if not embed or embed == _NO_EMBED:
+        return args, kwargs, None
+    canvas.check(embed)
+    return args, kwargs, embed
+
+
+def _decoded(envelope: Envelope, value: bytes, formats: Formats) -> Any:
+    packing = envelope.headers.get("compression")
+    if packing:
+        value = compression.decompress(value, packing)
+    form = formats.get(envelope.content_type)
+    if form is None:
+        raise ValueError(f"the content type {envelope.content_type[:80]!r} is not read")
+    return form.loads(value, envelope.content_encoding)
+
+
+def _protocol_body(body: Any) -> tuple[Any, Any, Any]:
+    if not isinstance(body, (list, tuple)) or len(body) != 3:
+        raise ValueError("the body is not [args, kwargs, embed]")
+    args, kwargs, embed = body
+    if embed is not None and not isinstance(embed, dict):
+        raise ValueError("the body's third part is no object")
+    return list(args) if isinstance(args, tuple) else args, kwargs, embed
+
+
+def _check_arguments(args: Any, kwargs: Any) -> None:
+    if not isinstance(args, list):
+        raise ValueError("args is no list")
+    if not isinstance(kwargs, dict) or not all(isinstance(name, str) for name in kwargs):
+        raise ValueError("kwargs is no object with texts as names")
+
+
+def _read_plain(record: Record) -> Envelope:
+    """Read the value of a record without headers: nothing else tells which task it is."""
+    try:
+        if record.value is None:
+            raise ValueError("the record has neither headers nor a value")
+        fields = _plain_object(record.value)
+        task = fields.get("task")
+        if not isinstance(task, str) or not task:
+            raise ValueError("there are no headers, and the value has no 'task'")
+        id = fields.get("id")
+        if id is None:
+            id = f"{record.queue}/{record.partition}/{record.offset}"
+        if not isinstance(id, str) or not id:
+            raise ValueError("'id' is no text")
+        args, kwargs, _ = _plain_body(fields)
+        _check_arguments(args, kwargs)
+    except ValueError as error:
+        raise _unreadable(error) from error
+    unknown = {name for name, value in fields.items() if value is not None} - _PLAIN_KEYS
+    if unknown:
+        raise DecodeError(
+            "unsupported", f"a record without headers has no {_why(min(unknown))[:80]!r}"
+        )
+    return Envelope(task, id, JSON.content_type, "utf-8", None, None, {}, True)
+
+
+def _plain_object(value: bytes) -> dict[str, Any]:
+    fields = jsoncodec.loads(value)
+    if not isinstance(fields, dict):
+        raise ValueError("there are no headers, and the value is no JSON object")
+    return fields
+
+
+def _plain_body(fields: dict[str, Any]) -> tuple[Any, Any, None]:
+    args, kwargs = fields.get("args"), fields.get("kwargs")
+    return [] if args is None else args, {} if kwargs is None else kwargs, None
+
+
+def _check_types(headers: Mapping[str, Any]) -> None:
+    """Check the headers that are read later, in places that cannot refuse a record."""
+    retries = headers.get("retries")
+    if retries is not None and (
+        isinstance(retries, bool) or not isinstance(retries, int) or retries < 0
+    ):
+        raise DecodeError("unreadable", "the header 'retries' is no count")
+    packing = headers.get("compression")
+    if packing and (not isinstance(packing, str) or packing not in compression.SUPPORTED):
+        raise DecodeError("unreadable", f"the compression {str(packing)[:40]!r} is not supported")
+
+
+def _instant(headers: Mapping[str, Any], name: str) -> datetime | None:
+    text = headers.get(name)
+    if text is None:
+        return None
+    try:
+        if not isinstance(text, str):
+            raise ValueError("it is no text")
+        # Python 3.10 reads no Z.
+        instant = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
+        # Celery's protocol: an instant without offset is UTC.
+        aware = instant if instant.tzinfo is not None else instant.replace(tzinfo=timezone.utc)
+        return aware.astimezone(timezone.utc)
+    except (ValueError, OverflowError) as error:
+        raise DecodeError(
+            "unreadable", f"the header {name!r} is no ISO 8601 instant: {_why(error)}"
+        ) from error
+
+
+def _unreadable(error: Exception) -> DecodeError:
+    return DecodeError("unreadable", _why(error))
+
+
+def _why(error: object) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    # A lone surrogate of hostile JSON would break every log and header that the text is written to.
+    return text[:_LONGEST_REASON].encode(errors="backslashreplace").decode()

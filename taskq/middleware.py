@@ -1,0 +1,109 @@
+"""Hooks: objects with methods of certain names, called at certain points. A hook that raises is logged and loses no task."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from taskq.outcome import Outcome
+from taskq.request import Request
+
+logger = logging.getLogger(__name__)
+
+RUN_HOOKS = ("before_run", "after_run", "on_failure")
+WORKER_HOOKS = (
+    "worker_process_init",
+    "worker_process_shutdown",
+    "worker_ready",
+    "worker_shutdown",
+)
+
+
+class RunMiddleware(Protocol):
+    """What a middleware may have for runs and workers; all methods are optional.
+
+    `before_run`, `after_run` and `on_failure` are called in the thread, and with the current request, of the run.
+    """
+
+    def before_run(self, request: Request) -> None:
+        """Called before the function; raising does not keep it from running."""
+
+    def after_run(self, request: Request, outcome: Outcome) -> None:
+        """Called after the function, whatever its outcome."""
+
+    def on_failure(self, request: Request, error: BaseException) -> None:
+        """Called when the function raised anything but `Ignore` and `Reject`, before `after_run`."""
+
+    def worker_process_init(self) -> None:
+        """Called once in each process that runs tasks, before its first; raising ends the process."""
+
+    def worker_process_shutdown(self) -> None:
+        """Called in each such process when it ends in order."""
+
+    def worker_ready(self) -> None:
+        """Called in the worker's main process when it begins to take tasks."""
+
+    def worker_shutdown(self) -> None:
+        """Called in the worker's main process when its tasks have ended."""
+
+
+class Hooks:
+    """The methods of some middleware, by name. Any thread may use it."""
+
+    def __init__(self, middleware: Iterable[object]) -> None:
+        """Collect the methods, in the order of the objects."""
+        found = list(middleware)
+        self._methods: dict[str, tuple[Callable[..., Any], ...]] = {
+            name: tuple(getattr(one, name) for one in found if callable(getattr(one, name, None)))
+            for name in (*RUN_HOOKS, *WORKER_HOOKS)
+        }
+
+    def has(self, name: str) -> bool:
+        """Return whether any object has the method."""
+        return bool(self._methods[name])
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call all methods of a name; what one raises is logged, the others are called all the same."""
+        for method in self._methods[name]:
+            try:
+                method(*arguments)
+            except Exception:
+                logger.exception(
+                    "hook %s of %s raised; the worker goes on",
+                    name,
+                    _owner(method),
+                    extra={"event": "hook.failed"},
+                )
+
+    def call_strictly(self, name: str, *arguments: Any) -> None:
+        """Call all methods of a name; the first that raises ends it.
+
+        Raises:
+            HookFailed: With what it raised as the cause.
+        """
+        for method in self._methods[name]:
+            try:
+                method(*arguments)
+            except BaseException as error:
+                raise HookFailed(name, _owner(method), error) from error
+
+
+class HookFailed(Exception):
+    """A start hook raised. Does not leave the worker.
+
+    Attributes:
+        hook: Its name.
+        owner: Whose method it is.
+    """
+
+    def __init__(self, hook: str, owner: str, error: BaseException) -> None:
+        super().__init__(f"hook {hook} of {owner} raised {type(error).__name__}: {error}")
+        self.hook = hook
+        self.owner = owner
+
+
+def _owner(method: Callable[..., Any]) -> str:
+    owner = getattr(method, "__self__", method)
+    name = getattr(owner, "__qualname__", None) or type(owner).__qualname__
+    return str(name)

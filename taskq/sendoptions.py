@@ -1,0 +1,116 @@
+"""The options of sending a task, and the refusal of those that do not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from taskq.errors import EncodeError, InvalidArguments, UnknownOption
+from taskq.message import PROTOCOL_HEADERS
+from taskq.near import nearest
+from taskq.queues import check_queue
+
+SEND_OPTIONS = ("headers", "key", "queue", "task_id")
+
+_ELSEWHERE = frozenset(
+    [
+        "acks_late",
+        "add_to_parent",
+        "autoretry_for",
+        "chain",
+        "chord",
+        "compression",
+        "connection",
+        "countdown",
+        "cron",
+        "default_retry_delay",
+        "dialect",
+        "dont_autoretry_for",
+        "eta",
+        "exchange",
+        "expires",
+        "group_id",
+        "ignore_result",
+        "key_hold",
+        "link",
+        "link_error",
+        "max_deliveries",
+        "max_retries",
+        "priority",
+        "producer",
+        "rate_limit",
+        "reply_to",
+        "retries",
+        "retry",
+        "retry_backoff",
+        "retry_backoff_max",
+        "retry_jitter",
+        "retry_policy",
+        "routing_key",
+        "serializer",
+        "shadow",
+        "soft_time_limit",
+        "time_limit",
+        "timezone",
+        "track_started",
+    ]
+)
+"""What Celery's users write, and this version does not have: the error says so instead of guessing at another name."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """How a task is sent."""
+
+    task_id: str | None = None
+    """None: a new UUIDv7."""
+
+    queue: str | None = None
+    """None: the task's own, else the default queue."""
+
+    key: str | bytes | None = None
+    """The record's key: tasks of one key go to one partition."""
+
+    headers: Mapping[str, Any] | None = None
+
+    def check(self, task: str) -> None:
+        """Raise unless all can be sent.
+
+        Raises:
+            InvalidQueueName: For the queue.
+            InvalidArguments: For an id or key of a wrong type.
+            EncodeError: For a header whose name has a meaning already.
+        """
+        if self.queue is not None:
+            check_queue(self.queue)
+        # The types say so already, to those who check them.
+        id, key, headers = cast("tuple[Any, Any, Any]", (self.task_id, self.key, self.headers))
+        if id is not None and (not isinstance(id, str) or not id):
+            raise InvalidArguments(task, f"task_id must be text, not {id!r}")
+        if key is not None and not isinstance(key, (str, bytes)):
+            raise InvalidArguments(task, f"key must be text or bytes, not {key!r}")
+        for name in headers or ():
+            if name in PROTOCOL_HEADERS:
+                raise EncodeError(task, f"header {name!r}", "the message protocol has that name")
+
+    @property
+    def key_bytes(self) -> bytes | None:
+        """The key as it stands on the record."""
+        return self.key.encode() if isinstance(self.key, str) else self.key
+
+
+DEFAULT = SendOptions()
+
+
+def refuse_unknown(unknown: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Raise for the first option that does not exist.
+
+    Raises:
+        UnknownOption: There is one.
+    """
+    for name in unknown:
+        planned = name in _ELSEWHERE
+        raise UnknownOption(
+            name, None if planned else nearest(name, known), where=where, planned=planned
+        )

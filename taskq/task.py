@@ -1,0 +1,320 @@
+"""A function registered under a name, and the ways to send it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
+
+from taskq.arguments import ArgumentCheck
+from taskq.errors import InvalidArguments
+from taskq.message import Envelope, Format, Writer, new_task_id
+from taskq.protocols import Outgoing
+from taskq.queues import check_queue
+from taskq.request import Context, Request, current_request
+from taskq.result import AsyncResult
+from taskq.sendoptions import DEFAULT, SEND_OPTIONS, SendOptions, refuse_unknown
+
+P = ParamSpec("P")
+C = TypeVar("C", covariant=True)
+R = TypeVar("R", covariant=True)
+T = TypeVar("T")
+
+TASK_OPTIONS = ("aliases", "bind", "dead_letter", "name", "queue")
+
+
+class Sender(Protocol):
+    """What a task needs of its app. Any thread may call it."""
+
+    @property
+    def default_queue(self) -> str:
+        """Queue of tasks that name none."""
+
+    @property
+    def format(self) -> Format:
+        """How arguments are written."""
+
+    def publish(self, messages: Sequence[Outgoing], results: Sequence[AsyncResult[Any]]) -> None:
+        """Write messages and wait for the broker's acknowledgement of each; raises PublishFailed."""
+
+
+class Task(Generic[P, C, R]):
+    """A task: calling it runs its function here and now, `delay` sends it to a worker.
+
+    `P` are its arguments (without the context of `bind=True`), `C` what a call returns, `R` what it returns in a worker: for
+    `async def` functions `C` is the coroutine. Any thread may use it.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        app: Sender,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str | None = None,
+        bind: bool = False,
+        dead_letter: bool = True,
+    ) -> None:
+        """Take a function; users write `@task` instead.
+
+        Args:
+            fn: The function.
+            app: Where it is registered and sent from.
+            name: None: `MODULE.FUNCTION`.
+            aliases: Further names under which messages for it may come.
+            queue: None: the default queue.
+            bind: Whether it takes a `Context` first.
+            dead_letter: Whether a run that failed for good goes to the dead letters.
+
+        Raises:
+            InvalidArguments: A name is not usable.
+            InvalidQueueName: For the queue.
+        """
+        self.fn = fn
+        self.name = _checked_name(name if name is not None else default_name(fn))
+        self.aliases = tuple(_checked_name(alias) for alias in _names(aliases))
+        self.bind = bind
+        self.dead_letter = dead_letter
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self._app = app
+        self._queue = None if queue is None else check_queue(queue)
+        self._arguments = ArgumentCheck(self.name, fn, bind=bind)
+        self._writer: Writer | None = None
+        functools.update_wrapper(self, fn)
+
+    @property
+    def queue(self) -> str:
+        """Where it is sent unless a call says otherwise."""
+        return self._queue or self._app.default_queue
+
+    @property
+    def module(self) -> str:
+        """The module of its function."""
+        return str(self.fn.__module__)
+
+    @property
+    def place(self) -> str:
+        """Where its function stands, `FILE:LINE`."""
+        code = getattr(inspect.unwrap(self.fn), "__code__", None)
+        return f"{code.co_filename}:{code.co_firstlineno}" if code else self.module
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> C:
+        """Run the function here and now."""
+        return self.run(*args, **kwargs)  # type: ignore[no-any-return]  # fn is untyped inside
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function; the worker does it with the message as the current request."""
+        if not self.bind:
+            return self.fn(*args, **kwargs)
+        return self.fn(Context(current_request() or self._direct_request()), *args, **kwargs)
+
+    def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raise `InvalidArguments` unless the function can be called so."""
+        self._arguments.check(args, kwargs)
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send the task; returns when the broker has acknowledged it. Blocks, at most `publish_timeout` seconds.
+
+        Raises:
+            InvalidArguments: They do not fit the function.
+            EncodeError: An argument cannot be serialized.
+            PublishFailed: No acknowledgement; the task may have been sent.
+        """
+        return self.send(args, kwargs)
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Do what `delay` does without blocking the event loop (in a thread of its default executor)."""
+        import asyncio  # costs programs that never use it 30 ms
+
+        return await asyncio.to_thread(self.send, args, kwargs)
+
+    def delay_many(self, calls: Iterable[Sequence[Any]]) -> list[AsyncResult[R]]:
+        """Send many calls of the task with one wait for all; blocks as `delay` does.
+
+        Args:
+            calls: The positional arguments of each, as tuples or lists.
+
+        Raises:
+            InvalidArguments: Those of one do not fit; nothing was sent.
+            EncodeError: One of them cannot be serialized; nothing was sent.
+            PublishFailed: Some were not acknowledged: `.sent`, `.failed`.
+        """
+        return self.send_many(calls)
+
+    def apply_async(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        task_id: str | None = None,
+        queue: str | None = None,
+        key: str | bytes | None = None,
+        headers: Mapping[str, Any] | None = None,
+        **unknown: NoReturn,
+    ) -> AsyncResult[R]:
+        """Send the task with options; blocks and raises as `delay` does.
+
+        Args:
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            task_id: None: a new UUIDv7.
+            queue: None: the task's own.
+            key: The record's key: tasks of one key go to one partition.
+            headers: Further headers, with values that JSON can hold.
+            unknown: Raises `UnknownOption`.
+        """
+        refuse_unknown(unknown, ("args", "kwargs", *SEND_OPTIONS), "apply_async")
+        return self.send(args, kwargs or {}, SendOptions(task_id, queue, key, headers))
+
+    def options(
+        self,
+        *,
+        task_id: str | None = None,
+        queue: str | None = None,
+        key: str | bytes | None = None,
+        headers: Mapping[str, Any] | None = None,
+        **unknown: NoReturn,
+    ) -> Call[P, R]:
+        """Return this task with options for sending it: `task.options(queue="q").delay(...)`; see `apply_async`."""
+        refuse_unknown(unknown, SEND_OPTIONS, "options")
+        return Call(self, SendOptions(task_id, queue, key, headers))
+
+    def send(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions = DEFAULT
+    ) -> AsyncResult[R]:
+        """Send one call; `delay`, `apply_async` and `options` all end here."""
+        message, result = self._prepare(args, kwargs, options)
+        self._app.publish((message,), (result,))
+        return result
+
+    def send_many(
+        self, calls: Iterable[Sequence[Any]], options: SendOptions = DEFAULT
+    ) -> list[AsyncResult[R]]:
+        """Send many calls with one wait; `delay_many` ends here."""
+        messages, results = [], []
+        for args in calls:
+            if not isinstance(args, (tuple, list)):
+                raise InvalidArguments(
+                    self.name, f"delay_many takes tuples of arguments, not {type(args).__name__}"
+                )
+            message, result = self._prepare(args, {}, options)
+            messages.append(message)
+            results.append(result)
+        if messages:
+            self._app.publish(messages, results)
+        return results
+
+    def _prepare(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions
+    ) -> tuple[Outgoing, AsyncResult[R]]:
+        """Check and write one call."""
+        self._arguments.check(args, kwargs)
+        queue, id, key, headers = self._queue or self._app.default_queue, None, None, None
+        if options is not DEFAULT:
+            options.check(self.name)
+            queue, id = options.queue or queue, options.task_id
+            key, headers = options.key_bytes, options.headers
+        id = id or new_task_id()
+        value, written = self._current_writer().write(id, args, kwargs, headers=headers)
+        return Outgoing(queue, value, written, key), AsyncResult(id, self.name, queue)
+
+    def _current_writer(self) -> Writer:
+        writer, format = self._writer, self._app.format
+        if writer is None or writer.format is not format:
+            self._writer = writer = Writer(self.name, format)
+        return writer
+
+    def _direct_request(self) -> Request:
+        """Return the request of a plain call outside of a worker."""
+        envelope = Envelope(self.name, new_task_id(), "", "", None, None, {})
+        return Request(envelope, task=self.name)
+
+    def __reduce__(self) -> str:
+        """Pickle by reference, as functions are."""
+        return str(self.fn.__qualname__)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r}>"
+
+
+class Call(Generic[P, R]):
+    """A task with options for sending it."""
+
+    __slots__ = ("_options", "_task")
+
+    def __init__(self, task: Task[P, Any, R], options: SendOptions) -> None:
+        self._task = task
+        self._options = options
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send the task; see `Task.delay`."""
+        return self._task.send(args, kwargs, self._options)
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send the task without blocking the event loop; see `Task.adelay`."""
+        import asyncio  # as in Task.adelay
+
+        return await asyncio.to_thread(self._task.send, args, kwargs, self._options)
+
+    def delay_many(self, calls: Iterable[Sequence[Any]]) -> list[AsyncResult[R]]:
+        """Send many calls with one wait; see `Task.delay_many`.
+
+        Raises:
+            InvalidArguments: With `task_id`, too: one id cannot name many tasks.
+        """
+        if self._options.task_id is not None:
+            raise InvalidArguments(self._task.name, "one task_id cannot name many tasks")
+        return self._task.send_many(calls, self._options)
+
+
+class TaskDecorator(Protocol):
+    """What `@task(...)` returns: makes a task of a function."""
+
+    @overload
+    def __call__(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /
+    ) -> Task[P, Coroutine[Any, Any, T], T]: ...
+    @overload
+    def __call__(self, fn: Callable[P, T], /) -> Task[P, T, T]: ...
+
+
+class BoundTaskDecorator(Protocol):
+    """What `@task(bind=True)` returns: makes a task of a function whose first argument is the context."""
+
+    @overload
+    def __call__(
+        self, fn: Callable[Concatenate[Context, P], Coroutine[Any, Any, T]], /
+    ) -> Task[P, Coroutine[Any, Any, T], T]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Context, P], T], /) -> Task[P, T, T]: ...
+
+
+def default_name(fn: Callable[..., Any]) -> str:
+    """Return `MODULE.FUNCTION`, with the name under which a worker will import the program's main module."""
+    module = str(getattr(fn, "__module__", None) or "")
+    if module in ("__main__", "__mp_main__"):
+        module = _main_name(module)
+    return f"{module}.{getattr(fn, '__name__', type(fn).__name__)}"
+
+
+def _main_name(module: str) -> str:
+    main = sys.modules.get(module)
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name.removesuffix(".__main__"))
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else module
+
+
+def _names(names: Sequence[str]) -> Sequence[str]:
+    return (names,) if isinstance(names, str) else names
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise InvalidArguments(str(name), "a task's name is printable text, not empty")
+    return name

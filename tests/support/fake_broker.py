@@ -1,0 +1,116 @@
+"""A broker that keeps what it is given, for tests of what is sent and shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+from taskq.app import App
+from taskq.broker import Broker
+from taskq.errors import BrokerUnreachable
+from taskq.protocols import DeadLetter, Outgoing, QueueStatus, StoredDeadLetter
+
+
+class FakePublisher:
+    """Acknowledges everything that `fails` does not refuse."""
+
+    def __init__(self) -> None:
+        self.sent: list[Outgoing] = []
+        self.letters: list[DeadLetter] = []
+        self.fails: Callable[[Outgoing], Exception | None] = lambda message: None
+
+    def publish(
+        self, messages: Sequence[Outgoing], *, timeout: float
+    ) -> Sequence[Exception | None]:
+        errors = [self.fails(message) for message in messages]
+        self.sent += [
+            message for message, error in zip(messages, errors, strict=True) if error is None
+        ]
+        return errors
+
+    def dead_letters(
+        self, letters: Sequence[DeadLetter], *, timeout: float
+    ) -> Sequence[Exception | None]:
+        self.letters += letters
+        return [None] * len(letters)
+
+
+class FakeAdmin:
+    """Knows the queues and dead letters that a test gave it."""
+
+    def __init__(self) -> None:
+        self.statuses: list[QueueStatus] = []
+        self.stored: list[StoredDeadLetter] = []
+        self.is_reachable = True
+        self.created: list[str] = []
+
+    def check(self, *, timeout: float) -> None:
+        if not self.is_reachable:
+            raise ConnectionRefusedError("nobody listens")
+
+    def create_queue(self, queue: str, *, timeout: float) -> None:
+        self.created.append(queue)
+
+    def queues(self, *, timeout: float) -> Sequence[str]:
+        return sorted(status.queue for status in self.statuses)
+
+    def queue_status(
+        self, queues: Sequence[str], *, group: str, timeout: float
+    ) -> Sequence[QueueStatus]:
+        return [status for status in self.statuses if status.queue in queues]
+
+    def dead_letter_queues(self, *, timeout: float) -> Sequence[str]:
+        return sorted({letter.queue for letter in self.stored})
+
+    def dead_letters(self, queue: str, *, timeout: float) -> Iterable[StoredDeadLetter]:
+        return [letter for letter in self.stored if letter.queue == queue]
+
+
+class FakeBroker:
+    """Stands for `taskq.broker.Broker`."""
+
+    def __init__(self, address: str = "localhost:9092") -> None:
+        self.address = address
+        self.publisher = FakePublisher()
+        self.admin = FakeAdmin()
+        self.is_closed = False
+
+    def publish(self, messages: Sequence[Outgoing]) -> Sequence[Exception | None]:
+        return self.publisher.publish(messages, timeout=10)
+
+    def check(self) -> None:
+        with self.errors():
+            self.admin.check(timeout=10)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError as error:
+            raise BrokerUnreachable(self.address, str(error)) from error
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    @property
+    def sent(self) -> list[Outgoing]:
+        """What was published."""
+        return self.publisher.sent
+
+
+def isolated_app(**settings: object) -> tuple[App, FakeBroker]:
+    """Return an app that reads neither environment nor files, and its broker."""
+    from taskq.sources import Sources
+
+    app = App("test", **settings)
+    app.adopt(Sources())
+    broker = attach(app, FakeBroker())
+    return app, broker
+
+
+def attach(app: App, broker: FakeBroker) -> FakeBroker:
+    """Make an app of this process use a fake broker."""
+    app._brokers[os.getpid()] = cast(Broker, broker)
+    return broker

@@ -1,0 +1,68 @@
+"""Users' code as mypy sees it: never run.
+
+Lines marked `refused` are wrong, and mypy must say so: in strict mode an ignore that is not needed is an error itself.
+"""
+
+from __future__ import annotations
+
+import taskq
+from taskq import AsyncResult, Context, send_task, task
+
+
+@task
+def bare(number: int) -> str:
+    return str(number)
+
+
+@task("named", queue="billing", aliases=("old",), dead_letter=False)
+def named(customer: str, amount: int = 1) -> int:
+    return amount
+
+
+@task("bound", bind=True)
+def bound(self: Context, number: int) -> int:
+    return self.request.retries + number
+
+
+@task
+async def fetch(url: str) -> bytes:
+    return url.encode()
+
+
+@task("bound_fetch", bind=True)
+async def bound_fetch(self: Context, url: str) -> bytes:
+    return url.encode()
+
+
+plain: str = bare(1)
+sent: AsyncResult[str] = bare.delay(1)
+sent_bound: AsyncResult[int] = bound.delay(3)
+sent_async: AsyncResult[bytes] = fetch.delay("x")
+sent_bound_async: AsyncResult[bytes] = bound_fetch.delay("x")
+sent_options: AsyncResult[int] = named.options(queue="q", key="k").delay("ACME", amount=3)
+sent_many: list[AsyncResult[int]] = named.delay_many([("ACME", 3), ("Globex",)])
+sent_apply: AsyncResult[int] = named.apply_async(("ACME",), {"amount": 3}, task_id="x")
+sent_by_name = send_task("named", ("ACME",), queue="billing")
+
+
+async def use() -> tuple[bytes, AsyncResult[bytes], AsyncResult[int]]:
+    return (
+        await fetch("x"),
+        await fetch.adelay("x"),
+        await named.options(key="k").adelay("ACME"),
+    )
+
+
+bare("x")  # type: ignore[arg-type]  # refused
+bare.delay("x")  # type: ignore[arg-type]  # refused
+bare.delay()  # type: ignore[call-arg]  # refused
+named.delay("ACME", 3, 4)  # type: ignore[call-arg]  # refused
+named.delay("ACME", amout=3)  # type: ignore[call-arg]  # refused
+named.options(queue="q").delay(3)  # type: ignore[arg-type]  # refused
+named.options(countdown=3)  # type: ignore[arg-type]  # refused
+named.apply_async(("ACME",), countdown=3)  # type: ignore[arg-type]  # refused
+bound.delay("x")  # type: ignore[arg-type]  # refused
+fetch.delay(3)  # type: ignore[arg-type]  # refused
+wrong: AsyncResult[int] = fetch.delay("x")  # type: ignore[assignment]  # refused
+task("x", quue="y")  # type: ignore[call-overload]  # refused
+taskq.configure(1)  # type: ignore[call-arg]  # refused

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from taskq.broker import Broker, formats, written_format
+from taskq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting
+from taskq.message import JSON
+from taskq.protocols import Outgoing
+from taskq.settings import Layer, Settings, resolve
+
+
+def settings(**values: Any) -> Settings:
+    return resolve([Layer("code", values)])
+
+
+def test_settings_become_a_connection_that_is_not_made_yet() -> None:
+    broker = Broker(
+        settings(broker="taskqs://me:p%40ss@a:1,b:2", prefix="p.", name="here", kafka={"x": "1"})
+    )
+
+    connection = broker._connect()
+
+    assert (connection.hostname, connection.userid, connection.password) == (
+        "a:1,b:2",
+        "me",
+        "p@ss",
+    )
+    assert connection.ssl is True
+    options = connection.transport_options
+    assert (options["prefix"], options["client_id"], options["kafka"]) == ("p.", "here", {"x": "1"})
+    assert not connection.connected
+
+
+def test_the_transport_takes_all_options_it_is_given() -> None:
+    options = pytest.importorskip("taskq_kafka.options")
+    connection = Broker(settings(broker="taskqs://me:secret@a:1,b:2", partitions=3))._connect()
+
+    taken = options.TransportOptions.from_kombu(connection)
+
+    assert (taken.bootstrap, taken.tls, taken.user, taken.password) == (
+        "a:1,b:2",
+        True,
+        "me",
+        "secret",
+    )
+    assert taken.partitions == 3
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (ConnectionRefusedError("nobody"), BrokerUnreachable),
+        (ValueError("bad option"), BrokerRefused),
+        (LookupError("no topic"), BrokerRefused),
+        (PermissionError("no rights"), BrokerRefused),
+    ],
+)
+def test_errors_of_the_transport_become_ours(raised: Exception, expected: type[Exception]) -> None:
+    broker = Broker(settings(broker="taskq://me:hidden@a:1"))
+
+    with pytest.raises(expected) as caught, broker.errors():
+        raise raised
+
+    assert caught.value.__cause__ is raised
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_transport_that_cannot_be_made_fails_the_messages_as_unsent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = Broker(settings())
+
+    def refuse() -> Any:
+        raise ValueError("bad option")
+
+    monkeypatch.setattr(broker, "_connect", refuse)
+
+    [error] = broker.publish([Outgoing("q", b"", ())])
+
+    assert getattr(error, "sent", None) is False
+
+
+def test_publishing_waits_for_the_publish_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker(settings(publish_timeout=3))
+    seen: list[float] = []
+
+    def publish(messages: list[Outgoing], *, timeout: float) -> list[None]:
+        seen.append(timeout)
+        return [None] * len(messages)
+
+    publisher = SimpleNamespace(publish=publish)
+    connection = SimpleNamespace(transport=SimpleNamespace(publisher=publisher))
+    monkeypatch.setattr(broker, "_connect", lambda: connection)
+
+    assert broker.publish([Outgoing("q", b"", ())]) == [None]
+    assert seen == [3.0]
+
+
+def test_closing_releases_every_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker(settings())
+    released: list[str] = []
+    made = iter("ab")
+
+    def connect() -> Any:
+        name = next(made)
+        return SimpleNamespace(
+            channel=lambda: SimpleNamespace(),
+            release=lambda: released.append(name),
+            transport=SimpleNamespace(admin="admin", publisher=None),
+        )
+
+    monkeypatch.setattr(broker, "_connect", connect)
+    broker.open_channel()
+    assert cast(Any, broker.admin) == "admin"
+
+    broker.close()
+
+    assert released == ["a", "b"]
+
+
+def test_json_is_written_and_read_by_default() -> None:
+    assert written_format(settings()) is JSON
+    assert list(formats(settings())) == ["application/json"]
+
+
+def test_other_formats_are_read_where_a_setting_names_them() -> None:
+    found = formats(settings(accept_content=["json", "pickle"]))
+
+    pickle = found["application/x-python-serialize"]
+    assert pickle.loads(pickle.dumps([1, {"a": {2}}]), "binary") == [1, {"a": {2}}]
+    with pytest.raises(ValueError, match=r"."):
+        pickle.loads(b"no pickle", "binary")
+
+
+def test_a_serializer_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="did you mean 'json'"):
+        written_format(settings(serializer="jsn"))
+
+
+def test_what_a_serializer_cannot_write_is_a_value_error() -> None:
+    pickle = written_format(settings(serializer="pickle"))
+
+    with pytest.raises(ValueError, match=r"."):
+        pickle.dumps(lambda: None)

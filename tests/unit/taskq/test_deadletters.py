@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+
+from taskq.deadletters import read_dead_letter, source_queue
+from taskq.protocols import StoredDeadLetter
+
+LETTER = StoredDeadLetter(
+    "billing/3/17",
+    "billing",
+    b"[[], {}, {}]",
+    (
+        ("task", b"invoice"),
+        ("odd", b"\xff"),
+        ("dlq-id", b"id-1"),
+        ("dlq-task", b"invoice"),
+        ("dlq-reason", b"failed"),
+        ("dlq-error", b"ValueError: no"),
+        ("dlq-attempts", b"2"),
+        ("dlq-failed", b"2026-11-23T17:00:00Z"),
+        ("dlq-traceback", b"Traceback ..."),
+        ("dlq-worker", b"here"),
+    ),
+)
+
+
+def test_its_headers_say_what_happened() -> None:
+    view = read_dead_letter(LETTER)
+
+    assert (view.id, view.task, view.queue, view.source) == (
+        "id-1",
+        "invoice",
+        "billing",
+        "billing/3/17",
+    )
+    assert (view.reason, view.error, view.attempts) == ("failed", "ValueError: no", 2)
+    assert (view.failed_at, view.traceback) == ("2026-11-23T17:00:00Z", "Traceback ...")
+    assert view.details["worker"] == "here"
+    assert view.headers == {"task": "invoice", "odd": "\\xff"}
+
+
+def test_one_that_cannot_be_read_is_named_by_its_source() -> None:
+    view = read_dead_letter(StoredDeadLetter("billing/3/17", "billing", b"\xff"))
+
+    assert (view.id, view.task, view.attempts, view.value) == ("billing/3/17", None, None, b"\xff")
+
+
+def test_a_source_without_value_had_none() -> None:
+    letter = StoredDeadLetter("q/0/0", "q", b"", (("dlq-null-value", b""),))
+
+    assert read_dead_letter(letter).value is None
+
+
+@pytest.mark.parametrize(
+    ("text", "queue"),
+    [("q/0/17", "q"), ("id-1", None), ("taskscheduler/1@2026", None), ("/0/1", None), ("q/a/1", None)],
+)
+def test_a_source_is_told_from_a_task_id(text: str, queue: str | None) -> None:
+    assert source_queue(text) == queue
