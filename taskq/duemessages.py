@@ -1,0 +1,32 @@
+"""The message of an occurrence. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskq.message import Format, encode
+from taskq.occurrences import Occurrence
+from taskq.protocols import Outgoing
+
+
+def message_of(occurrence: Occurrence, queue: str, format: Format) -> Outgoing:
+    """Return the message that runs an occurrence's task.
+
+    Args:
+        occurrence: The occurrence; its name is the task's id.
+        queue: Where the entry names none.
+        format: How arguments are written.
+
+    Raises:
+        EncodeError: The arguments or headers cannot be written.
+    """
+    entry = occurrence.definition.entry
+    headers: dict[str, Any] = {**entry.headers, "scheduled_for": occurrence.scheduled_for}
+    expires = occurrence.expires
+    if expires is not None:
+        headers["expires"] = expires.isoformat()  # Celery's form of an instant
+    value, written = encode(
+        entry.task, occurrence.task_id, entry.args, entry.kwargs, headers=headers, format=format
+    )
+    key = None if entry.key is None else entry.key.encode()
+    return Outgoing(entry.queue or queue, value, written, key)

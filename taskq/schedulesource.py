@@ -1,0 +1,105 @@
+"""A schedule file that is watched: read at the start, and again when its content changes.
+
+One thread owns a source. What a load means for the schedules is in `taskq.beat`.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from taskq.errors import ScheduleFileError, UsageError
+from taskq.schedulefile import ScheduleFile, Signature, read_schedule_file, signature_of
+
+logger = logging.getLogger(__name__)
+
+_SEPARATORS = "/#"  # they part a namespace from an id in keys and task ids
+
+
+def check_namespace(namespace: str) -> str:
+    """Return a namespace if it is allowed.
+
+    Raises:
+        UsageError: It is empty, or holds a character that parts it from an id.
+    """
+    if not namespace.strip() or not namespace.isprintable():
+        raise UsageError(f"invalid namespace {namespace!r}: it must be text that can be printed")
+    for character in _SEPARATORS:
+        if character in namespace:
+            raise UsageError(f"invalid namespace {namespace!r}: {character!r} is not allowed in it")
+    return namespace
+
+
+class ScheduleSource:
+    """One schedule file, its namespace, and what was last read of it."""
+
+    def __init__(self, path: str, namespace: str | None = None) -> None:
+        """Take a file; nothing is read yet.
+
+        Args:
+            path: The file.
+            namespace: None takes the file's name without its ending.
+
+        Raises:
+            UsageError: The namespace is not allowed.
+        """
+        self.path = path
+        self.namespace = check_namespace(Path(path).stem if namespace is None else namespace)
+        self._signature: Signature | None = None
+        self._digest = ""
+        self._read_again = False
+        self._complaint = ""
+
+    @property
+    def origin(self) -> str:
+        """What stands as origin in definitions from this file."""
+        return f"file:{self.path}"
+
+    def read(self) -> ScheduleFile:
+        """Read the file for the first time. Blocks for the disk.
+
+        Raises:
+            ScheduleFileError: It cannot be used.
+        """
+        self._signature = signature_of(self.path)
+        file = read_schedule_file(self.path)
+        self._digest = file.digest
+        return file
+
+    def read_if_changed(self) -> ScheduleFile | None:
+        """Return the file if its content has changed; reads it only if its size, times or place on disk have.
+
+        A file that cannot be used is told in the log, once for each reason, and what was read before stays in force.
+        """
+        signature = signature_of(self.path)
+        if signature == self._signature and not self._read_again:
+            return None
+        # A second write within one tick of the file's clock changes no time: so a changed file is read twice.
+        self._read_again = signature != self._signature
+        self._signature = signature
+        try:
+            file = read_schedule_file(self.path)
+        except ScheduleFileError as error:
+            self._complain(error)
+            return None
+        if self._complaint:
+            self._complaint = ""
+            logger.info(
+                "schedule file %s can be used again",
+                self.path,
+                extra={"event": "schedule.file_usable", "path": self.path},
+            )
+        if file.digest == self._digest:
+            return None
+        self._digest = file.digest
+        return file
+
+    def _complain(self, error: ScheduleFileError) -> None:
+        if self._complaint == str(error):
+            return
+        self._complaint = str(error)
+        logger.error(
+            "%s; the schedules that ran before go on unchanged",
+            error,
+            extra={"event": "schedule.load_failed", "path": self.path, "problems": error.problems},
+        )
