@@ -1,0 +1,384 @@
+"""kombu's verbs, and the batch verbs of a worker's hot path, on Kafka. Decides nothing.
+
+Two ways to consume, over the same tracker:
+
+- kombu's: `basic_consume`, `basic_get`, `basic_ack` …; each queue has a pump, a thread that owns its consumer.
+- the worker's: `listen`, `fetch`, `claim`, `settle`; the calling thread owns the consumer. One queue a channel.
+
+A record that is neither acked nor claimed when the channel closes stays uncommitted and comes again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from kombu.exceptions import ChannelError
+from kombu.transport import virtual
+from kombu.transport.virtual.exchange import DirectExchange
+
+from .consumer import ConsumerStatus, QueueConsumer, never
+from .membership import RebalanceEvent
+from .pump import BATCH, Pump
+from .qos import QoS
+from .records import Record, payload_to_record, record_to_payload
+from .sending import Message
+
+if TYPE_CHECKING:
+    from .transport import Transport
+
+GET_ASSIGNMENT_SECONDS = 10.0
+"""How long the first `basic_get` of a queue waits for its place in the group."""
+
+GET_SECONDS = 0.5
+"""How long `basic_get` waits for a record once the queue is assigned: one fetch, a few times over."""
+
+
+class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
+    """A channel of the transport `taskq://`. Used by one thread, as kombu's channels are."""
+
+    connection: Transport
+    do_restore = False  # nothing to restore: what is not committed comes again
+    body_encoding = None  # bodies go as they are
+    supports_fanout = False
+    exchange_types = MappingProxyType({"direct": DirectExchange})
+
+    def __init__(self, connection: Transport, **kwargs: Any) -> None:
+        """Open a channel; it connects when it is used."""
+        super().__init__(connection, **kwargs)
+        self._tags = itertools.count(1)
+        self._listener: QueueConsumer | None = None
+        self._pumps: dict[str, Pump] = {}
+        self._callbacks: dict[str, tuple[str, bool, Callable[[Any], None]]] = {}
+        self._rotation: list[str] = []
+        self._deliveries = QoS(settle=self._settle_one, redeliver=self._redeliver_one)
+
+    @property
+    def qos(self) -> QoS:
+        """The unsettled deliveries of this channel."""
+        return self._deliveries
+
+    # -- publishing ---------------------------------------------------------------------------------------------------
+
+    def exchange_declare(
+        self, exchange: str | None = None, type: str = "direct", **kwargs: Any
+    ) -> None:
+        """Declare an exchange; `direct` is the only type there is."""
+        if (type or "direct") not in self.exchange_types:
+            raise ChannelError(
+                f"exchange {exchange!r}: type {type!r} is not supported on Kafka by this transport; use 'direct'"
+            )
+        super().exchange_declare(exchange, type, **kwargs)
+
+    def basic_publish(
+        self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
+    ) -> None:
+        """Write a message to each queue that its exchange names; returns when the broker has acknowledged it.
+
+        Raises:
+            ChannelError: No queue that this process knows of is bound to the exchange with this key.
+            TaskqKafkaError: The broker did not acknowledge it in time; it may have been sent.
+        """
+        message["properties"]["delivery_info"].update(exchange=exchange, routing_key=routing_key)
+        queues = self._lookup(exchange, routing_key)
+        if not queues:
+            raise ChannelError(
+                f"no queue is bound to exchange {exchange!r} with key {routing_key!r}; "
+                "declare the queue in this process before publishing"
+            )
+        self._put_all(queues, message)
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        self._put_all([queue], message)
+
+    def _put_all(self, queues: Iterable[str], message: dict[str, Any]) -> None:
+        records = []
+        for queue in queues:
+            key, value, headers = payload_to_record(message, queue)
+            records.append(Message(queue, value, headers, key))
+        timeout = self.connection.options.publish_timeout
+        for error in self.connection.publisher.publish(records, timeout=timeout):
+            if error is not None:
+                raise error
+
+    # -- queues -------------------------------------------------------------------------------------------------------
+
+    def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:
+        """Make a queue, or with `passive` ask for it: only then the number of waiting messages is counted."""
+        if passive:
+            return super().queue_declare(queue, passive=True, **kwargs)
+        queue = queue or f"amq.gen-{virtual.base.uuid()}"
+        self._new_queue(queue)
+        return virtual.base.queue_declare_ok_t(queue, 0, 0)
+
+    def _new_queue(self, queue: str, **kwargs: Any) -> None:
+        self.connection.ensure_queue(queue)
+
+    def _has_queue(self, queue: str, **kwargs: Any) -> bool:
+        options = self.connection.options
+        return queue in self.connection.admin.queues(timeout=options.connect_timeout)
+
+    def _size(self, queue: str) -> int:
+        options = self.connection.options
+        status = self.connection.admin.queue_status(
+            [queue], group=options.group, timeout=options.connect_timeout
+        )
+        return status[0].lag if status else 0
+
+    def _purge(self, queue: str) -> int:
+        return self.connection.admin.purge(
+            queue,
+            group=self.connection.options.group,
+            timeout=self.connection.options.connect_timeout,
+        )
+
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
+        # Recreated under a running group, a topic's new records would be skipped silently.
+        raise ChannelError(f"queue {queue!r}: topics are not deleted; purge it instead")
+
+    # -- kombu's way to consume ---------------------------------------------------------------------------------------
+
+    def basic_consume(
+        self,
+        queue: str,
+        no_ack: bool,
+        callback: Callable[[Any], None],
+        consumer_tag: str,
+        **kwargs: Any,
+    ) -> None:
+        """Deliver the queue's messages to `callback` in `drain_events`. With `no_ack` each is claimed before it is delivered."""
+        self._tag_to_queue[consumer_tag] = queue
+        self._consumers.add(consumer_tag)
+        self._callbacks[consumer_tag] = (queue, no_ack, callback)
+        self._rotation.append(consumer_tag)
+        self._pump(queue).set_room(self._ready_limit())
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        """Stop a consumer; its queue's member leaves the group with the channel, so that unacked messages can be acked."""
+        if consumer_tag in self._consumers:
+            self._consumers.remove(consumer_tag)
+            self._rotation.remove(consumer_tag)
+            del self._callbacks[consumer_tag]
+            queue = self._tag_to_queue.pop(consumer_tag)
+            if queue not in self._tag_to_queue.values():
+                self._pump(queue).set_room(0)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        """Return one message or None; the first call on a queue waits until the group has given it partitions."""
+        pump = self._pump(queue)
+        pump.set_room(1)
+        arrived = self.connection.arrived
+        with arrived:
+            arrived.wait_for(lambda: pump.assigned, GET_ASSIGNMENT_SECONDS)
+        deadline = time.monotonic() + GET_SECONDS
+        record = pump.take()
+        while record is None and time.monotonic() < deadline:
+            with arrived:
+                arrived.wait(deadline - time.monotonic())
+            record = pump.take()
+        if queue not in self._tag_to_queue.values():
+            pump.set_room(0)
+        return None if record is None else self._to_message(record, no_ack)
+
+    def deliver_next(self) -> bool:
+        """Deliver one message to its callback, the consumers taking turns; return whether there was one."""
+        if not self._deliveries.can_consume():
+            return False
+        for _ in range(len(self._rotation)):
+            tag = self._rotation.pop(0)
+            self._rotation.append(tag)
+            queue, no_ack, callback = self._callbacks[tag]
+            pump = self._pump(queue)
+            pump.set_room(self._ready_limit())
+            record = pump.take()
+            message = None if record is None else self._to_message(record, no_ack)
+            if message is not None:
+                callback(message)
+                return True
+        return False
+
+    def _to_message(self, record: Record, no_ack: bool) -> Any:
+        """Make kombu's message; None if it had to be claimed first and was refused."""
+        if no_ack:
+            granted, _ = self._ask(record.queue, lambda consumer: consumer.claim((record,)))
+            if not granted:
+                return None
+        else:
+            record.delivery_tag = next(self._tags)
+            self._deliveries.append(record)
+        return self.Message(record_to_payload(record), channel=self)
+
+    def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
+        """Conclude a message; it is committed within milliseconds, by its queue's own thread."""
+        self._deliveries.ack(delivery_tag, multiple=multiple)
+
+    def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
+        """Conclude a message without success, or have that one message delivered again."""
+        self._deliveries.reject(delivery_tag, requeue=requeue)
+
+    def basic_recover(self, requeue: bool = False) -> None:
+        """Have all unacked messages of this channel delivered again."""
+        self._deliveries.recover()
+
+    def basic_qos(
+        self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False
+    ) -> None:
+        """Set how many messages may be unacked at a time; 0 is no limit."""
+        self._deliveries.prefetch_count = prefetch_count
+
+    def _ready_limit(self) -> int:
+        allowed = self._deliveries.can_consume_max_estimate()
+        return BATCH if allowed is None else min(allowed, BATCH)
+
+    def _pump(self, queue: str) -> Pump:
+        pump = self._pumps.get(queue)
+        if pump is None:
+            self._new_queue(queue)
+            pump = self._pumps[queue] = Pump(
+                queue, lambda: self._open_consumer(queue, None), self.connection.arrived
+            )
+        return pump
+
+    def _settle_one(self, record: Record) -> None:
+        if self._listener is not None:
+            self._listener.settle((record,))
+        else:
+            self._pumps[record.queue].settle(record)
+
+    def _redeliver_one(self, record: Record) -> None:
+        if self._listener is not None:
+            self._listener.give_back((record,))
+        else:
+            self._pumps[record.queue].put_back(record)
+
+    def _ask(self, queue: str, function: Callable[[QueueConsumer], Any]) -> Any:
+        return self._pumps[queue].ask(function).result()
+
+    # -- the worker's way to consume ----------------------------------------------------------------------------------
+
+    def listen(
+        self, queue: str, *, on_rebalance: Callable[[RebalanceEvent], None] | None = None
+    ) -> None:
+        """Join the group on a queue (made if it is missing); this thread becomes the consumer's owner."""
+        if self._listener is not None:
+            raise ChannelError(
+                f"this channel listens to {self._listener.queue!r} already; open another"
+            )
+        self._new_queue(queue)
+        self._listener = self._open_consumer(queue, on_rebalance)
+
+    def fetch(self, limit: int, timeout: float) -> Sequence[Record]:
+        """Return what has arrived, at most `limit` records; waits up to `timeout` seconds for the first only."""
+        records = self._listening().fetch(limit, timeout)
+        for record in records:
+            self._deliveries.append(record)
+        return records
+
+    def held(self, tags: Iterable[int]) -> set[int]:
+        """Return those of the delivery tags that are still ours to claim; the others are forgotten."""
+        held = set()
+        for tag in tags:
+            record = self._deliveries.get(tag)
+            if record is not None and self._consumer_of(record).holds(record):
+                held.add(tag)
+            else:
+                self._deliveries.take((tag,))
+        return held
+
+    def claim(
+        self, tags: Sequence[int], *, give_up: Callable[[], bool] = never
+    ) -> tuple[list[int], list[int]]:
+        """Commit exactly these deliveries before they run; return `(granted, refused)` tags.
+
+        Only granted ones may run; refused ones come again, here or elsewhere. Blocks until the broker has answered.
+
+        Raises:
+            ClaimGivenUp: `give_up()` was true while there was no answer.
+        """
+        records = self._deliveries.take(tags)
+        if self._listener is not None:
+            granted, _ = self._listener.claim(records, give_up=give_up)
+        else:
+            granted = self._claim_pumped(records, give_up)
+        yes = {record.delivery_tag for record in granted}
+        return [tag for tag in tags if tag in yes], [tag for tag in tags if tag not in yes]
+
+    def _claim_pumped(self, records: list[Record], give_up: Callable[[], bool]) -> list[Record]:
+        granted: list[Record] = []
+        for queue in {record.queue for record in records}:
+            batch = [record for record in records if record.queue == queue]
+            granted += self._ask(queue, partial(_claim, batch, give_up))
+        return granted
+
+    def settle(self, tags: Sequence[int]) -> None:
+        """Conclude deliveries; committed with the next fetch, claim or close."""
+        for record in self._deliveries.take(tags):
+            self._settle_one(record)
+
+    def release(self, tags: Sequence[int]) -> None:
+        """Give unsettled deliveries back: they will be fetched again, by this member or another."""
+        self._listening().give_back(self._deliveries.take(tags))
+
+    def pause(self) -> None:
+        """Fetch nothing more."""
+        self._listening().pause()
+
+    def resume(self) -> None:
+        """Fetch again, at once."""
+        self._listening().resume()
+
+    def leave(self) -> None:
+        """Leave the group; unclaimed deliveries are void."""
+        self._listening().leave()
+
+    def rejoin(self) -> None:
+        """Join the group again."""
+        self._listening().rejoin()
+
+    def status(self) -> ConsumerStatus:
+        """Return the place in the group; of a channel that does not listen, none."""
+        return self._listener.status() if self._listener is not None else ConsumerStatus()
+
+    def other_members(self) -> int:
+        """Return how many members of other workers could take over this queue's partitions. Blocks for a round trip."""
+        listener = self._listening()
+        return self.connection.groups.others(listener.topic, self.connection.own_members())
+
+    def _listening(self) -> QueueConsumer:
+        if self._listener is None:
+            raise ChannelError("this channel does not listen to a queue; call listen() first")
+        return self._listener
+
+    def _consumer_of(self, record: Record) -> QueueConsumer | Pump:
+        return self._listener if self._listener is not None else self._pumps[record.queue]
+
+    def _open_consumer(
+        self, queue: str, on_rebalance: Callable[[RebalanceEvent], None] | None
+    ) -> QueueConsumer:
+        return self.connection.open_consumer(queue, tags=self._tags, on_rebalance=on_rebalance)
+
+    def close(self) -> None:
+        """Commit what is settled and leave the group. What is not settled comes again."""
+        if not self.closed:
+            for pump in self._pumps.values():
+                pump.close()
+            self._pumps.clear()
+            if self._listener is not None:
+                self._listener.close()
+                self._listener = None
+        super().close()
+
+    def prepare_message(self, body: Any, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
+        """Make the payload that `basic_publish` takes."""
+        return super().prepare_message(body, *args, **kwargs)  # type: ignore[no-any-return]
+
+
+def _claim(
+    records: list[Record], give_up: Callable[[], bool], consumer: QueueConsumer
+) -> list[Record]:
+    """Claim in the thread that owns the consumer."""
+    return consumer.claim(records, give_up=give_up)[0]

@@ -1,0 +1,426 @@
+"""One queue, one group member, one thread: fetch, claim, settle.
+
+A `QueueConsumer` is used by exactly one thread, its owner: since confluent-kafka 2.16 all calls of a Consumer share one lock, and a
+commit from a second thread would wait for the poller. What may be committed is decided in offsets.py, what is ours in
+membership.py, what an answer to a commit means in commits.py.
+
+Why a claim is safe. The broker checks who commits (member id and epoch), not which partition. So:
+
+- a batch belongs to the assignment it was fetched in; the rebalance callbacks, which run inside `fetch`, void it;
+- between collecting a batch and the definite answer to its commit this thread does not poll: a member that was frozen past its
+  session is refused only until it polls and joins again, and then the same commit would rewind its heir;
+- a commit without an answer is repeated as it is; a refused one means that nothing of it may run.
+
+A crash between the broker's yes and the run loses the records of that claim, and only these.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, Message
+
+from . import forks
+from .assignment import Owned
+from .commits import CommitRequest, commit
+from .errors import COMMIT_REPEAT, ClaimGivenUp, map_error
+from .groups import Groups
+from .membership import Membership, RebalanceEvent
+from .offsets import METADATA_LIMIT, Expiry, State
+from .options import TransportOptions
+from .records import Record
+from .retention import offsets_retention_ms
+
+logger = logging.getLogger(__name__)
+
+OFFSETS_RETENTION_LEAST_MS = 60_000
+"""The shortest time a broker can be told to keep the offsets of an empty group; younger records need no look at its setting."""
+
+_PASSING_ERRORS = COMMIT_REPEAT | {
+    KafkaError._MAX_POLL_EXCEEDED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+}
+"""Errors of a fetch after which the Consumer goes on by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerStatus:
+    """What a consumer knows about its place in the group."""
+
+    partitions: Sequence[int] = ()
+    member: bool = False
+    assigned: bool = False
+    lag: int = 0
+    group: str = ""
+    protocol: str = ""
+
+
+def never() -> bool:
+    """Answer False: a claim that is never given up."""
+    return False
+
+
+def _at_once() -> bool:
+    """Answer True: a commit that is not repeated, because the next one says the same."""
+    return True
+
+
+class QueueConsumer:
+    """Fetches and claims the records of one queue as one member of its consumer group."""
+
+    def __init__(
+        self,
+        options: TransportOptions,
+        queue: str,
+        *,
+        groups: Groups,
+        tags: Iterator[int],
+        on_rebalance: Callable[[RebalanceEvent], None] | None = None,
+    ) -> None:
+        """Join the group; returns before an assignment has arrived.
+
+        Args:
+            options: The connection's options.
+            queue: The queue's name; its topic should exist.
+            groups: Says which protocol the group speaks.
+            tags: Makes delivery tags, unique on the channel.
+            on_rebalance: Called inside `fetch` with what came or went; must return at once.
+        """
+        self.queue = queue
+        self._options = options
+        self._tags = tags
+        self._owner = forks.Owner()
+        self._membership = Membership(
+            options,
+            queue,
+            groups=groups,
+            before_revoke=self.commit_settled,
+            on_rebalance=on_rebalance,
+        )
+
+    @property
+    def topic(self) -> str:
+        """The queue's topic."""
+        return self._membership.topic
+
+    @property
+    def member_id(self) -> str:
+        """As the broker knows us; any thread may ask."""
+        return self._membership.member_id
+
+    @property
+    def assigned(self) -> bool:
+        """Whether an assignment has arrived since the join; any thread may ask."""
+        return self._membership.assigned
+
+    # -- fetching -----------------------------------------------------------------------------------------------------
+
+    def fetch(self, limit: int, timeout: float) -> list[Record]:
+        """Return what has arrived, at most `limit` records; waits up to `timeout` seconds for the first only.
+
+        Serves rebalances and commits what was settled since. Returns nothing while paused or out of the group.
+
+        Raises:
+            TaskqKafkaError: Nothing will come until somebody acts (no rights).
+        """
+        self._owner.require()
+        membership = self._membership
+        if membership.replace_because:
+            membership.replace()
+        self.commit_settled()
+        rebalances = membership.rebalances
+        # consume(n, timeout) would wait for all n: poll for the first, then take what is there.
+        first = membership.consumer.poll(timeout)
+        if first is None:
+            membership.watch()
+            return []
+        messages = [first]
+        if limit > 1:
+            messages += membership.consumer.consume(limit - 1, 0)
+        if membership.rebalances != rebalances:
+            messages = self._without_doubtful(messages, rebalances)
+        records = (self._accept(message) for message in messages)
+        return [record for record in records if record is not None]
+
+    def _without_doubtful(self, messages: list[Message], rebalances: int) -> list[Message]:
+        """Leave out messages of partitions that were assigned inside the call that returned them, and read these again.
+
+        Nothing on such a message tells whether it was fetched before or after the rebalance.
+        """
+        assignment = self._membership.assignment
+        fresh = {owned.partition: owned for owned in assignment if owned.rebalance > rebalances}
+        doubtful = {
+            message.partition()
+            for message in messages
+            if message.error() is None and message.partition() in fresh
+        }
+        for partition in doubtful:
+            if partition is not None:
+                self._membership.seek(fresh[partition])
+        return [message for message in messages if message.partition() not in doubtful]
+
+    def _accept(self, message: Message) -> Record | None:
+        """Enter a fetched message into the tracker; None if it is an event, void, settled or in flight already."""
+        error = message.error()
+        if error is not None:
+            self._on_error(message, error)
+            return None
+        partition, offset = message.partition(), message.offset()
+        if partition is None or offset is None:  # of a message without error never
+            return None
+        owned = self._membership.assignment.get(partition)
+        if owned is None:
+            return None
+        owned.position = offset + 1
+        if not owned.offsets.deliver(offset):
+            return None
+        timestamp_ms = message.timestamp()[1]
+        if owned.unproven:
+            self._prove(owned, timestamp_ms)
+        expiry = owned.offsets.expiry
+        return Record(
+            self.queue,
+            partition,
+            offset,
+            timestamp_ms,
+            message.key(),
+            message.value(),
+            message.headers() or (),  # type: ignore[arg-type]  # consumed headers are a list of bytes
+            next(self._tags),
+            owned.epoch,
+            owned.offsets.mark(offset) is not None,
+            expiry is not None and offset < expiry.offset and timestamp_ms < expiry.cutoff_ms,
+        )
+
+    def _on_error(self, message: Message, error: KafkaError) -> None:
+        """Act on what stands in a message's place: the end of a partition, an offset outside the log, trouble."""
+        code, partition = error.code(), message.partition()
+        owned = None if partition is None else self._membership.assignment.get(partition)
+        if code == KafkaError._PARTITION_EOF:
+            if owned is not None:
+                self._reach_end(owned, message.offset())
+        elif code == KafkaError._AUTO_OFFSET_RESET:
+            if owned is not None:
+                self._find_place(owned)
+        elif error.fatal():
+            self._membership.refuse_protocol(error)
+        elif code in _PASSING_ERRORS:
+            logger.warning(
+                "queue %s: %s; the consumer goes on by itself",
+                self.queue,
+                error.str(),
+                extra={"event": "consumer.error", "queue": self.queue, "error": error.name()},
+            )
+        else:
+            raise map_error(error, address=self._options.bootstrap, topic=self.topic)
+
+    def _reach_end(self, owned: Owned, offset: int | None) -> None:
+        """Take note of an end of partition: behind it transaction markers would show as lag for ever."""
+        owned.unproven = False
+        if offset is not None:
+            owned.position = max(owned.position, offset)
+            owned.dirty |= owned.offsets.reach(offset)
+
+    def _prove(self, owned: Owned, first_timestamp_ms: int) -> None:
+        """Decide by its first record whether a partition without committed offset is new, or its offsets expired.
+
+        A broker forgets the offsets of a group that was empty for `offsets.retention.minutes`. What that group had claimed is
+        older than this; so younger records are certainly unclaimed, and older ones may have been run.
+        """
+        owned.unproven = False
+        now_ms = int(time.time() * 1000)
+        if first_timestamp_ms < 0 or first_timestamp_ms >= now_ms - OFFSETS_RETENTION_LEAST_MS:
+            return
+        cutoff_ms = now_ms - offsets_retention_ms(self._options)
+        if first_timestamp_ms >= cutoff_ms:
+            return
+        _, end = self._membership.watermarks(owned.partition)
+        owned.offsets.expiry = Expiry(end, cutoff_ms)
+        logger.warning(
+            "queue %s partition %d: the group has no committed offset, and records before offset %d are older than the broker "
+            "keeps offsets; whether they ran is unknown, they go to the dead letters as offset_expired",
+            self.queue,
+            owned.partition,
+            end,
+            extra={"event": "consumer.offsets_expired", "queue": self.queue},
+        )
+
+    def _find_place(self, owned: Owned) -> None:
+        """Go on where the log has something, after an offset outside of it."""
+        low, high = self._membership.watermarks(owned.partition)
+        position = owned.offsets.position
+        if position <= low:
+            logger.warning(
+                "queue %s partition %d: records %d to %d were deleted before they were claimed (retention, or a purge)",
+                self.queue,
+                owned.partition,
+                position,
+                low - 1,
+                extra={"event": "consumer.records_deleted", "queue": self.queue},
+            )
+            owned.dirty |= owned.offsets.reach(low)
+            self._membership.seek(owned, low)
+            return
+        logger.error(
+            "queue %s partition %d: the group has claimed up to offset %d, but the log ends at %d: the broker has lost records "
+            "(an unclean leader election?); going on at its end, nothing is run again",
+            self.queue,
+            owned.partition,
+            position,
+            high,
+            extra={"event": "consumer.log_truncated", "queue": self.queue},
+        )
+        fresh = self._membership.assignment.assign(owned.partition, State(high))
+        fresh.dirty = True
+        self._membership.seek(fresh, high)
+
+    # -- claiming and settling ----------------------------------------------------------------------------------------
+
+    def holds(self, record: Record) -> bool:
+        """Return whether a fetched record is still ours to claim; any thread may ask."""
+        return self._membership.assignment.holds(record.partition, record.epoch)
+
+    def claim(
+        self, records: Sequence[Record], *, give_up: Callable[[], bool] = never
+    ) -> tuple[list[Record], list[Record]]:
+        """Commit exactly these records, with one synchronous commit, and return `(granted, refused)`.
+
+        Only granted ones may run. Refused ones were given back: they will be fetched again, here or by another member. Blocks
+        until the broker has answered, through an outage too.
+
+        Raises:
+            ClaimGivenUp: `give_up()` was true while there was no answer.
+        """
+        self._owner.require()
+        batches: dict[int, list[Record]] = {}
+        refused: list[Record] = []
+        for record in records:
+            if self.holds(record):
+                batches.setdefault(record.partition, []).append(record)
+            else:
+                refused.append(record)
+        if not batches:
+            return [], refused
+        tags = [record.delivery_tag for record in records]
+        accepted = self._commit(self._plan(batches), give_up, tags)
+        granted: list[Record] = []
+        for partition, batch in batches.items():
+            owned = self._membership.assignment.get(partition)
+            if partition in accepted and owned is not None:
+                owned.offsets.settle([record.offset for record in batch])
+                granted += batch
+            else:
+                refused += batch
+                self.give_back(batch)
+        return granted, refused
+
+    def settle(self, records: Iterable[Record]) -> None:
+        """Conclude records; committed with the next fetch, claim or close. What a rebalance has voided is passed over."""
+        for record in records:
+            owned = self._owned(record)
+            if owned is not None:
+                owned.offsets.settle((record.offset,))
+                owned.dirty = True
+
+    def give_back(self, records: Iterable[Record]) -> None:
+        """Return unsettled records: they will be fetched again, by this member or another."""
+        touched: dict[int, Owned] = {}
+        for record in records:
+            owned = self._owned(record)
+            if owned is not None:
+                owned.offsets.give_back((record.offset,))
+                touched[owned.partition] = owned
+        for owned in touched.values():
+            self._membership.seek(owned)
+
+    def commit_settled(self) -> None:
+        """Commit what was settled since the last commit; does nothing if nothing was.
+
+        What gets no answer stays for the next time; what is refused is void, the records come again.
+        """
+        if any(owned.dirty for owned in self._membership.assignment):
+            try:
+                self._commit(self._plan({}), _at_once)
+            except ClaimGivenUp:
+                return
+
+    def _owned(self, record: Record) -> Owned | None:
+        owned = self._membership.assignment.get(record.partition)
+        return owned if owned is not None and owned.epoch == record.epoch else None
+
+    def _plan(self, batches: dict[int, list[Record]]) -> dict[int, State]:
+        """Return what to commit for each partition of a claim, and for those that have settled records besides."""
+        states: dict[int, State] = {}
+        for owned in self._membership.assignment:
+            batch = batches.get(owned.partition)
+            if batch is None and not owned.dirty:
+                continue
+            state = owned.offsets.state({record.offset for record in batch or ()})
+            fits = len(state.metadata()) <= METADATA_LIMIT
+            if fits:
+                states[owned.partition] = state
+                if owned.blocked:
+                    self._membership.unblock(owned)
+            elif not owned.blocked:
+                why = f"too much is finished above offset {state.offset}, which is unfinished"
+                self._membership.block(owned, why)
+        return states
+
+    def _commit(
+        self, states: dict[int, State], give_up: Callable[[], bool], tags: Iterable[int] = ()
+    ) -> set[int]:
+        """Commit states; return the partitions for which the broker said yes. Does not poll."""
+        membership = self._membership
+        request = CommitRequest(membership.consumer, membership.topic, states, give_up, tags)
+        answer = commit(request)
+        for partition in answer.accepted | answer.refused:
+            owned = membership.assignment.get(partition)
+            if owned is not None:
+                # A refused one is void: the next poll will say so.
+                owned.dirty = False
+        for partition, why in answer.failed.items():
+            owned = membership.assignment.get(partition)
+            if owned is not None and not owned.blocked:
+                membership.block(owned, f"its commit is refused: {why}")
+        return answer.accepted
+
+    # -- flow ---------------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Fetch nothing more."""
+        self._membership.pause()
+
+    def resume(self) -> None:
+        """Fetch again, at once."""
+        self._membership.resume()
+
+    def leave(self) -> None:
+        """Leave the group: other members take over; unclaimed records are void. `rejoin` undoes it."""
+        self._membership.leave()
+
+    def rejoin(self) -> None:
+        """Join the group again after `leave`."""
+        self._membership.rejoin()
+
+    def status(self) -> ConsumerStatus:
+        """Return the place in the group. Asks the broker only for the lag while paused, at most every second."""
+        membership = self._membership
+        return ConsumerStatus(
+            partitions=membership.assignment.partitions,
+            member=membership.joined,
+            assigned=membership.assigned,
+            lag=membership.lag(),
+            group=membership.group,
+            protocol=membership.protocol,
+        )
+
+    def close(self) -> None:
+        """Commit what is settled and leave the group. Blocks a few milliseconds; longer while the broker is away."""
+        if self._owner.is_here():
+            self.commit_settled()
+            self._membership.close()

@@ -1,0 +1,159 @@
+"""Which group protocol a worker speaks, and who else is in its group.
+
+`auto` asks the broker: a group that is not empty keeps its type. An empty one becomes a KIP-848 group where the broker allows it a
+short session, else a classic one: with a default broker's 45 s session and 5 s heartbeat a killed worker's partitions would stand
+still for three quarters of a minute, and each hand-over would take seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection
+from typing import Any
+
+from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError, KafkaException
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from . import forks
+from .options import TransportOptions
+
+logger = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT = 5.0
+"""Seconds for one question to the coordinator."""
+
+HEARTBEAT_TRIES = 3
+"""How often the heartbeat interval is doubled where the broker allows none so short; each hand-over takes up to one interval."""
+
+BROKER_KEYS = "group.consumer.min.session.timeout.ms and group.consumer.min.heartbeat.interval.ms"
+
+_EMPTY = frozenset({ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD, ConsumerGroupState.UNKNOWN})
+
+
+class Groups:
+    """Asks about one consumer group. Any thread may call it."""
+
+    def __init__(self, options: TransportOptions) -> None:
+        """Connect lazily; nothing is asked yet."""
+        self.group = options.prefix + options.group
+        self._options = options
+        self._lock = threading.Lock()
+        self._admin = forks.new_admin(options.admin_config())
+        self._protocol = ""
+
+    def answers(self) -> bool:
+        """Return whether the broker answers us; blocks for at most five seconds."""
+        try:
+            self._admin.list_topics(timeout=REQUEST_TIMEOUT)
+        except KafkaException:
+            return False
+        return True
+
+    def protocol(self) -> str:
+        """Return `consumer` or `classic`; decided once, said in the log. Blocks for a few round trips the first time."""
+        with self._lock:
+            if not self._protocol:
+                requested = self._options.group_protocol
+                self._protocol = self._choose() if requested == "auto" else requested
+                if requested == "consumer":
+                    self._shorten_session()
+            return self._protocol
+
+    def prefer_classic(self, why: str) -> None:
+        """Fall back after the broker refused KIP-848."""
+        with self._lock:
+            logger.warning(
+                "group %s: the broker does not take the consumer protocol (%s); using classic",
+                self.group,
+                why,
+                extra={"event": "group.protocol", "group": self.group, "protocol": "classic"},
+            )
+            self._protocol = "classic"
+
+    def others(self, topic: str, own: Collection[str]) -> int:
+        """Return how many members besides `own` (member ids) hold partitions of a topic, or none at all and so could.
+
+        Blocks for one round trip; 0 where the broker does not answer.
+        """
+        description = self._describe()
+        if description is None:
+            return 0
+        count = 0
+        for member in description.members:
+            partitions = member.assignment.topic_partitions if member.assignment else []
+            if member.member_id not in own:
+                count += not partitions or any(part.topic == topic for part in partitions)
+        return count
+
+    def _choose(self) -> str:
+        description = self._describe()
+        if description is not None and description.state not in _EMPTY:
+            protocol = "consumer" if description.type is ConsumerGroupType.CONSUMER else "classic"
+            reason = "as its members"
+        elif self._shorten_session():
+            protocol, reason = "consumer", f"session {self._options.session_timeout:g} s"
+        else:
+            protocol = "classic"
+            reason = f"the broker allows KIP-848 no short session; lower its {BROKER_KEYS}"
+        logger.info(
+            "group %s: protocol %s (%s)",
+            self.group,
+            protocol,
+            reason,
+            extra={"event": "group.protocol", "group": self.group, "protocol": protocol},
+        )
+        return protocol
+
+    def _describe(self) -> Any:
+        """Return the group's description, or None where there is none to be had."""
+        try:
+            (answer,) = self._admin.describe_consumer_groups(
+                [self.group], request_timeout=REQUEST_TIMEOUT
+            ).values()
+            return answer.result(timeout=REQUEST_TIMEOUT)
+        except (KafkaException, TimeoutError) as error:
+            logger.debug("group %s cannot be described: %s", self.group, error)
+            return None
+
+    def _shorten_session(self) -> bool:
+        """Set the group's session and heartbeat; return whether the broker took them."""
+        session_ms = int(self._options.session_timeout * 1000)
+        for attempt in range(HEARTBEAT_TRIES):
+            heartbeat_ms = int(self._options.heartbeat * 1000) << attempt
+            try:
+                self._set_config(session_ms, heartbeat_ms)
+            except KafkaException as exception:
+                error: KafkaError = exception.args[0]
+                logger.debug(
+                    "group %s: session %d ms, heartbeat %d ms: %s",
+                    self.group,
+                    session_ms,
+                    heartbeat_ms,
+                    error,
+                )
+                if error.code() != KafkaError.INVALID_CONFIG:
+                    return False
+            except TimeoutError:
+                return False
+            else:
+                return True
+        return False
+
+    def _set_config(self, session_ms: int, heartbeat_ms: int) -> None:
+        values = {
+            "consumer.session.timeout.ms": session_ms,
+            "consumer.heartbeat.interval.ms": heartbeat_ms,
+        }
+        resource = ConfigResource(
+            ResourceType.GROUP,
+            self.group,
+            incremental_configs=[
+                ConfigEntry(name, str(value), incremental_operation=AlterConfigOpType.SET)
+                for name, value in values.items()
+            ],
+        )
+        (answer,) = self._admin.incremental_alter_configs(
+            [resource], request_timeout=REQUEST_TIMEOUT
+        ).values()
+        answer.result(timeout=REQUEST_TIMEOUT)

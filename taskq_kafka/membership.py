@@ -1,0 +1,356 @@
+"""One member of a consumer group, on one topic: its Consumer, its partitions, and what rebalances do to them.
+
+Used by one thread, the consumer's owner. The callbacks run inside `poll` and `consume`; exceptions would come out of these in odd
+shapes, so none leaves a callback.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from . import forks
+from .assignment import Assignment, Owned
+from .errors import map_error
+from .groups import Groups
+from .offsets import NewerFormat, State
+from .options import TransportOptions
+from .topics import topic_of
+
+logger = logging.getLogger(__name__)
+
+COMMITTED_TIMEOUT = 20.0
+"""Seconds to wait for the group's offsets when partitions are assigned; then the member starts anew."""
+
+LOST_PATIENCE = 30.0
+"""Seconds without an assignment after one was lost (or, in a classic group, since the join), before the Consumer is replaced:
+librdkafka was once seen to stay silent for ever after an outage of the broker."""
+
+LAG_REFRESH = 1.0
+"""Seconds for which a measured lag is believed. While paused no fetch brings news of the ends, and asking costs a round trip."""
+
+WATERMARK_TIMEOUT = 10.0
+"""Seconds to wait for the ends of a partition where they decide something."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebalanceEvent:
+    """Partitions that came or went: `kind` is `assigned`, `revoked` or `lost`."""
+
+    kind: str
+    partitions: Sequence[int]
+
+
+class Membership:
+    """Joins, leaves, and keeps the partitions' state."""
+
+    def __init__(
+        self,
+        options: TransportOptions,
+        queue: str,
+        *,
+        groups: Groups,
+        before_revoke: Callable[[], None],
+        on_rebalance: Callable[[RebalanceEvent], None] | None,
+    ) -> None:
+        """Join the group; returns before an assignment has arrived.
+
+        Args:
+            options: The connection's options.
+            queue: The queue's name.
+            groups: Says which protocol the group speaks.
+            before_revoke: Called while revoked partitions are still ours, to commit what is settled.
+            on_rebalance: Told what came or went; must return at once.
+        """
+        self.queue = queue
+        self.topic = topic_of(options.prefix, queue)
+        self.group = groups.group
+        self.assignment = Assignment()
+        self.rebalances = 0
+        """Counts rebalances: a change during a call makes what the call returned doubtful."""
+        self.paused = False
+        self.joined = False
+        self.assigned = False
+        """Whether an assignment has arrived since the join; any thread may read it."""
+        self.member_id = ""
+        """As the broker knows us; any thread may read it."""
+        self.replace_because = ""
+        """Why the Consumer must be replaced before the next poll; empty if it need not."""
+        self._options = options
+        self._groups = groups
+        self._before_revoke = before_revoke
+        self._on_rebalance = on_rebalance
+        self._patience = max(LOST_PATIENCE, 3 * options.session_timeout)
+        self._unassigned_since: float | None = None
+        self._lag = (0.0, 0)
+        self.protocol = groups.protocol()
+        self.consumer = self._open()
+        self._subscribe()
+
+    # -- joining and leaving ------------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Leave the group; what was fetched and not claimed is void. `rejoin` undoes it."""
+        if self.joined:
+            self._before_revoke()
+            self.consumer.unsubscribe()
+            self.joined = self.assigned = False
+            self._unassigned_since = None
+
+    def rejoin(self) -> None:
+        """Join the group again after `leave`."""
+        if not self.joined:
+            self.paused = False
+            self._subscribe()
+
+    def close(self) -> None:
+        """Leave the group for good."""
+        self.joined = self.assigned = False
+        self.consumer.close()
+        self.assignment = Assignment(self.assignment.next_epoch)
+
+    def replace(self) -> None:
+        """Go on as a new member with a new Consumer; what was fetched and not claimed is void."""
+        logger.warning(
+            "queue %s: replacing the consumer (%s)",
+            self.queue,
+            self.replace_because,
+            extra={"event": "consumer.replaced", "queue": self.queue},
+        )
+        self.replace_because = ""
+        gone = self.assignment.partitions
+        self.assignment = Assignment(self.assignment.next_epoch)
+        self.rebalances += 1
+        self.assigned = False
+        if gone:
+            self._tell("lost", gone)
+        # Its callbacks find none of their partitions any more.
+        self.consumer.close()
+        self.protocol = self._groups.protocol()
+        self.consumer = self._open()
+        self._subscribe()
+
+    def refuse_protocol(self, error: KafkaError) -> None:
+        """Take note of a fatal error; where the broker knows no KIP-848 and nobody insisted on it, go on as a classic member."""
+        if (
+            error.code() == KafkaError.UNSUPPORTED_VERSION
+            and self._options.group_protocol == "auto"
+        ):
+            self._groups.prefer_classic(error.str())
+        self.replace_because = error.str()
+
+    def watch(self) -> None:
+        """Have the Consumer replaced if it gets no assignment although the broker answers others."""
+        since = self._unassigned_since
+        if since is None or not self.joined or time.monotonic() - since < self._patience:
+            return
+        waited = time.monotonic() - since
+        self._unassigned_since = time.monotonic()
+        if self._groups.answers():
+            self._patience *= 2
+            self.replace_because = f"no assignment for {waited:.0f} s"
+
+    def _open(self) -> forks.Consumer:
+        return forks.new_consumer(self._options.consumer_config(self.group, self.protocol))
+
+    def _subscribe(self) -> None:
+        self.consumer.subscribe(
+            [self.topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+        self.joined = True
+        # A KIP-848 member without partitions hears nothing; a classic one is always told.
+        self._unassigned_since = time.monotonic() if self.protocol == "classic" else None
+
+    # -- callbacks ----------------------------------------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            self._take_over(consumer, partitions)
+        except Exception as error:
+            logger.exception(
+                "queue %s: taking over partitions failed; joining again",
+                self.queue,
+                extra={"event": "consumer.error", "queue": self.queue},
+            )
+            self.replace_because = f"taking over partitions failed: {error}"
+
+    def _take_over(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.rebalances += 1
+        # Offset and metadata must be of one moment: read once, start there, never let librdkafka look again.
+        stored = consumer.committed(partitions, timeout=COMMITTED_TIMEOUT) if partitions else []
+        taken = [owned for owned in map(self._enter, stored) if owned is not None]
+        consumer.incremental_assign(
+            [
+                TopicPartition(self.topic, owned.partition, owned.position or OFFSET_BEGINNING)
+                for owned in taken
+            ]
+        )
+        if self.paused:
+            self._pause(taken)
+        self.assigned = True
+        self._unassigned_since = None
+        self._patience = max(LOST_PATIENCE, 3 * self._options.session_timeout)
+        self.member_id = consumer.memberid()
+        self._tell("assigned", [owned.partition for owned in taken])
+
+    def _enter(self, stored: TopicPartition) -> Owned | None:
+        """Enter one partition with what the group has stored; None if this version must leave it alone."""
+        if stored.error is not None:
+            raise KafkaException(stored.error)
+        unproven = stored.offset < 0
+        try:
+            state = State(0) if unproven else State.parse(stored.offset, stored.metadata)
+        except NewerFormat as error:
+            logger.error(
+                "queue %s partition %d: %s",
+                self.queue,
+                stored.partition,
+                error,
+                extra={"event": "consumer.newer_format", "queue": self.queue},
+            )
+            return None
+        owned = self.assignment.assign(stored.partition, state, unproven=unproven)
+        owned.rebalance = self.rebalances
+        return owned
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            self._before_revoke()
+            self._give_up(consumer, partitions, "revoked")
+        except Exception:  # noqa: BLE001 - a callback's door, and the log has the traceback
+            self._say_failed("giving up partitions")
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            # Never commit: somebody else may own them by now.
+            self._give_up(consumer, partitions, "lost")
+            self._unassigned_since = time.monotonic()
+        except Exception:  # noqa: BLE001 - as above
+            self._say_failed("losing partitions")
+
+    def _give_up(self, consumer: Consumer, partitions: list[TopicPartition], kind: str) -> None:
+        self.rebalances += 1
+        removed = self.assignment.remove(partition.partition for partition in partitions)
+        consumer.incremental_unassign(partitions)
+        self._tell(kind, [owned.partition for owned in removed])
+
+    def _tell(self, kind: str, partitions: Iterable[int]) -> None:
+        self._lag = (0.0, 0)
+        if self._on_rebalance is not None:
+            self._on_rebalance(RebalanceEvent(kind, tuple(sorted(partitions))))
+
+    def _say_failed(self, what: str) -> None:
+        logger.exception(
+            "queue %s: %s failed",
+            self.queue,
+            what,
+            extra={"event": "consumer.error", "queue": self.queue},
+        )
+
+    # -- flow ---------------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Fetch nothing more; librdkafka throws away what it has prefetched."""
+        if not self.paused:
+            self.paused = True
+            self._pause(self.assignment)
+
+    def resume(self) -> None:
+        """Fetch again, at once: `resume` alone would wait for the fetcher's next look, up to a second; the seek wakes it."""
+        if self.paused:
+            self.paused = False
+            self._resume([owned for owned in self.assignment if not owned.blocked])
+
+    def block(self, owned: Owned, why: str) -> None:
+        """Take no more from one partition until `unblock`."""
+        owned.blocked = True
+        self._pause([owned])
+        logger.error(
+            "queue %s partition %d: taking no more: %s",
+            self.queue,
+            owned.partition,
+            why,
+            extra={
+                "event": "consumer.blocked",
+                "queue": self.queue,
+                "partition": owned.partition,
+            },
+        )
+
+    def unblock(self, owned: Owned) -> None:
+        """Take from a blocked partition again."""
+        owned.blocked = False
+        if not self.paused:
+            self._resume([owned])
+
+    def seek(self, owned: Owned, offset: int | None = None) -> None:
+        """Read on at an offset; by default where nothing is skipped: at the lowest record given back, else after the last seen."""
+        if offset is None:
+            offset = min(owned.offsets.position, owned.position)
+        owned.position = offset
+        target = TopicPartition(self.topic, owned.partition, offset or OFFSET_BEGINNING)
+        try:
+            self.consumer.seek(target)
+        except KafkaException:
+            # A partition that is not being fetched (just assigned, or its offset was out of range) cannot seek; it can begin anew.
+            self._begin_at(owned, target)
+
+    def _begin_at(self, owned: Owned, target: TopicPartition) -> None:
+        try:
+            self.consumer.incremental_unassign([target])
+            self.consumer.incremental_assign([target])
+            if self.paused or owned.blocked:
+                self._pause([owned])
+        except KafkaException as error:
+            # Records given back would not come again to this member.
+            self.replace_because = f"cannot read on at an offset: {error.args[0].str()}"
+
+    def watermarks(self, partition: int) -> tuple[int, int]:
+        """Ask the broker for a partition's first offset and the end of it. Blocks for a round trip.
+
+        Raises:
+            TaskqKafkaError: No answer.
+        """
+        try:
+            return self.consumer.get_watermark_offsets(
+                TopicPartition(self.topic, partition), timeout=WATERMARK_TIMEOUT, cached=False
+            )
+        except KafkaException as error:
+            raise map_error(error, address=self._options.bootstrap) from error
+
+    def lag(self) -> int:
+        """Return how many records wait on the own partitions; a second old at the most. Asks the broker only while paused."""
+        measured, lag = self._lag
+        if time.monotonic() - measured < LAG_REFRESH:
+            return lag
+        lag = sum(self._lag_of(owned) for owned in self.assignment)
+        self._lag = (time.monotonic(), lag)
+        return lag
+
+    def _lag_of(self, owned: Owned) -> int:
+        try:
+            ends = self.consumer.get_watermark_offsets(
+                TopicPartition(self.topic, owned.partition), timeout=1, cached=not self.paused
+            )
+        except KafkaException:
+            return 0
+        low, high = ends  # both -1001 before the first fetch
+        return max(0, high - max(owned.offsets.position, low))
+
+    def _pause(self, partitions: Iterable[Owned]) -> None:
+        targets = [TopicPartition(self.topic, owned.partition) for owned in partitions]
+        if targets:
+            self.consumer.pause(targets)
+
+    def _resume(self, partitions: list[Owned]) -> None:
+        if partitions:
+            self.consumer.resume([TopicPartition(self.topic, o.partition) for o in partitions])
+            for owned in partitions:
+                self.seek(owned)

@@ -1,0 +1,120 @@
+"""Queues and topics: which name stands for which, and with what settings a topic is made.
+
+Pure. Making and describing topics is in admin.py.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from .errors import TopicInvalid
+from .options import TransportOptions
+
+DLQ_SUFFIX: Final = ".dlq"
+OWN_PREFIX: Final = "taskq."
+"""What taskq keeps for itself begins so: timers, schedules, bindings."""
+
+NAME_MAX_LENGTH: Final = 249
+"""Kafka's own limit for a topic's name."""
+
+QUEUE_MAX_LENGTH: Final = 240
+"""Of a queue's name with the prefix: leaves room for the suffixes."""
+
+DLQ_HEADROOM: Final = 65_536
+"""Bytes that a dead letter may be larger than its source record: the headers that say why."""
+
+DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
+"""Kafka's default of `max.message.bytes`."""
+
+_LEGAL: Final = re.compile(r"[A-Za-z0-9._-]+")
+_STEP: Final = re.compile(r"\.p[0-9]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSettings:
+    """How a topic is made."""
+
+    partitions: int
+    replication: int | None
+    """None: the cluster's default."""
+
+    config: tuple[tuple[str, str], ...]
+    """Kafka's own topic settings. `min.insync.replicas` is added when the number of replicas is known."""
+
+
+def topic_of(prefix: str, queue: str) -> str:
+    """Return the topic of a queue.
+
+    Raises:
+        TopicInvalid: Kafka would not take the name.
+    """
+    topic = prefix + queue
+    if not _LEGAL.fullmatch(topic) or topic in (".", "..") or not queue:
+        raise TopicInvalid(topic, "letters, digits, '.', '_' and '-' only")
+    if len(topic) > NAME_MAX_LENGTH:
+        raise TopicInvalid(topic, f"longer than {NAME_MAX_LENGTH} characters")
+    return topic
+
+
+def dlq_topic(prefix: str, queue: str) -> str:
+    """Return the topic of a queue's dead letters.
+
+    Raises:
+        TopicInvalid: Kafka would not take the name.
+    """
+    return topic_of(prefix, queue + DLQ_SUFFIX)
+
+
+def queue_of(prefix: str, topic: str) -> str | None:
+    """Return the queue of a topic, or None if the topic is none: a dead-letter topic, one of ours, or somebody else's."""
+    if not topic.startswith(prefix) or len(topic) == len(prefix):
+        return None
+    name = topic[len(prefix) :]
+    if name.endswith(DLQ_SUFFIX) or _STEP.search(name):
+        return None
+    if name.startswith((OWN_PREFIX, "__")) or topic.startswith("__"):
+        return None
+    return name
+
+
+def dlq_queue_of(prefix: str, topic: str) -> str | None:
+    """Return the queue whose dead letters stand in a topic, or None if it holds none."""
+    if not topic.endswith(DLQ_SUFFIX):
+        return None
+    return queue_of(prefix, topic[: -len(DLQ_SUFFIX)])
+
+
+def queue_settings(options: TransportOptions) -> TopicSettings:
+    """Return how a queue's topic is made: tasks wait until they are claimed, however long."""
+    return TopicSettings(
+        partitions=options.partitions,
+        replication=options.replication,
+        config=(("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")),
+    )
+
+
+def dlq_settings(options: TransportOptions, *, queue_max_message_bytes: int) -> TopicSettings:
+    """Return how a queue's dead-letter topic is made.
+
+    Compacted, as the same letter written twice is one letter and a tombstone takes it out, and deleted after `dlq_retention`.
+
+    Args:
+        options: The connection's options.
+        queue_max_message_bytes: The queue's own limit for a record.
+    """
+    return TopicSettings(
+        partitions=options.partitions,
+        replication=options.replication,
+        config=(
+            ("cleanup.policy", "compact,delete"),
+            ("retention.ms", str(int(options.dlq_retention * 1000))),
+            ("max.message.bytes", str(queue_max_message_bytes + DLQ_HEADROOM)),
+        ),
+    )
+
+
+def min_insync_replicas(replication: int) -> int:
+    """Return how many replicas must have a record before it counts: all but one, at least one."""
+    return max(1, replication - 1)

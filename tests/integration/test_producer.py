@@ -1,0 +1,295 @@
+"""Publishing to a real Kafka: what is acknowledged, what fails and how soon, and what an error says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from confluent_kafka import Message as Stored
+
+from taskq_kafka.admin import Admin
+from taskq_kafka.errors import (
+    BrokerUnreachable,
+    DeliveryFailed,
+    RecordTooLarge,
+    TopicInvalid,
+    TopicMissing,
+)
+from taskq_kafka.options import TransportOptions
+from taskq_kafka.publisher import Publisher, get_publisher
+from taskq_kafka.reader import Reader
+from taskq_kafka.sending import Message
+from tests.support.kafka import Kafka
+from tests.support.mock_cluster import MockCluster
+from tests.support.ports import reserve_port
+from tests.support.proxy import Proxy
+from tests.support.waiting import Stopwatch
+
+FIRST_SEND = """
+import json, sys, time
+from taskq_kafka.options import TransportOptions
+from taskq_kafka.publisher import get_publisher
+from taskq_kafka.sending import Message
+
+publisher = get_publisher(TransportOptions(bootstrap=sys.argv[1]))
+start = time.perf_counter()
+errors = publisher.publish([Message(sys.argv[2], b"[]")], timeout=10)
+print(json.dumps([time.perf_counter() - start, [str(error) for error in errors if error]]))
+"""
+
+
+@pytest.fixture
+def options(kafka: Kafka) -> TransportOptions:
+    return TransportOptions(bootstrap=kafka.bootstrap)
+
+
+@pytest.fixture
+def publisher(options: TransportOptions) -> Publisher:
+    return get_publisher(options)
+
+
+@pytest.fixture
+def reader(options: TransportOptions) -> Iterator[Reader]:
+    reader = Reader(options)
+    yield reader
+    reader.close()
+
+
+def stored(reader: Reader, queue: str, partitions: int = 12) -> list[Stored]:
+    return reader.read_all(queue, range(partitions), timeout=10)
+
+
+def values(reader: Reader, queue: str) -> list[bytes | None]:
+    return [message.value() for message in stored(reader, queue)]
+
+
+def test_record_stands_in_its_topic_as_it_was_given(
+    publisher: Publisher, reader: Reader, queue: str
+) -> None:
+    headers = [("task", b"invoice"), ("raw", b"\xff\x00"), ("null", None), ("task", b"again")]
+
+    errors = publisher.publish([Message(queue, b"\x00[1]", headers, b"key")], timeout=10)
+
+    assert errors == [None]
+    (message,) = stored(reader, queue)
+    assert (message.key(), message.value()) == (b"key", b"\x00[1]")
+    assert message.headers() == headers
+
+
+def test_missing_topic_is_made_with_the_settings_of_a_queue(
+    options: TransportOptions, publisher: Publisher, queue: str
+) -> None:
+    assert publisher.publish([Message(queue, b"[]")], timeout=10) == [None]
+
+    (status,) = Admin.shared(options).queue_status([queue], group="taskq", timeout=10)
+    assert (status.partitions, status.lag) == (12, 1)
+
+
+def test_missing_topic_is_an_error_at_once_where_topics_are_not_made_on_first_use(
+    kafka: Kafka, queue: str
+) -> None:
+    publisher = Publisher(TransportOptions(bootstrap=kafka.bootstrap, auto_create=False))
+    watch = Stopwatch()
+
+    (error,) = publisher.publish([Message(queue, b"[]")], timeout=10)
+
+    assert isinstance(error, TopicMissing)
+    assert error.topic == queue
+    assert error.sent is False
+    assert watch.seconds < 3
+
+
+def test_each_record_has_its_own_result(publisher: Publisher, reader: Reader, queue: str) -> None:
+    kept = [Message(queue, b"first"), Message(queue, b"last")]
+    too_large = Message(queue, b"x" * 2_000_000)
+    far_too_large = Message(queue, b"x" * 20_000_000)
+    misnamed = Message("no spaces", b"[]")
+
+    errors = publisher.publish([kept[0], too_large, misnamed, far_too_large, kept[1]], timeout=10)
+
+    assert [type(error) for error in errors] == [
+        type(None),
+        RecordTooLarge,
+        TopicInvalid,
+        RecordTooLarge,
+        type(None),
+    ]
+    assert [error.sent for error in errors if error is not None] == [False, False, False]
+    assert sorted(value or b"" for value in values(reader, queue)) == [b"first", b"last"]
+
+
+def test_producer_lives_on_after_a_refused_record(publisher: Publisher, queue: str) -> None:
+    publisher.publish([Message(queue, b"x" * 2_000_000)], timeout=10)
+
+    errors = publisher.publish([Message(queue, b"[]")] * 100, timeout=10)
+
+    assert errors == [None] * 100
+
+
+def test_threads_share_one_producer(publisher: Publisher, reader: Reader, queue: str) -> None:
+    def send(thread: int) -> list[object]:
+        return [
+            error
+            for number in range(100)
+            for error in publisher.publish(
+                [Message(queue, b"%d/%d" % (thread, number))], timeout=10
+            )
+        ]
+
+    with ThreadPoolExecutor(8) as pool:
+        errors = [error for each in pool.map(send, range(8)) for error in each]
+
+    assert errors == [None] * 800
+    assert len(set(values(reader, queue))) == 800
+
+
+def test_more_records_than_the_local_queue_holds_all_arrive(
+    kafka: Kafka, reader: Reader, queue: str
+) -> None:
+    few = TransportOptions(bootstrap=kafka.bootstrap, kafka={"queue.buffering.max.messages": 100})
+
+    errors = Publisher(few).publish([Message(queue, b"%d" % n) for n in range(5000)], timeout=30)
+
+    assert errors == [None] * 5000
+    assert len(set(values(reader, queue))) == 5000
+
+
+def test_every_acknowledged_record_to_a_new_topic_stands_in_it(
+    kafka: Kafka, options: TransportOptions, queue: str
+) -> None:
+    # Seen with several requests in flight, in one new topic of ten: its leaders were not ready for the first batches.
+    small = replace(options, kafka={"queue.buffering.max.messages": 100})
+    queues = [f"{queue}-{number}" for number in range(15)]
+
+    for each in queues:
+        records = [Message(each, b"%d" % number) for number in range(1000)]
+        assert Publisher(small).publish(records, timeout=30) == [None] * 1000
+
+    status = Admin.shared(options).queue_status(queues, group="taskq", timeout=20)
+    assert [each.lag for each in status] == [1000] * 15
+
+
+def test_records_of_one_key_keep_their_order(
+    publisher: Publisher, reader: Reader, queue: str
+) -> None:
+    publisher.publish([Message(queue, b"%d" % n, key=b"k") for n in range(1000)], timeout=10)
+
+    assert values(reader, queue) == [b"%d" % n for n in range(1000)]
+
+
+def test_first_send_of_a_process_takes_less_than_100_ms(
+    kafka: Kafka, publisher: Publisher, queue: str
+) -> None:
+    publisher.publish([Message(queue, b"[]")], timeout=10)
+    command = [sys.executable, "-c", FIRST_SEND, kafka.bootstrap, queue]
+
+    runs = [json.loads(subprocess.check_output(command, timeout=60)) for _ in range(3)]
+
+    assert [errors for _, errors in runs] == [[], [], []]
+    # The best of three: other tests' brokers share these cores.
+    assert min(seconds for seconds, _ in runs) < 0.1
+
+
+def test_absent_broker_is_named_and_nothing_was_sent() -> None:
+    port = reserve_port()
+    publisher = Publisher(TransportOptions(bootstrap=f"127.0.0.1:{port.number}"))
+    watch = Stopwatch()
+
+    errors = publisher.publish([Message("q", b"1"), Message("p", b"2")], timeout=1)
+
+    port.release()
+    assert [type(error) for error in errors] == [BrokerUnreachable, BrokerUnreachable]
+    assert [error.sent for error in errors if error] == [False, False]
+    assert str(port.number) in str(errors[0])
+    assert watch.seconds < 3
+
+
+def test_record_without_an_answer_is_reported_unknown_in_time(
+    proxied_kafka: Proxy, queue: str
+) -> None:
+    publisher = Publisher(TransportOptions(bootstrap=proxied_kafka.bootstrap, publish_timeout=1))
+    assert publisher.publish([Message(queue, b"1")], timeout=10) == [None]
+    proxied_kafka.stall()
+    watch = Stopwatch()
+
+    (error,) = publisher.publish([Message(queue, b"2")], timeout=1)
+
+    assert isinstance(error, DeliveryFailed)
+    assert (error.queue, error.sent, error.retriable) == (queue, None, True)
+    assert watch.seconds < 2
+
+
+def test_record_after_one_without_an_answer_was_certainly_not_sent(
+    proxied_kafka: Proxy, queue: str
+) -> None:
+    publisher = Publisher(TransportOptions(bootstrap=proxied_kafka.bootstrap, publish_timeout=1))
+    publisher.publish([Message(queue, b"1")], timeout=10)
+    proxied_kafka.stall()
+    publisher.publish([Message(queue, b"2")], timeout=1)
+
+    (error,) = publisher.publish([Message(queue, b"3")], timeout=1)
+
+    assert isinstance(error, BrokerUnreachable)
+    assert error.sent is False
+
+
+def test_publisher_works_again_when_the_broker_answers_again(
+    proxied_kafka: Proxy, queue: str
+) -> None:
+    publisher = Publisher(TransportOptions(bootstrap=proxied_kafka.bootstrap, publish_timeout=1))
+    publisher.publish([Message(queue, b"1")], timeout=10)
+    proxied_kafka.stall()
+    publisher.publish([Message(queue, b"2")], timeout=1)
+    proxied_kafka.pass_everything()
+
+    assert publisher.publish([Message(queue, b"3")], timeout=20) == [None]
+
+
+def test_record_waits_for_a_broker_that_comes_back_in_time(own_kafka: Kafka, queue: str) -> None:
+    options = TransportOptions(bootstrap=own_kafka.bootstrap, publish_timeout=30)
+    publisher = Publisher(options)
+    assert publisher.publish([Message(queue, b"1")], timeout=10) == [None]
+    own_kafka.kill()
+
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(publisher.publish, [Message(queue, b"2")], timeout=30)
+        own_kafka.start()
+
+        assert sent.result(40) == [None]
+    reader = Reader(options)
+    assert sorted(value or b"" for value in values(reader, queue)) == [b"1", b"2"]
+    reader.close()
+
+
+def test_dead_handle_is_replaced_and_records_go_on(publisher: Publisher, queue: str) -> None:
+    publisher.publish([Message(queue, b"1")], timeout=10)
+    producer = publisher._producer
+    dead = producer._current()
+
+    producer._replace(dead)
+
+    assert producer._current() is not dead
+    assert publisher.publish([Message(queue, b"2")], timeout=10) == [None]
+
+
+def test_topic_that_was_deleted_is_made_again(options: TransportOptions, queue: str) -> None:
+    publisher = Publisher(replace(options, publish_timeout=2))
+    publisher.publish([Message(queue, b"1")], timeout=10)
+    client = Admin.shared(options)._client
+    client.delete_topics([queue], operation_timeout=10)[queue].result(10)
+
+    # It shows as a timeout; the lookup before the next record finds out.
+    publisher.publish([Message(queue, b"2")], timeout=5)
+
+    assert publisher.publish([Message(queue, b"3")], timeout=20) == [None]
+
+
+def test_mock_cluster_takes_records_too(mock_cluster: MockCluster, queue: str) -> None:
+    publisher = Publisher(TransportOptions(bootstrap=mock_cluster.bootstrap))
+
+    assert publisher.publish([Message(queue, b"1")] * 100, timeout=10) == [None] * 100

@@ -1,0 +1,78 @@
+"""Names and settings of topics."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskq_kafka.errors import TopicInvalid
+from taskq_kafka.options import TransportOptions
+from taskq_kafka.topics import (
+    dlq_queue_of,
+    dlq_settings,
+    dlq_topic,
+    min_insync_replicas,
+    queue_of,
+    queue_settings,
+    topic_of,
+)
+
+
+@pytest.mark.parametrize("prefix", ["", "team-", "a.b."])
+@pytest.mark.parametrize("queue", ["q", "Billing_2", "a.b-c"])
+def test_topic_leads_back_to_its_queue(prefix: str, queue: str) -> None:
+    assert queue_of(prefix, topic_of(prefix, queue)) == queue
+    assert dlq_queue_of(prefix, dlq_topic(prefix, queue)) == queue
+
+
+def test_topic_is_the_queues_name_exactly() -> None:
+    assert topic_of("", "billing") == "billing"
+    assert dlq_topic("p-", "billing") == "p-billing.dlq"
+
+
+@pytest.mark.parametrize("queue", ["", "no spaces", "ü", "a/b", "x" * 250, ".", ".."])
+def test_name_that_kafka_refuses_is_refused(queue: str) -> None:
+    with pytest.raises(TopicInvalid):
+        topic_of("", queue)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["q.dlq", "q.p3", "taskq.timers", "taskq.fanout.x", "__consumer_offsets", "other"],
+)
+def test_topic_that_is_no_queue_has_none(topic: str) -> None:
+    prefix = "mine-" if topic == "other" else ""
+
+    assert queue_of(prefix, topic) is None
+
+
+def test_own_topics_are_hidden_behind_the_prefix_too() -> None:
+    assert queue_of("mine-", "mine-taskq.timers") is None
+    assert queue_of("mine-", "mine-") is None
+
+
+def test_dead_letters_of_no_queue_have_no_queue() -> None:
+    assert dlq_queue_of("", "q") is None
+    assert dlq_queue_of("", "taskq.timers.dlq") is None
+    assert dlq_queue_of("mine-", "q.dlq") is None
+
+
+def test_tasks_wait_until_they_are_claimed() -> None:
+    made = queue_settings(TransportOptions(partitions=5))
+
+    assert made.partitions == 5
+    assert dict(made.config)["retention.ms"] == "-1"
+
+
+def test_dead_letter_may_be_larger_than_its_record() -> None:
+    made = dlq_settings(TransportOptions(dlq_retention=60), queue_max_message_bytes=1000)
+
+    assert dict(made.config) == {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": "60000",
+        "max.message.bytes": str(1000 + 65536),
+    }
+
+
+@pytest.mark.parametrize(("replication", "expected"), [(1, 1), (2, 1), (3, 2), (5, 4)])
+def test_all_replicas_but_one_must_have_a_record(replication: int, expected: int) -> None:
+    assert min_insync_replicas(replication) == expected
