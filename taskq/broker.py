@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, cast
+from weakref import WeakSet
 
 from taskq.address import Address, parse_address
 from taskq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting
@@ -53,7 +54,8 @@ class Broker:
         self._lock = threading.Lock()
         self._shared: Any = None
         self._publisher: Publisher | None = None
-        self._channels: list[Any] = []
+        # A channel refers to its connection, and lets go of it when it is closed.
+        self._channels: WeakSet[Any] = WeakSet()
 
     @property
     def publisher(self) -> Publisher:
@@ -90,7 +92,7 @@ class Broker:
             connection = self._connect()
             channel = connection.channel()
         with self._lock:
-            self._channels.append(connection)  # a connection that is collected closes its channels
+            self._channels.add(connection)
         return cast(IntakeChannel, channel)
 
     def check(self) -> None:
@@ -116,7 +118,7 @@ class Broker:
     def close(self) -> None:
         """Close all connections; unacknowledged records have been waited for already."""
         with self._lock:
-            connections, self._channels = [*self._channels, self._shared], []
+            connections, self._channels = [*self._channels, self._shared], WeakSet()
             self._shared = self._publisher = None
         for connection in connections:
             if connection is not None:

@@ -21,7 +21,7 @@ class Stage(enum.Enum):
 class Fate(enum.Enum):
     """What happens to a request or its answer."""
 
-    HOLD = "hold the answer"
+    HOLD = "hold it for a while"
     DROP = "drop it"
     CUT = "cut the connection instead of it"
 
@@ -61,7 +61,7 @@ class Rule:
         return True
 
     def remove(self) -> None:
-        """End it: later requests pass, and held answers are passed on now. Any thread."""
+        """End it: later requests pass, and what is held is passed on now. Any thread."""
         self._on_remove(self)
 
     def __enter__(self) -> Rule:

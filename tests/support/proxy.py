@@ -4,8 +4,9 @@ It passes bytes on unchanged, and reads of each request the API key, version, co
 "Request Header"), of each answer the correlation id. A broker's PROXIED listener advertises the proxy's address, so clients stay
 behind it. TLS would hide the requests and is not understood.
 
-Rules (`hold_answers`, `drop_answers`, `drop_requests`, `cut_at_answer`) concern API keys; `stall`, `cut` and `refuse` concern
-everything. Answers keep their order, so one that is held holds those behind it on the same connection, as a slow broker does.
+Rules (`hold_answers`, `hold_requests`, `drop_answers`, `drop_requests`, `cut_at_answer`) concern API keys; `stall`, `cut` and
+`refuse` concern everything. Requests and answers keep their order, so one that is held holds those behind it on the same
+connection, as a slow broker or network does.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tests.support.frames import (
     read_request,
     write_frame,
 )
-from tests.support.waiting import Deadline
+from tests.support.waiting import Deadline, moment
 
 T = TypeVar("T")
 
@@ -41,6 +42,9 @@ class Sighting:
     request: Request
     connection: int
     """Counts the connections that the proxy accepted."""
+
+    at: float
+    """When it was seen, as `waiting.moment` counts."""
 
 
 class Proxy:
@@ -105,6 +109,16 @@ class Proxy:
             client_id: Only this client's.
         """
         return self._add(keys, Stage.ANSWER, Fate.HOLD, seconds, count, client_id)
+
+    def hold_requests(
+        self,
+        *keys: int,
+        seconds: float | None = None,
+        count: int | None = None,
+        client_id: str | None = None,
+    ) -> Rule:
+        """Let requests reach the broker `seconds` later, or, without it, when the rule is removed; else as `hold_answers`."""
+        return self._add(keys, Stage.REQUEST, Fate.HOLD, seconds, count, client_id)
 
     def drop_answers(
         self, *keys: int, count: int | None = None, client_id: str | None = None
@@ -183,7 +197,7 @@ class Proxy:
     def note(self, stage: Stage, request: Request, connection: int) -> None:
         """Record a sighting. Only the proxy's thread calls it."""
         with self._news:
-            self._seen.append(Sighting(len(self._seen), stage, request, connection))
+            self._seen.append(Sighting(len(self._seen), stage, request, connection, moment()))
             self._news.notify_all()
 
     def _select(self, keys: Sequence[int], stage: Stage, after: int) -> list[Sighting]:
@@ -340,8 +354,11 @@ class _Connection:
             await self._proxy.flow()
             request = read_request(frame)
             self._proxy.note(Stage.REQUEST, request, self._number)
-            if self._proxy.fate(request, Stage.REQUEST) is not None:
+            rule = self._proxy.fate(request, Stage.REQUEST)
+            if rule is not None and rule.fate is Fate.DROP:
                 continue
+            if rule is not None:
+                await _hold(rule)
             self._awaited[request.correlation_id] = request
             await write_frame(writer, frame)
 
@@ -358,8 +375,13 @@ class _Connection:
             if rule is not None and rule.fate is Fate.DROP:
                 continue
             if rule is not None:
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(rule.removed.wait(), rule.seconds)
+                await _hold(rule)
             await self._proxy.flow()
             await write_frame(writer, frame)
             self._proxy.note(Stage.PASSED, request, self._number)
+
+
+async def _hold(rule: Rule) -> None:
+    """Wait for as long as a rule holds things."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(rule.removed.wait(), rule.seconds)

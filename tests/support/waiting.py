@@ -71,3 +71,13 @@ class Stopwatch:
     def seconds(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self._start
+
+
+def moment() -> float:
+    """Return the present moment in seconds; comparable between the processes of one machine, until it is started anew."""
+    return time.monotonic()
+
+
+def pause(seconds: float) -> None:
+    """Let time pass, as part of a test's load: work that a task does, the time between two faults. Not a way to wait for something."""
+    threading.Event().wait(seconds)

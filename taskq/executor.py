@@ -1,0 +1,327 @@
+"""One message, from its record to its outcome: decode, check the arguments, run, say what follows.
+
+Runs where the tasks run: in a pool process, or in a thread of the worker. What comes out (`Result`) is plain data that can be
+marshalled; the worker's parent acts on it (dead letters, follow-ups, log). Publishing, claims and slots are not here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import traceback
+from collections.abc import Awaitable, Sequence
+from time import perf_counter
+from types import CoroutineType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from taskq import canvas, request
+from taskq.clock import Clock, SystemClock
+from taskq.errors import DecodeError, InvalidArguments, UnknownTask
+from taskq.logs import LogPlan, TaskLines
+from taskq.message import Envelope, Writer, new_task_id, read_body, read_headers
+from taskq.middleware import Hooks
+from taskq.outcome import Failed, Ignore, Ignored, Outcome, Reject, Rejected, Succeeded
+from taskq.printing import escaped
+from taskq.protocols import Record
+from taskq.request import Request
+from taskq.task import Task
+
+if TYPE_CHECKING:
+    from taskq.app import App
+    from taskq.registry import AnyTask
+
+SUCCEEDED, IGNORED, FAILED = range(3)
+"""How a run ended. Numbers, because an enum cannot be marshalled."""
+
+Message = tuple[str, bytes, "list[tuple[str, bytes]]"]
+"""A record to be written: queue, value, headers."""
+
+Detail = tuple[str, str, str, "list[Message]"]
+"""A dead letter's reason (empty: none is due), error, traceback, and what is to be sent afterwards."""
+
+Result = tuple[int, float, "str | None", "Detail | None"]
+"""How the run ended, its seconds, its log line (None: level too low), and what else there is; None for most."""
+
+TRACEBACK_BYTES = 16 * 1024
+"""Of a dead letter's traceback; the end of a longer one is kept, where the error stands."""
+
+ERROR_CHARACTERS = 2000
+"""Of an error's text in dead letter and log. Some libraries put a whole response into it."""
+
+_RUN_FAILURES = frozenset({"failed", "worker_died"})
+"""Reasons that `@task(dead_letter=False)` turns off; other dead letters were never run, or were asked for."""
+
+
+def wants_dead_letter(reason: str, found: AnyTask | None) -> bool:
+    """Return whether a message goes to the dead letters for a reason; `found` is its task, if there is one."""
+    return reason not in _RUN_FAILURES or found is None or found.dead_letter
+
+
+class Call:
+    """A message that is ready to run."""
+
+    __slots__ = ("args", "embed", "kwargs", "record", "request", "task")
+
+    def __init__(
+        self,
+        record: Record,
+        request: Request,
+        task: AnyTask,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        embed: dict[str, Any] | None,
+    ) -> None:
+        self.record = record
+        self.request = request
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs
+        self.embed = embed
+
+
+class Executor:
+    """Runs messages. Any thread may call it, many at a time."""
+
+    def __init__(self, app: App, plan: LogPlan, clock: Clock | None = None) -> None:
+        """Take an app with all its tasks.
+
+        Args:
+            app: Where the tasks are registered.
+            plan: How log lines are made.
+            clock: For follow-ups that expire.
+        """
+        self.hooks = Hooks(app.middleware)
+        self._app = app
+        self._registry = app.registry
+        self._formats = app.formats
+        self._group = app.settings.prefix + app.settings.group
+        self._lines = TaskLines(plan)
+        self._clock: Clock = clock or SystemClock()
+        self._loops = _Loops()
+        self._has_before = self.hooks.has("before_run")
+        self._has_after = self.hooks.has("after_run")
+
+    def execute(self, record: Record) -> Result:
+        """Run a record that was claimed, in the calling thread, and return what became of it. Never raises."""
+        prepared = self.prepare(record)
+        return self.run(prepared) if isinstance(prepared, Call) else prepared
+
+    def prepare(self, record: Record) -> Call | Result:
+        """Decode a record and check its arguments; return the result at once where it cannot be run."""
+        started = perf_counter()
+        envelope: Envelope | None = None
+        try:
+            envelope = read_headers(record, self._formats)
+            found = self._registry.find(envelope.task, record.queue)
+            args, kwargs, embed = read_body(envelope, record.value, self._formats)
+            found.check_arguments(args, kwargs)
+        except DecodeError as error:
+            return self._refused(record, envelope, error.reason, error.why, started)
+        except InvalidArguments as error:
+            return self._refused(record, envelope, "bad_arguments", error.why, started)
+        except UnknownTask as error:
+            return self._refused(record, envelope, "unknown_task", str(error), started)
+        except Exception as error:  # noqa: BLE001 - a door to foreign code
+            # A decoder that was given hostile input may raise anything.
+            return self._refused(record, envelope, "unreadable", error_text(error), started)
+        asked = Request(
+            envelope,
+            task=found.name,
+            queue=record.queue,
+            partition=record.partition,
+            offset=record.offset,
+            group=self._group,
+            redelivered=record.redelivered,
+        )
+        return Call(record, asked, found, args, kwargs, embed)
+
+    def run(self, call: Call) -> Result:
+        """Run a call in the calling thread; an `async def` task on an event loop that belongs to the thread."""
+        token = request.enter(call.request)
+        started = perf_counter()
+        try:
+            if self._has_before:
+                self.hooks.call("before_run", call.request)
+            value = call.task.run(*call.args, **call.kwargs)
+            if type(value) is CoroutineType:
+                value = self._loops.run(value)
+        except BaseException as error:  # noqa: BLE001 - around the user's function
+            # Also SystemExit and KeyboardInterrupt: a task that calls sys.exit() fails, its process lives.
+            return self._raised(call, error, perf_counter() - started)
+        else:
+            return self._returned(call, value, perf_counter() - started)
+        finally:
+            request.leave(token)
+
+    async def run_async(self, call: Call) -> Result:
+        """Run a call of an `async def` task on the running event loop."""
+        token = request.enter(call.request)
+        started = perf_counter()
+        try:
+            if self._has_before:
+                self.hooks.call("before_run", call.request)
+            value = await call.task.run(*call.args, **call.kwargs)
+        except BaseException as error:  # noqa: BLE001 - around the user's function
+            # As in run(); a CancelledError is the task's own doing, the worker cancels nothing.
+            return self._raised(call, error, perf_counter() - started)
+        else:
+            return self._returned(call, value, perf_counter() - started)
+        finally:
+            request.leave(token)
+
+    def close(self) -> None:
+        """Close the event loop of the calling thread, if it has one."""
+        self._loops.close()
+
+    # Outcomes
+
+    def _returned(self, call: Call, value: Any, runtime: float) -> Result:
+        detail: Detail | None = None
+        if call.embed:
+            try:
+                followups = canvas.after_success(call.embed, value, self._parent(call))
+                detail = ("", "", "", self._messages(followups))
+            except Exception as error:  # noqa: BLE001 - what it returned cannot be sent on
+                return self._raised(call, error, runtime)
+        if self._has_after:
+            self.hooks.call("after_run", call.request, Succeeded(value))
+        asked = call.request
+        return SUCCEEDED, runtime, self._lines.succeeded(asked.task, asked.id, runtime), detail
+
+    def _raised(self, call: Call, error: BaseException, runtime: float) -> Result:
+        asked = call.request
+        if isinstance(error, Ignore):
+            self._after(call, Ignored(error.reason))
+            line = self._lines.ignored(asked.task, asked.id, runtime, one_line(error.reason))
+            return IGNORED, runtime, line, None
+        if isinstance(error, Reject):
+            self._after(call, Rejected(error.reason))
+            why = one_line(error.reason)
+            return self._failed(
+                call, "rejected", f"Reject: {why}" if why else "Reject", "", runtime
+            )
+        self.hooks.call("on_failure", asked, error)
+        text, trace = error_text(error), traceback_text(error)
+        self._after(call, Failed("failed", text, trace))
+        return self._failed(call, "failed", text, trace, runtime)
+
+    def _failed(self, call: Call, reason: str, error: str, trace: str, runtime: float) -> Result:
+        messages: list[Message] = []
+        if call.embed:
+            try:
+                messages = self._messages(canvas.after_failure(call.embed, self._parent(call)))
+            except Exception as cause:  # noqa: BLE001 - an errback that cannot be written must not hide the failure
+                trace = f"{trace}\nits errbacks were not sent: {error_text(cause)}"
+        source = _source(call.record)
+        is_wanted = wants_dead_letter(reason, call.task)
+        then = f"dead letter {source}" if is_wanted else "no dead letter is wanted"
+        line = self._lines.failed(call.request.task, call.request.id, runtime, error, then)
+        return FAILED, runtime, line, (reason if is_wanted else "", error, trace, messages)
+
+    def _refused(
+        self, record: Record, envelope: Envelope | None, reason: str, error: str, started: float
+    ) -> Result:
+        name, id = (envelope.task, envelope.id) if envelope is not None else ("?", "?")
+        runtime = perf_counter() - started
+        error = one_line(error)
+        line = self._lines.failed(
+            name, id, runtime, f"{reason}: {error}", f"dead letter {_source(record)}"
+        )
+        return FAILED, runtime, line, (reason, error, "", [])
+
+    def _after(self, call: Call, outcome: Outcome) -> None:
+        if self._has_after:
+            self.hooks.call("after_run", call.request, outcome)
+
+    def _parent(self, call: Call) -> canvas.Parent:
+        asked = call.request
+        root = asked.headers.get("root_id")
+        return canvas.Parent(
+            id=asked.id,
+            root_id=root if isinstance(root, str) else asked.id,
+            now=self._clock.now(),
+        )
+
+    def _messages(self, followups: Sequence[canvas.Followup]) -> list[Message]:
+        """Write what follows; raises EncodeError where the task's result cannot be written."""
+        messages: list[Message] = []
+        for each in followups:
+            value, headers = Writer(each.task, self._app.format).write(
+                each.task_id or new_task_id(),
+                each.args,
+                each.kwargs,
+                headers=each.headers,
+                embed=each.embed,
+            )
+            messages.append((each.queue or self._app.queue_of(each.task), value, headers))
+        return messages
+
+
+class _Loops:
+    """An event loop for each thread that runs `async def` tasks; made at the first, and used again."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def run(self, work: Awaitable[Any]) -> Any:
+        """Run a coroutine to its end; what it left running is cancelled, as `asyncio.run` does."""
+        loop: asyncio.AbstractEventLoop | None = getattr(self._local, "loop", None)
+        if loop is None:
+            loop = self._local.loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(asyncio.ensure_future(work, loop=loop))
+        finally:
+            left = asyncio.all_tasks(loop)
+            if left:
+                for one in left:
+                    one.cancel()
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+
+    def close(self) -> None:
+        """Close the calling thread's loop."""
+        loop: asyncio.AbstractEventLoop | None = getattr(self._local, "loop", None)
+        if loop is not None:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+            del self._local.loop
+
+
+def _source(record: Record) -> str:
+    return f"{record.queue}/{record.partition}/{record.offset}"
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, not too long; what a terminal would not print but obey, or UTF-8 cannot write, is escaped."""
+    line = " ".join(text.split())[:ERROR_CHARACTERS]
+    return line if line.isprintable() else escaped(line)
+
+
+def error_text(error: BaseException) -> str:
+    """Return `TYPE: TEXT` of an error, on one line; also of one that cannot be shown."""
+    name = type(error).__name__
+    try:
+        text = one_line(str(error))
+    except Exception as failure:  # noqa: BLE001 - the error's own __str__ raised
+        text = f"(its text cannot be shown: {type(failure).__name__})"
+    return f"{name}: {text}" if text else name
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return an error's traceback from the user's function on, the last 16 KiB of it."""
+    try:
+        lines = traceback.format_exception(type(error), error, _users_part(error.__traceback__))
+    except Exception:  # noqa: BLE001 - an error in the chain cannot be shown
+        return error_text(error)
+    data = "".join(lines).encode(errors="backslashreplace")
+    return data[-TRACEBACK_BYTES:].decode(errors="ignore")
+
+
+_OWN_FILES = frozenset({__file__, Task.run.__code__.co_filename, asyncio.base_events.__file__})
+
+
+def _users_part(trace: TracebackType | None) -> TracebackType | None:
+    """Skip the frames before the user's function; keep all if there are no others."""
+    part = trace
+    while part is not None and part.tb_frame.f_code.co_filename in _OWN_FILES:
+        part = part.tb_next
+    return part or trace

@@ -1,0 +1,81 @@
+"""What follows when runs have ended: their log lines, their dead letters, the messages to be sent on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from taskq.clock import Clock
+from taskq.executor import FAILED, SUCCEEDED, Result, wants_dead_letter
+from taskq.logs import LogPlan, TaskLines, TaskLog
+from taskq.protocols import Outgoing
+from taskq.registry import Registry
+from taskq.worker.deadletters import dead_letter
+from taskq.worker.delivery import Delivery
+from taskq.worker.outbox import Entry, Outbox
+
+_EVENTS = ("task.succeeded", "task.ignored", "task.failed")
+_LEVELS = (logging.INFO, logging.INFO, logging.ERROR)
+_NOT_RUN = frozenset({"bad_arguments", "unreadable", "unsupported", "unknown_task"})
+
+
+class Aftermath:
+    """Any thread may call it: each pool reports from its own."""
+
+    def __init__(
+        self, registry: Registry, outbox: Outbox, plan: LogPlan, *, worker: str, clock: Clock
+    ) -> None:
+        """Prepare.
+
+        Args:
+            registry: Knows which tasks want dead letters.
+            outbox: Writes them.
+            plan: How log lines are made.
+            worker: The worker's name, for dead letters.
+            clock: Says when a task failed.
+        """
+        self._registry = registry
+        self._outbox = outbox
+        self._lines = TaskLines(plan)
+        self._log = TaskLog(plan)
+        self._worker = worker
+        self._clock = clock
+
+    def conclude(self, results: Sequence[tuple[Delivery, Result]]) -> None:
+        """Log results and hand what is to be written to the outbox."""
+        lines: list[tuple[int, str, str]] = []
+        for delivery, result in results:
+            kind, _, line, detail = result
+            if detail is not None:
+                line = self._conclude_more(delivery, result) or line
+            if line is not None:
+                lines.append((_LEVELS[kind], _EVENTS[kind], line))
+        self._log.write(lines)
+
+    def _conclude_more(self, delivery: Delivery, result: Result) -> str | None:
+        kind, runtime, line, detail = result
+        assert detail is not None
+        reason, error, traceback, messages = detail
+        entries = [
+            Entry(Outgoing(queue, value, headers), f"what follows {delivery}, for queue {queue}")
+            for queue, value, headers in messages
+        ]
+        is_wanted = wants_dead_letter(reason, self._registry.get(delivery.task))
+        if kind == FAILED and reason and is_wanted:
+            letter = dead_letter(
+                delivery.record,
+                delivery.envelope,
+                reason=reason,
+                error=error,
+                traceback=traceback,
+                has_run=reason not in _NOT_RUN,
+                worker=self._worker,
+                now=self._clock.now(),
+            )
+            entries.append(Entry(letter, f"the dead letter of {delivery}"))
+        if entries:
+            self._outbox.put(entries)
+        if line is not None or kind == SUCCEEDED:
+            return line
+        then = f"dead letter {delivery.source}" if is_wanted else "no dead letter is wanted"
+        return self._lines.failed(delivery.task, delivery.envelope.id, runtime, error, then)

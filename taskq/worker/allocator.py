@@ -1,0 +1,323 @@
+"""Which slot a record gets, and which queue's turn it is. Pure: no threads, clock or I/O.
+
+A pool is a row of lanes: prefork has N lanes of one slot (a child each), the other pools one lane of N slots. A lane runs as many
+tasks as it has slots; what it holds beyond that is claimed ahead. Three rules:
+
+- A free slot takes any task. Free slots are filled first, spread over the lanes.
+- Ahead goes only what is short: the lane holds nothing long, all it holds is worth at most 10 ms a slot, `claim_ahead` records a
+  slot and 64 KiB a slot; it is filled again when half of that is used up.
+- Queues take turns. One that could not be served waits in line; each of those before another in the line keeps one free slot, and
+  while a queue waits only the head of the line may claim ahead. So short tasks never keep a long one from a slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from taskq.worker.runtimes import SHORT_NS, Runtimes
+
+AHEAD_BYTES = 64 * 1024
+"""Bytes a lane may hold ahead for each of its slots. Less than a socket's buffer: a child that does not read costs nothing here."""
+
+_ALIKE = 4
+"""Tasks whose averages differ by less than this factor are placed together, each at the price of the dearest."""
+
+_LONG = -1
+"""The cost of a task that is not known to be short."""
+
+
+class Placeable(Protocol):
+    """What the allocator needs of a delivery: `task` and `size` (bytes); the rest is the reservation, written here."""
+
+    task: str
+    size: int
+    lane: int
+    cost_ns: int
+    ahead_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A reservation: the deliveries `start` to `stop` (exclusive) of those that were offered go to one lane."""
+
+    lane: int
+    start: int
+    stop: int
+
+
+class _Lane:
+    """What one lane holds."""
+
+    __slots__ = ("ahead_bytes", "count", "expected_ns", "index", "long", "open", "width")
+
+    def __init__(self, index: int, width: int) -> None:
+        self.index = index
+        self.width = width
+        self.open = True
+        self.count = 0
+        self.long = 0
+        self.expected_ns = 0
+        self.ahead_bytes = 0
+
+    @property
+    def free(self) -> int:
+        return max(0, self.width - self.count) if self.open else 0
+
+
+class Allocator:
+    """Reservations of slots. Its owner sees to it that one thread at a time is inside."""
+
+    def __init__(self, widths: Sequence[int], runtimes: Runtimes, *, claim_ahead: int) -> None:
+        """Make the lanes.
+
+        Args:
+            widths: The number of slots of each lane.
+            runtimes: Tells which tasks are short.
+            claim_ahead: Records a slot may hold ahead at most; 0 switches claiming ahead off.
+        """
+        self._lanes = [_Lane(index, width) for index, width in enumerate(widths)]
+        self._runtimes = runtimes
+        self._claim_ahead = claim_ahead
+        self._line: dict[str, None] = {}
+
+    # Questions
+
+    @property
+    def free(self) -> int:
+        """How many slots are free in the open lanes."""
+        return sum(lane.free for lane in self._lanes)
+
+    @property
+    def held(self) -> int:
+        """How many deliveries hold a reservation."""
+        return sum(lane.count for lane in self._lanes)
+
+    def is_ahead(self, index: int) -> bool:
+        """Return whether a lane holds more than it has slots."""
+        lane = self._lanes[index]
+        return lane.count > lane.width
+
+    def room(self, task: str | None) -> int:
+        """Return how many more records could be placed now, if all were of one task (None: unknown, so free slots only)."""
+        cost = self._runtimes.short_ns(task) if task is not None else None
+        if cost is None:
+            return self.free
+        return sum(lane.free + self._room_ahead(lane, cost, filled=True) for lane in self._lanes)
+
+    # The line of waiting queues
+
+    def wait_in_line(self, queue: str) -> None:
+        """Put a queue that has a record in hand at the end of the line, unless it stands there already."""
+        self._line.setdefault(queue)
+
+    def leave_line(self, queue: str) -> None:
+        """Take a queue out of the line; it wants nothing now."""
+        self._line.pop(queue, None)
+
+    # Reservations
+
+    def place(self, queue: str, deliveries: Sequence[Placeable]) -> list[Grant]:
+        """Reserve slots for as many of the deliveries as possible: for a prefix, in order.
+
+        A queue that got something leaves the line; one that got nothing joins it.
+
+        Args:
+            queue: Whose they are.
+            deliveries: What it has in hand, oldest first.
+
+        Returns:
+            The grants, in the order of the deliveries and without gaps.
+        """
+        free, ahead = self._share(queue)
+        grants: list[Grant] = []
+        placed = self._fill_slots(deliveries, free, grants)
+        if placed < len(deliveries) and ahead:
+            self._fill_ahead(deliveries, placed, grants)
+        if grants:
+            self._line.pop(queue, None)
+        elif deliveries:
+            self._line.setdefault(queue)
+        return grants
+
+    def place_returned(self, delivery: Placeable) -> bool:
+        """Reserve a free slot for a delivery that was claimed before and came back; it stands before every queue."""
+        lane = self._most_free()
+        if lane is None:
+            return False
+        self._take(lane, delivery)
+        return True
+
+    def release(self, deliveries: Iterable[Placeable]) -> None:
+        """Give reservations back: the deliveries ended, came back, or were not granted."""
+        lanes = self._lanes
+        for delivery in deliveries:
+            lane = lanes[delivery.lane]
+            delivery.lane = -1
+            lane.count -= 1
+            lane.ahead_bytes -= delivery.ahead_bytes
+            if delivery.cost_ns == _LONG:
+                lane.long -= 1
+            else:
+                lane.expected_ns -= delivery.cost_ns
+
+    def found_slow(self, delivery: Placeable) -> None:
+        """Count a delivery as long from now on, whatever its average said; does nothing if it has ended meanwhile."""
+        if delivery.lane < 0 or delivery.cost_ns == _LONG:
+            return
+        lane = self._lanes[delivery.lane]
+        lane.expected_ns -= delivery.cost_ns
+        lane.long += 1
+        delivery.cost_ns = _LONG
+
+    def set_open(self, index: int, is_open: bool) -> None:
+        """Open or close a lane: a closed one gets nothing (its process is not there)."""
+        self._lanes[index].open = is_open
+
+    # Steps
+
+    def _share(self, queue: str) -> tuple[int, bool]:
+        """Return how many free slots a queue may take now, and whether it may claim ahead."""
+        free = self.free
+        before = 0
+        for waiting in self._line:
+            if waiting == queue:
+                break
+            before += 1
+        others = len(self._line) - (queue in self._line)
+        if not others:
+            return free, True
+        fair = -(-free // (others + 1))
+        return max(0, min(fair, free - before)), before == 0
+
+    def _most_free(self) -> _Lane | None:
+        best = max(self._lanes, key=lambda lane: lane.free, default=None)
+        return best if best is not None and best.free else None
+
+    def _fill_slots(
+        self, deliveries: Sequence[Placeable], allowed: int, grants: list[Grant]
+    ) -> int:
+        placed = 0
+        while placed < len(deliveries) and placed < allowed:
+            lane = self._most_free()
+            if lane is None:
+                break
+            self._take(lane, deliveries[placed])
+            grants.append(Grant(lane.index, placed, placed + 1))
+            placed += 1
+        return placed
+
+    def _take(self, lane: _Lane, delivery: Placeable) -> None:
+        cost = self._runtimes.short_ns(delivery.task)
+        lane.count += 1
+        if cost is None:
+            lane.long += 1
+        else:
+            lane.expected_ns += cost
+        delivery.lane = lane.index
+        delivery.cost_ns = _LONG if cost is None else cost
+        delivery.ahead_bytes = 0
+
+    def _fill_ahead(self, deliveries: Sequence[Placeable], start: int, grants: list[Grant]) -> None:
+        """Place runs of tasks that cost about the same, so that a batch costs little per record."""
+        total = len(deliveries)
+        limit = self._ahead_limit()
+        costs: dict[str, int | None] = {}
+        while start < total and limit > 0:
+            stop, cost = self._run_of_like(deliveries, start, min(total, start + limit), costs)
+            if stop == start:
+                return
+            reached = self._fill_ahead_run(deliveries, start, stop, cost, grants)
+            limit -= reached - start
+            if reached < stop:
+                return
+            start = reached
+
+    def _run_of_like(
+        self, deliveries: Sequence[Placeable], start: int, end: int, costs: dict[str, int | None]
+    ) -> tuple[int, int]:
+        """Return where the run of tasks that cost about the same stops, and what the dearest of them costs."""
+        first = dearest = 0
+        last: str | None = None
+        for index in range(start, end):
+            task = deliveries[index].task
+            if task == last:
+                continue
+            last = task
+            if task not in costs:
+                costs[task] = self._runtimes.short_ns(task)
+            cost = costs[task]
+            if cost is None or (first and not first <= cost * _ALIKE <= first * _ALIKE * _ALIKE):
+                return index, dearest
+            first = first or cost
+            dearest = max(dearest, cost)
+        return end, dearest
+
+    def _ahead_limit(self) -> int:
+        """Return how many records one queue may claim ahead in one go: while others wait, its share of a full load."""
+        slots = sum(lane.width for lane in self._lanes)
+        limit = slots * self._claim_ahead
+        return limit if len(self._line) < 2 else -(-limit // len(self._line))
+
+    def _fill_ahead_run(
+        self, deliveries: Sequence[Placeable], start: int, stop: int, cost: int, grants: list[Grant]
+    ) -> int:
+        """Spread deliveries that cost the same over the lanes, those with the least to do first; return where it had to stop."""
+        lanes = [lane for lane in self._lanes if not lane.free and self._room_ahead(lane, cost)]
+        while start < stop and lanes:
+            lanes.sort(key=lambda lane: lane.expected_ns)
+            share = -(-(stop - start) // len(lanes))
+            still: list[_Lane] = []
+            for lane in lanes:
+                wanted = min(share, stop - start)
+                room = min(wanted, self._room_ahead(lane, cost))
+                reached = self._take_ahead(lane, deliveries, start, start + room, cost)
+                if reached > start:
+                    grants.append(Grant(lane.index, start, reached))
+                if reached - start == wanted:
+                    still.append(lane)
+                start = reached
+            lanes = [lane for lane in still if self._room_ahead(lane, cost)]
+        return start
+
+    def _room_ahead(self, lane: _Lane, cost: int, *, filled: bool = False) -> int:
+        """Return how many records of a cost a lane may hold beyond what it holds.
+
+        Args:
+            lane: The lane.
+            cost: Nanoseconds each.
+            filled: Count as if its free slots had been filled with the same task before.
+        """
+        if lane.long or not lane.open:
+            return 0
+        extra = lane.free if filled else 0
+        by_work = (SHORT_NS * lane.width - lane.expected_ns) // cost - extra
+        by_count = lane.width * (self._claim_ahead + 1) - lane.count - extra
+        room = min(by_work, by_count)
+        # A lane is filled again when it is half empty: a claim costs a round trip, whether for one record or for fifty.
+        whole = (
+            min(SHORT_NS * lane.width // cost, lane.width * (self._claim_ahead + 1)) - lane.width
+        )
+        return room if self._claim_ahead and room > 0 and 2 * room >= whole else 0
+
+    def _take_ahead(
+        self, lane: _Lane, deliveries: Sequence[Placeable], start: int, stop: int, cost: int
+    ) -> int:
+        limit = AHEAD_BYTES * lane.width
+        room = limit - lane.ahead_bytes
+        index = start
+        lane_index = lane.index
+        for delivery in deliveries[start:stop]:
+            size = delivery.size
+            if size > room:
+                break
+            room -= size
+            delivery.lane = lane_index
+            delivery.cost_ns = cost
+            delivery.ahead_bytes = size
+            index += 1
+        lane.ahead_bytes = limit - room
+        lane.count += index - start
+        lane.expected_ns += cost * (index - start)
+        return index

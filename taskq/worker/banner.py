@@ -1,0 +1,54 @@
+"""What a worker prints about itself when it starts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from taskq.registry import Registry
+from taskq.worker.options import WorkerOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker stands, as far as it knows when it prints."""
+
+    version: str
+    broker: str
+    group: str
+    protocol: str
+    """Empty where it is not known yet."""
+
+    partitions: Mapping[str, int]
+    """How many each queue has; those not known are missing."""
+
+
+def banner(options: WorkerOptions, registry: Registry, place: Place) -> str:
+    """Return the banner, several lines."""
+    protocol = f" (protocol {place.protocol})" if place.protocol else ""
+    lines = [
+        f"taskq {place.version} worker {options.name}",
+        f"- broker:  {place.broker}",
+        f"- group:   {place.group}{protocol}",
+        f"- pool:    {options.pool}, concurrency {options.concurrency}",
+        "[queues]",
+        *(f"  . {_queue(queue, place.partitions)}" for queue in options.queues),
+        "[tasks]",
+        *_tasks(options.queues, registry),
+    ]
+    return "\n".join(lines)
+
+
+def _queue(queue: str, partitions: Mapping[str, int]) -> str:
+    count = partitions.get(queue)
+    return queue if count is None else f"{queue} ({count} partition{'s' if count != 1 else ''})"
+
+
+def _tasks(queues: Sequence[str], registry: Registry) -> list[str]:
+    taken = [task for task in registry if task.queue in queues]
+    others = [task for task in registry if task.queue not in queues]
+    lines = [f"  . {task.name}" for task in taken] or ["  (none)"]
+    if others:
+        lines.append("[tasks whose queue this worker does not take]")
+        lines += [f"  . {task.name} (queue {task.queue})" for task in others]
+    return lines

@@ -1,0 +1,57 @@
+"""The `dlq-*` headers of a dead letter. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from taskq.message import Envelope
+from taskq.protocols import DeadLetter, Record
+
+
+def dead_letter(
+    record: Record,
+    envelope: Envelope | None,
+    *,
+    reason: str,
+    error: str,
+    traceback: str = "",
+    has_run: bool,
+    worker: str,
+    now: datetime,
+) -> DeadLetter:
+    """Return a record as a dead letter.
+
+    Args:
+        record: As it stood in its queue.
+        envelope: What its headers say, as far as they can be read.
+        reason: One of the codes for `dlq-reason`.
+        error: One line.
+        traceback: From the user's function on; may be empty.
+        has_run: Whether its function was started: that attempt is counted.
+        worker: The worker's name.
+        now: When it failed; aware, in UTC.
+    """
+    failed = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    attempts = (_retries(envelope) if envelope is not None else 0) + has_run
+    names = {"dlq-id": envelope.id, "dlq-task": envelope.task} if envelope is not None else {}
+    texts = {name: text for name, text in names.items() if text}
+    texts |= {"dlq-reason": reason, "dlq-error": error}
+    if traceback:
+        texts["dlq-traceback"] = traceback
+    texts |= {
+        "dlq-attempts": str(attempts),
+        "dlq-first-failed": failed,
+        "dlq-failed": failed,
+        "dlq-worker": worker,
+    }
+    headers = [(name, text.encode(errors="backslashreplace")) for name, text in texts.items()]
+    return DeadLetter(record, headers)
+
+
+def _retries(envelope: Envelope) -> int:
+    try:
+        return envelope.retries
+    except (TypeError, ValueError):
+        return (
+            0  # a sender's nonsense in the header does not keep the record out of the dead letters
+        )

@@ -1,0 +1,374 @@
+"""One queue's thread: fetch, look at the headers, claim, hand out. It owns the queue's channel; nobody else calls it.
+
+In hand are records that were fetched and not claimed: a rebalance voids them, leaving the group gives them back. Nothing runs
+before `channel.claim` has granted it. Late acks would be settled here too, by the same thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from taskq.app import App
+from taskq.clock import Clock
+from taskq.errors import BrokerUnreachable
+from taskq.executor import one_line
+from taskq.protocols import IntakeChannel, IntakeStatus, Rebalance, Record
+from taskq.worker.delivery import Delivery
+from taskq.worker.dispatcher import Dispatcher
+from taskq.worker.fullness import Fullness
+from taskq.worker.outbox import Outbox
+from taskq.worker.refusals import Refusals
+from taskq.worker.screening import Expired, Refused, Screen
+
+logger = logging.getLogger(__name__)
+
+_MOST_RECORDS = 1000
+"""Records a fetch at most: a claim of that many is one commit, and they are in memory."""
+
+_FETCH_SECONDS = 0.2
+"""Longest wait for a record; also how soon a stop is seen."""
+
+_ROOM_SECONDS = 0.25
+"""Longest wait for a slot before the heartbeat and the stop are looked at."""
+
+_QUESTION_SECONDS = 5.0
+"""For a question to the broker that only a log line needs."""
+
+_FIRST_BACKOFF = 0.5
+_LONGEST_BACKOFF = 10.0
+
+
+class Intake:
+    """The thread of one queue."""
+
+    def __init__(
+        self,
+        queue: str,
+        app: App,
+        dispatcher: Dispatcher,
+        outbox: Outbox,
+        *,
+        worker: str,
+        clock: Clock,
+    ) -> None:
+        """Prepare; `start` starts the thread.
+
+        Args:
+            queue: What it takes from.
+            app: Its broker opens the channel; its tasks are what can be run.
+            dispatcher: Has the slots.
+            outbox: While it is full nothing is taken.
+            worker: The worker's name, for dead letters.
+            clock: For waits.
+        """
+        self.queue = queue
+        self._app = app
+        self._dispatcher = dispatcher
+        self._outbox = outbox
+        self._clock = clock
+        self._screen = Screen(app.registry, app.formats)
+        self._stopping = threading.Event()
+        self._refusals = Refusals(queue, app, stopping=self._stopping, worker=worker, clock=clock)
+        self._giving_up = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"taskq-intake-{queue}", daemon=True)
+        self._status = IntakeStatus()
+        # The thread's own, from here on:
+        self._hand: list[Delivery] = []
+        self._claiming: list[Delivery] = []
+        self._lost = 0
+        self._fullness = Fullness()
+        self._has_left = False
+        self._last_task: str | None = None
+        self._rebalances: list[Rebalance] = []
+        self._is_hand_doubtful = False
+        self._backoff = _FIRST_BACKOFF
+
+    # For the supervisor
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more and leave the group; returns at once."""
+        self._stopping.set()
+        self._dispatcher.wake_all()
+
+    def give_up(self) -> None:
+        """Do not wait any longer for the answer to a claim; what it was for is lost."""
+        self._giving_up.set()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread.is_alive()
+
+    @property
+    def status(self) -> IntakeStatus:
+        """The channel's place in the group, as of the last fetch."""
+        return self._status
+
+    def claiming(self) -> list[Delivery]:
+        """Return what a claim is under way for: if the process ends now, it may be claimed and will not run."""
+        return list(self._claiming)
+
+    @property
+    def lost(self) -> int:
+        """How many deliveries were lost to claims that got no definite answer; each was named in the log."""
+        return self._lost
+
+    # The thread
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._serve()
+            except ConnectionError as error:
+                self._wait_before_reopening(error)
+            except BrokerUnreachable as error:
+                self._wait_before_reopening(error)
+            except Exception as error:
+                # The loop's door: a bug or a broken channel costs a new channel, not the worker.
+                logger.exception("intake of queue %s failed", self.queue)
+                self._wait_before_reopening(error)
+
+    def _wait_before_reopening(self, error: Exception) -> None:
+        if self._stopping.is_set():
+            return
+        logger.warning(
+            "intake of queue %s lost the broker (%s); tries again in %.1f s",
+            self.queue,
+            one_line(str(error)),
+            self._backoff,
+            extra={"event": "intake.lost", "queue": self.queue},
+        )
+        self._clock.wait(self._stopping, self._backoff)
+        self._backoff = min(self._backoff * 2, _LONGEST_BACKOFF)
+
+    def _serve(self) -> None:
+        """Open a channel and take from it until the worker stops or the channel breaks."""
+        channel = self._app.broker.open_channel()
+        try:
+            channel.listen(self.queue, on_rebalance=self._rebalances.append)
+            while not self._stopping.is_set():
+                self._step(channel)
+                self._backoff = _FIRST_BACKOFF
+        finally:
+            self._drop_hand()
+            self._has_left = False
+            self._fullness = Fullness()
+            self._dispatcher.leave_line(self.queue)
+            self._status = IntakeStatus()
+            channel.close()
+
+    def _step(self, channel: IntakeChannel) -> None:
+        if self._has_left:
+            self._wait_outside(channel)
+            return
+        version = self._dispatcher.version
+        if self._outbox.is_full:
+            self._wait_for_room(channel, version)
+            return
+        if not self._hand:
+            self._fetch(channel)
+        if self._stopping.is_set():
+            return
+        if self._hand and not self._claim(channel):
+            self._wait_for_room(channel, version)
+
+    # Fetching
+
+    def _fetch(self, channel: IntakeChannel) -> None:
+        if self._fullness.is_paused:
+            channel.resume()
+            self._fullness.is_paused = False
+        # At least one: the queue then stands in line with a record in hand, and takes the slot as soon as it is free.
+        limit = max(1, min(self._dispatcher.room(self._last_task), _MOST_RECORDS))
+        self._sort(channel, self._poll(channel, limit, _FETCH_SECONDS))
+
+    def _poll(self, channel: IntakeChannel, limit: int, timeout: float) -> Sequence[Record]:
+        """Fetch, and look at what a rebalance has done to the records in hand."""
+        records = channel.fetch(limit, timeout)
+        self._status = channel.status()
+        if self._rebalances:
+            self._log_rebalance()
+            self._is_hand_doubtful = True
+        if self._is_hand_doubtful:
+            self._is_hand_doubtful = False
+            held = channel.held([delivery.record.delivery_tag for delivery in self._hand])
+            self._hand = [each for each in self._hand if each.record.delivery_tag in held]
+        return records
+
+    def _sort(self, channel: IntakeChannel, records: Sequence[Record]) -> None:
+        """Put what can be run in hand; write off the rest."""
+        if not records:
+            return
+        now = self._clock.now()
+        judge = self._screen.judge
+        refused: list[Refused] = []
+        for record in records:
+            verdict = judge(record, now)
+            if isinstance(verdict, Delivery):
+                self._hand.append(verdict)
+            elif isinstance(verdict, Refused):
+                refused.append(verdict)
+            else:
+                self._skip(channel, verdict)
+        if refused:
+            self._refusals.write_off(channel, refused, self._keep_membership)
+
+    def _skip(self, channel: IntakeChannel, expired: Expired) -> None:
+        channel.settle([expired.record.delivery_tag])
+        logger.info(
+            "task %s[%s] expired before it could run; it is not run",
+            expired.envelope.task,
+            expired.envelope.id,
+            extra={"event": "task.expired", "queue": self.queue},
+        )
+
+    def _keep_membership(self, channel: IntakeChannel) -> None:
+        """Poll without taking records, while the queue stands still."""
+        if not self._fullness.is_paused:
+            channel.pause()
+            self._fullness.is_paused = True
+        self._poll(channel, 1, 0)
+
+    # Claiming
+
+    def _claim(self, channel: IntakeChannel) -> bool:
+        """Claim as much of the hand as has slots, and hand it out; return whether there was a slot for anything."""
+        grants = self._dispatcher.reserve(self.queue, self._hand)
+        if not grants:
+            return False
+        self._fullness.found_slot()
+        batch = self._claiming = self._hand[: grants[-1].stop]
+        del self._hand[: len(batch)]
+        self._last_task = batch[-1].task
+        try:
+            granted, refused = channel.claim(
+                [delivery.record.delivery_tag for delivery in batch],
+                give_up=self._giving_up.is_set,
+            )
+        except BaseException:
+            self._name_lost(batch)
+            self._claiming = []
+            self._dispatcher.cancel(batch)
+            raise
+        if refused:
+            batch = self._without_refused(batch, set(granted))
+        self._dispatcher.hand_out(batch)
+        self._claiming = []
+        return True
+
+    def _name_lost(self, batch: Sequence[Delivery]) -> None:
+        """Name what a claim without a definite answer was for: it must not run, and its offsets may be committed."""
+        self._lost += len(batch)
+        for delivery in batch:
+            logger.error(
+                "lost: %s: its claim got no answer, so it may be claimed and does not run",
+                delivery,
+                extra={"event": "task.lost", "queue": self.queue},
+            )
+
+    def _without_refused(self, batch: list[Delivery], granted: set[int]) -> list[Delivery]:
+        self._is_hand_doubtful = True
+        refused = [each for each in batch if each.record.delivery_tag not in granted]
+        self._dispatcher.cancel(refused)
+        logger.info(
+            "the broker refused the claim of %d records of queue %s; another worker has them, or they come again",
+            len(refused),
+            self.queue,
+            extra={"event": "claim.refused", "queue": self.queue},
+        )
+        return [each for each in batch if each.record.delivery_tag in granted]
+
+    # Waiting for a slot
+
+    def _wait_for_room(self, channel: IntakeChannel, version: int) -> None:
+        now = self._clock.monotonic()
+        self._fullness.found_no_slot(now)
+        if self._fullness.should_pause(now):
+            channel.pause()
+            self._fullness.is_paused = True
+        if self._fullness.is_paused:
+            self._poll(channel, 1, 0)
+        if self._should_leave(channel, now):
+            self._leave(channel)
+            return
+        self._dispatcher.wait_for_change(version, _ROOM_SECONDS)
+
+    def _should_leave(self, channel: IntakeChannel, now: float) -> bool:
+        is_waiting = bool(self._hand) or self._status.lag > 0
+        full_for = self._dispatcher.full_for()
+        if not self._fullness.should_ask(now, full_for=full_for, is_waiting=is_waiting):
+            return False
+        return channel.other_members() > 0
+
+    def _leave(self, channel: IntakeChannel) -> None:
+        logger.info(
+            "all slots are busy: queue %s is left to the other workers until one is free",
+            self.queue,
+            extra={"event": "intake.left", "queue": self.queue},
+        )
+        channel.leave()
+        self._drop_hand()
+        self._dispatcher.leave_line(self.queue)
+        self._has_left = True
+        self._fullness = Fullness()
+
+    def _wait_outside(self, channel: IntakeChannel) -> None:
+        version = self._dispatcher.version
+        if self._dispatcher.room(None) and not self._outbox.is_full:
+            channel.rejoin()
+            self._has_left = False
+            logger.info(
+                "a slot is free: back to queue %s",
+                self.queue,
+                extra={"event": "intake.rejoined", "queue": self.queue},
+            )
+            return
+        self._dispatcher.wait_for_change(version, _ROOM_SECONDS)
+
+    def _drop_hand(self) -> None:
+        """Forget what is in hand: it was not claimed, so it comes again, here or at another worker."""
+        self._hand = []
+
+    # Rebalances
+
+    def _log_rebalance(self) -> None:
+        """Say once per rebalance what this worker has now."""
+        kinds = {event.kind for event in self._rebalances}
+        self._rebalances.clear()
+        partitions = sorted(self._status.partitions)
+        if partitions:
+            logger.info(
+                "queue %s: partitions %s (%s)",
+                self.queue,
+                ", ".join(map(str, partitions)),
+                ", ".join(sorted(kinds)),
+                extra={"event": "intake.rebalanced", "queue": self.queue},
+            )
+        elif self._status.assigned and "assigned" in kinds:
+            self._log_no_partition()
+
+    def _log_no_partition(self) -> None:
+        """Say that there are more workers than partitions: slots do not need a partition each, processes do."""
+        settings = self._app.settings
+        counts = ""
+        try:
+            found = self._app.broker.admin.queue_status(
+                [self.queue], group=settings.group, timeout=_QUESTION_SECONDS
+            )
+            counts = f": {found[0].partitions} partitions, {found[0].workers + 1} workers or more"
+        except (ConnectionError, ValueError, LookupError):
+            logger.debug(
+                "queue %s: no answer how many workers there are", self.queue, exc_info=True
+            )
+        logger.info(
+            "no partition of queue %s for this worker%s; it waits in case another stops",
+            self.queue,
+            counts,
+            extra={"event": "intake.no_partition", "queue": self.queue},
+        )

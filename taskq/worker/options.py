@@ -1,0 +1,70 @@
+"""What one worker is to do, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from taskq.errors import UsageError
+from taskq.queues import check_queue
+from taskq.registry import Registry
+from taskq.settings import Settings
+from taskq.worker.cpus import available_cpus
+
+_ASYNCIO_SLOTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker runs."""
+
+    queues: tuple[str, ...]
+    pool: str
+    concurrency: int
+    name: str
+    """Stands in its dead letters and, as client.id, at the broker."""
+
+    grace: float
+    """Seconds for what runs to finish after the first signal."""
+
+    claim_ahead: int
+
+
+def worker_options(
+    settings: Settings,
+    registry: Registry,
+    *,
+    host: str,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> WorkerOptions:
+    """Return the options of a worker.
+
+    Args:
+        settings: Of its app.
+        registry: The app's tasks.
+        host: The machine's name.
+        only: Queues to take; none: the default queue and those of all tasks.
+        without: Queues to leave out.
+
+    Raises:
+        InvalidQueueName: One of them is not a queue's name.
+        UsageError: No queue is left.
+    """
+    for queue in (*only, *without):
+        check_queue(queue, prefix=settings.prefix)
+    wanted = list(dict.fromkeys(only)) or sorted({settings.default_queue, *registry.queues()})
+    queues = tuple(queue for queue in wanted if queue not in without)
+    if not queues:
+        raise UsageError("no queue is left for this worker: -X leaves out all that it would take")
+    slots = settings.concurrency
+    if slots is None:
+        slots = _ASYNCIO_SLOTS if settings.pool == "asyncio" else available_cpus()
+    return WorkerOptions(
+        queues=queues,
+        pool=settings.pool,
+        concurrency=1 if settings.pool == "solo" else slots,
+        name=settings.name or host,
+        grace=settings.grace,
+        claim_ahead=settings.claim_ahead,
+    )

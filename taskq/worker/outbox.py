@@ -1,0 +1,149 @@
+"""Writing what runs leave behind: dead letters of failed tasks, and messages that follow a run. A thread of its own.
+
+So neither the thread that reads results nor an intake waits for the broker. What is here was claimed before: it is held until it is
+written, and lost (and named) only if the process must end before.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from taskq.clock import Clock
+from taskq.protocols import DeadLetter, Outgoing, Publisher
+
+logger = logging.getLogger(__name__)
+
+_WRITE_SECONDS = 30.0
+"""For one write. Long, because a follow-up whose fate is unknown afterwards is not repeated."""
+
+_FIRST_BACKOFF = 0.5
+_LONGEST_BACKOFF = 10.0
+
+LIMIT = 2000
+"""Entries held at which intakes stop taking: a broker that refuses dead letters must not fill the memory."""
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing to be written, and how the log names it."""
+
+    what: DeadLetter | Outgoing
+    name: str
+
+
+class Outbox:
+    """Any thread may put; the outbox's own thread writes."""
+
+    def __init__(self, publisher: Callable[[], Publisher], clock: Clock) -> None:
+        """Prepare; `start` starts the thread.
+
+        Args:
+            publisher: Returns the process's publisher; called in the outbox's thread.
+            clock: For backoff.
+        """
+        self._publisher = publisher
+        self._clock = clock
+        self._entries: list[Entry] = []
+        self._change = threading.Condition()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="taskq-outbox", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Have entries written, as soon as possible. Order is not kept where a write fails."""
+        with self._change:
+            self._entries.extend(entries)
+            self._change.notify()
+
+    def held(self) -> list[Entry]:
+        """Return what is not written yet."""
+        with self._change:
+            return list(self._entries)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all is written."""
+        return not self._entries
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is held that no more tasks should be taken."""
+        return len(self._entries) >= LIMIT
+
+    def close(self) -> None:
+        """Let the thread end; what is held stays unwritten."""
+        self._ending.set()
+        with self._change:
+            self._change.notify()
+
+    def _run(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while not self._ending.is_set():
+            with self._change:
+                self._change.wait_for(lambda: self._entries or self._ending.is_set())
+                batch = self._entries[:_BATCH]
+            if not batch:
+                continue
+            why = self._write(batch)
+            if why is None:
+                backoff = _FIRST_BACKOFF
+                continue
+            logger.error(
+                "%d dead letters or follow-ups cannot be written (%s); they are held and tried again in %.1f s",
+                len(self._entries),
+                why,
+                backoff,
+                extra={"event": "outbox.failed", "held": len(self._entries)},
+            )
+            self._clock.wait(self._ending, backoff)
+            backoff = min(backoff * 2, _LONGEST_BACKOFF)
+
+    def _write(self, batch: Sequence[Entry]) -> str | None:
+        """Write a batch; keep what failed; return why one failed."""
+        errors: list[Exception | None]
+        try:
+            errors = self._write_all(batch)
+        except Exception as failure:  # noqa: BLE001 - the loop's door
+            # Whatever the publisher raises, what is held stays held.
+            errors = [failure] * len(batch)
+        keep: list[Entry] = []
+        why: str | None = None
+        for entry, error in zip(batch, errors, strict=True):
+            if error is None:
+                continue
+            if isinstance(entry.what, Outgoing) and getattr(error, "sent", None) is not False:
+                logger.error(
+                    "%s may or may not have been sent (%s); it is not sent again, because no task may run twice",
+                    entry.name,
+                    error,
+                    extra={"event": "outbox.unknown"},
+                )
+                continue
+            keep.append(entry)
+            why = str(error)
+        with self._change:
+            self._entries[: len(batch)] = keep
+        return why
+
+    def _write_all(self, batch: Sequence[Entry]) -> list[Exception | None]:
+        publisher = self._publisher()
+        letters = [entry.what for entry in batch if isinstance(entry.what, DeadLetter)]
+        messages = [entry.what for entry in batch if isinstance(entry.what, Outgoing)]
+        told_letters = iter(
+            publisher.dead_letters(letters, timeout=_WRITE_SECONDS) if letters else ()
+        )
+        told_messages = iter(
+            publisher.publish(messages, timeout=_WRITE_SECONDS) if messages else ()
+        )
+        return [
+            next(told_letters if isinstance(entry.what, DeadLetter) else told_messages)
+            for entry in batch
+        ]

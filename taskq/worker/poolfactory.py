@@ -1,0 +1,58 @@
+"""From a worker's options to its pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from taskq.app import App
+from taskq.clock import Clock
+from taskq.executor import Executor
+from taskq.loading import load_app
+from taskq.logs import LogPlan
+from taskq.sources import Sources
+from taskq.worker.options import WorkerOptions
+from taskq.worker.pools.aio import AsyncioPool
+from taskq.worker.pools.child import ChildSetup
+from taskq.worker.pools.prefork import PreforkPool
+from taskq.worker.pools.protocol import Pool
+from taskq.worker.pools.solo import SoloPool
+from taskq.worker.pools.threads import ThreadsPool
+
+
+def make_pool(
+    app: App,
+    options: WorkerOptions,
+    plan: LogPlan,
+    *,
+    modules: Sequence[str],
+    sources: Sources,
+    clock: Clock,
+) -> Pool:
+    """Return the pool that the options name; nothing is started.
+
+    Args:
+        app: The app, with all its tasks.
+        options: Kind and size.
+        plan: How log lines are made.
+        modules: `MODULE` or `MODULE:APP` each, as they were given: pool processes import them.
+        sources: Where the app's settings came from; pool processes get the same.
+        clock: For the pool.
+    """
+    if options.pool == "prefork":
+        setup = ChildSetup(partial(load_pool_app, tuple(modules), sources), plan)
+        names = [module.partition(":")[0] for module in modules]
+        return PreforkPool(options.concurrency, setup, names, clock)
+    executor = Executor(app, plan, clock)
+    if options.pool == "threads":
+        return ThreadsPool(options.concurrency, executor)
+    if options.pool == "asyncio":
+        return AsyncioPool(options.concurrency, executor)
+    return SoloPool(executor)
+
+
+def load_pool_app(modules: Sequence[str], sources: Sources) -> App:
+    """Return the app in a pool process: the same modules, the same settings."""
+    app = load_app(modules, sources.directory)
+    app.adopt(sources)
+    return app

@@ -1,0 +1,233 @@
+"""The program of one prefork child: takes deliveries off its socket, runs them one after the other, reports in batches.
+
+Two numbers in shared memory tell the parent for certain how far it is, whatever becomes of the socket: `started` is moved before a
+run and `done` after it. A report that is more than a plain success is written before `done` moves, so what `done` covers and no
+report told is a plain success.
+
+What a task may do to its process: print (flushed when the child runs dry), change the working directory (put back after each task),
+leave threads behind (they do not hold up the end), call `sys.exit` (a failure of that task only). A changed umask, signal handler
+or environment stays: it is the task's process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.synchronize import Lock
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from taskq.executor import SUCCEEDED, Executor
+from taskq.logs import LogPlan, configure_logging
+from taskq.worker.pools import preload
+from taskq.worker.pools.wire import Done, FrameReader, Hello, Task, frame
+
+if TYPE_CHECKING:
+    from taskq.app import App
+
+STARTED, DONE, RECALL_FROM, RECALL_TO = range(4)
+"""Places in the shared memory, all 64-bit. The parent writes the last two, the child the first two; `STARTED` and the recall range
+are only touched under the lock. Deliveries from RECALL_FROM to RECALL_TO (exclusive) that are not started must not be."""
+
+_BATCH = 16
+"""Results a report at most."""
+
+_REPORT_AFTER = 0.001
+"""Seconds since the last report after which a finished task is reported at once."""
+
+_READ_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSetup:
+    """What a pool process is told at its start. Pickled.
+
+    Attributes:
+        load: Returns the app, with the worker's settings and all tasks; importable by name.
+        logs: How log lines are made.
+    """
+
+    load: Callable[[], App]
+    logs: LogPlan
+
+
+class ChildRecord:
+    """A record as the child has it."""
+
+    __slots__ = (
+        "delivery_tag",
+        "headers",
+        "key",
+        "offset",
+        "partition",
+        "queue",
+        "redelivered",
+        "timestamp_ms",
+        "value",
+    )
+    offset_expired = False
+
+    def __init__(self, task: Task) -> None:
+        (
+            self.delivery_tag,
+            self.queue,
+            self.partition,
+            self.offset,
+            self.timestamp_ms,
+            self.key,
+            self.headers,
+            self.value,
+            self.redelivered,
+            _short,
+        ) = task
+
+
+class Child:
+    """The loop. Everything happens in the process's main thread."""
+
+    def __init__(
+        self, executor: Executor, link: socket.socket, state: memoryview, lock: Lock
+    ) -> None:
+        self._executor = executor
+        self._link = link
+        self._state = state
+        self._lock = lock
+        self._reader = FrameReader()
+        self._waiting: deque[Task] = deque()
+        self._results: list[Done] = []
+        self._reported = 0.0
+        self._stopping = False
+        self._home = _working_directory()
+        self._hangup = select.poll()
+        # No events asked for: only "the other end is gone" is told, not that there is something to read.
+        self._hangup.register(link.fileno(), 0)
+
+    def run(self) -> None:
+        """Work until the parent says stop and all is done, or the parent is gone."""
+        waiting = self._waiting
+        while True:
+            while waiting:
+                if self._hangup.poll(0):
+                    return
+                self._run_one(waiting.popleft())
+            self._report()
+            if self._stopping or not self._receive():
+                return
+
+    def _receive(self) -> bool:
+        """Wait for deliveries; return False if the parent is gone."""
+        _flush_output()
+        data = self._link.recv(_READ_BYTES)
+        for tasks in self._reader.feed(data):
+            if tasks:
+                self._waiting.extend(tasks)
+            else:
+                self._stopping = True
+        return bool(data)
+
+    def _run_one(self, task: Task) -> None:
+        seq = task[0]
+        if self._results and not task[-1]:
+            # It may take long: what is finished must not wait for it.
+            self._report()
+        if not self._start(seq):
+            return
+        result = self._executor.execute(ChildRecord(task))
+        self._results.append((seq, result))
+        if (
+            result[0] != SUCCEEDED
+            or result[3] is not None
+            or len(self._results) >= _BATCH
+            or perf_counter() - self._reported >= _REPORT_AFTER
+        ):
+            self._report()
+        self._state[DONE] = seq + 1
+        if self._home is not None and _working_directory() != self._home:
+            with contextlib.suppress(OSError):
+                os.chdir(self._home)
+
+    def _start(self, seq: int) -> bool:
+        """Mark a delivery as started, unless it was recalled."""
+        state = self._state
+        with self._lock:
+            if state[RECALL_FROM] <= seq < state[RECALL_TO]:
+                return False
+            state[STARTED] = seq + 1
+        return True
+
+    def _report(self) -> None:
+        self._reported = perf_counter()
+        if self._results:
+            results, self._results = self._results, []
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                # The parent is gone: nobody is left to tell, and the next look at the link ends the loop.
+                self._link.sendall(frame(results))
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - once a task: a Path costs more than the task's own call
+    except FileNotFoundError:
+        return None
+
+
+def _flush_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            # A task may have replaced or closed it.
+            stream.flush()
+
+
+def _leave_stop_signals_to_the_parent() -> None:
+    """Take no notice of SIGINT and SIGTERM, which a terminal or a supervisor sends to every process of the group.
+
+    A handler that does nothing, not SIG_IGN: that would be inherited by the programs that tasks start.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+
+
+def main(setup: ChildSetup, link: socket.socket, memory: Any, lock: Lock) -> None:
+    """Be a pool process. Never returns: ends the process past everything that tasks may have left behind.
+
+    Args:
+        setup: What to run.
+        link: The own end of the pair of sockets.
+        memory: Shared memory, four 64-bit numbers.
+        lock: Guards it.
+    """
+    code = 1
+    try:
+        _leave_stop_signals_to_the_parent()
+        code = _serve(setup, link, memoryview(memory).cast("B").cast("q"), lock)
+    finally:
+        _flush_output()
+        os._exit(code)
+
+
+def _serve(setup: ChildSetup, link: socket.socket, state: memoryview, lock: Lock) -> int:
+    try:
+        app = setup.load()
+        configure_logging(
+            setup.logs.level
+        )  # after the app's modules, which may have their own wishes
+        executor = Executor(app, setup.logs)
+        executor.hooks.call_strictly("worker_process_init")
+    except BaseException as error:  # noqa: BLE001 - around the user's modules and hooks
+        hello: Hello = ("failed", f"{type(error).__name__}: {error}", preload.leftovers)
+        link.sendall(frame(hello))
+        return 1
+    hello = ("ready", "", preload.leftovers)
+    link.sendall(frame(hello))
+    Child(executor, link, state, lock).run()
+    executor.hooks.call("worker_process_shutdown")
+    executor.close()
+    return 0

@@ -1,0 +1,287 @@
+"""The parent's end of one prefork child: what it holds, what is on the way to it, and the verdict when it has died."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Lock
+from typing import Any
+
+from taskq.executor import Result
+from taskq.worker.delivery import Delivery
+from taskq.worker.pools.child import DONE, RECALL_FROM, RECALL_TO, STARTED
+from taskq.worker.pools.wire import Done, FrameReader, Task, frame
+
+_READ_BYTES = 256 * 1024
+_LONG = -1  # a delivery's cost when it is not known to be short
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What became of what a dead child held. Certain: the child moved its counters in shared memory before and after each run."""
+
+    finished: list[Delivery] = field(default_factory=list)
+    """Run to a plain success that it had no time to report."""
+
+    running: list[Delivery] = field(default_factory=list)
+    """At most one: started and not done."""
+
+    not_started: list[Delivery] = field(default_factory=list)
+
+
+class ChildLink:
+    """One child and its deliveries, in the order of their numbers. Any thread may hand over; one thread reads."""
+
+    def __init__(
+        self,
+        lane: int,
+        process: BaseProcess,
+        link: socket.socket,
+        memory: Any,
+        lock: Lock,
+        *,
+        is_preloaded: bool,
+    ) -> None:
+        """Take over a started process.
+
+        Args:
+            lane: Its place in the pool.
+            process: The process.
+            link: The own end of the pair of sockets; made non-blocking here.
+            memory: The memory it shares with the child.
+            lock: Guards `STARTED` and the recall range in it.
+            is_preloaded: Whether it was forked with the user's modules in it.
+        """
+        self.lane = lane
+        self.process = process
+        self.is_preloaded = is_preloaded
+        self.is_ready = False
+        self.failure: str | None = None
+        self.is_discarded = False
+        """Whether it was ended on purpose before it was ready, to be started in another way."""
+
+        link.setblocking(False)
+        self._link = link
+        self._memory = memory  # keeps the mapping alive
+        self._state = memoryview(memory).cast("B").cast("q")
+        self._state_lock: Lock | None = lock
+        self._guard = threading.Lock()  # for all below
+        self._held: dict[int, Delivery] = {}
+        self._next_seq = 0
+        self._unsent = bytearray()
+        self._is_closed = False
+        self._reader = FrameReader()  # the reading thread's
+
+    def fileno(self) -> int:
+        """Return the socket's number, for selectors."""
+        return self._link.fileno()
+
+    @property
+    def description(self) -> str:
+        """The process in a log line."""
+        return f"process {self.process.pid}"
+
+    def held(self) -> list[Delivery]:
+        """Return what was handed over and not reported, oldest first."""
+        with self._guard:
+            return list(self._held.values())
+
+    # Writing
+
+    def hand_over(self, deliveries: Sequence[Delivery]) -> bool:
+        """Send deliveries; never waits: what the socket does not take stays here for `flush`.
+
+        Returns:
+            False if the child is gone and nothing was taken.
+        """
+        with self._guard:
+            if self._is_closed:
+                return False
+            tasks: list[Task] = []
+            seq = self._next_seq
+            for delivery in deliveries:
+                record = delivery.record
+                delivery.seq = seq
+                self._held[seq] = delivery
+                tasks.append(
+                    (
+                        seq,
+                        record.queue,
+                        record.partition,
+                        record.offset,
+                        record.timestamp_ms,
+                        record.key,
+                        list(record.headers),
+                        record.value,
+                        record.redelivered,
+                        delivery.cost_ns != _LONG,
+                    )
+                )
+                seq += 1
+            self._next_seq = seq
+            self._write(frame(tasks))
+            return True
+
+    def tell_to_stop(self) -> None:
+        """Ask the child to end after what it holds."""
+        with self._guard:
+            if not self._is_closed:
+                self._write(frame([]))
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether `flush` has something to do."""
+        return bool(self._unsent)
+
+    def flush(self) -> None:
+        """Send what waits, as far as the socket takes it."""
+        with self._guard:
+            self._write(b"")
+
+    def _write(self, data: bytes) -> None:
+        self._unsent += data
+        # A child that is gone is noticed by the reader; what it was sent is judged by its counters.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            while self._unsent:
+                del self._unsent[: self._link.send(self._unsent)]
+
+    # Reading
+
+    def read(self) -> tuple[list[Any], bool]:
+        """Return the messages that arrived, without waiting, and whether the child has closed its end."""
+        try:
+            data = self._link.recv(_READ_BYTES)
+        except BlockingIOError:
+            return [], False
+        except ConnectionResetError:
+            return [], True
+        return self._reader.feed(data), not data
+
+    def read_rest(self) -> list[Any]:
+        """Return all messages that a dead child has left in the socket."""
+        messages: list[Any] = []
+        while True:
+            try:
+                data = self._link.recv(_READ_BYTES)
+            except (BlockingIOError, ConnectionResetError):
+                return messages
+            if not data:
+                return messages
+            messages += self._reader.feed(data)
+
+    def match(self, done: Sequence[Done]) -> list[tuple[Delivery, Result]]:
+        """Return the deliveries that a report is about; they are not held any more."""
+        with self._guard:
+            pop = self._held.pop
+            return [(pop(seq), result) for seq, result in done if seq in self._held]
+
+    # Taking back
+
+    def recall(self) -> list[Delivery] | None:
+        """Take back what is held and not started; what it runs stays.
+
+        Returns:
+            The deliveries; they are not held any more and will not run here. None if the child was in its lock at the moment, and
+            for a child that runs nothing.
+        """
+        with self._guard:
+            lock = self._state_lock
+            if lock is None or self._is_closed or not lock.acquire(block=False):
+                return None
+            try:
+                started = self._state[STARTED]
+                if started == self._state[DONE]:
+                    return None
+                self._state[RECALL_FROM] = started
+                self._state[RECALL_TO] = self._next_seq
+            finally:
+                lock.release()
+            back = [seq for seq in self._held if seq >= started]
+            return [self._held.pop(seq) for seq in back]
+
+    def running(self) -> Delivery | None:
+        """Return the delivery that runs now, if any; it may have ended before this returns."""
+        with self._guard:
+            started, done = self._state[STARTED], self._state[DONE]
+            return self._held.get(started - 1) if started != done else None
+
+    # The end
+
+    def ensure_dead(self, patience: float) -> str:
+        """Wait for the process to end, kill it if it does not, and say how it ended.
+
+        Args:
+            patience: Seconds to wait before the kill. A few more follow it.
+        """
+        process = self.process
+        process.join(patience)
+        if process.is_alive() or process.exitcode == _UNKNOWN_EXIT:
+            self.kill()
+            process.join(_KILL_SECONDS)
+            self._wait_for_hangup()
+        code = process.exitcode
+        if code is not None and code < 0:
+            return f"was killed by signal {-code} ({_signal_name(-code)})"
+        return f"ended with exit code {code}"
+
+    def _wait_for_hangup(self) -> None:
+        """Wait until the socket's other end is closed, which is certain where nobody can wait for the process."""
+        hangup = select.poll()
+        hangup.register(self._link.fileno(), 0)
+        hangup.poll(_KILL_SECONDS * 1000)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        if self.process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGKILL)
+
+    def judge(self) -> Verdict:
+        """Say what became of what a dead child held, after all its reports were read. It holds nothing afterwards."""
+        verdict = Verdict()
+        with self._guard:
+            self._is_closed = True
+            started, done = self._state[STARTED], self._state[DONE]
+            for seq, delivery in self._held.items():
+                if seq < done:
+                    verdict.finished.append(delivery)
+                elif seq < started:
+                    verdict.running.append(delivery)
+                else:
+                    verdict.not_started.append(delivery)
+            self._held.clear()
+            self._link.close()
+            # Collected, its name goes from the system; else a helper process complains about it at the end.
+            self._state_lock = None
+        return verdict
+
+    def abandon(self) -> None:
+        """Kill the process and judge nothing: what it holds stays listed here."""
+        self.kill()
+        with self._guard:
+            self._is_closed = True
+            self._state_lock = None  # as in judge()
+
+    def close(self) -> None:
+        """Close the socket; for the reading thread, at its end."""
+        self._link.close()
+
+
+_UNKNOWN_EXIT = 255
+"""What multiprocessing tells when the forkserver is gone that would have waited for the child: it may be alive."""
+
+_KILL_SECONDS = 5.0
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"

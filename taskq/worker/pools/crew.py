@@ -1,0 +1,61 @@
+"""A crew of daemon threads, made when they are needed.
+
+Not `concurrent.futures`: its threads are joined when the interpreter ends, so a task that hangs would keep a stopped worker from
+ending.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+
+class Crew:
+    """Runs calls in at most `size` threads. Any thread may submit."""
+
+    def __init__(self, size: int, name: str, farewell: Callable[[], None]) -> None:
+        """Prepare; no thread is started.
+
+        Args:
+            size: Threads at most.
+            name: Theirs begin with it.
+            farewell: Called in each thread at its end.
+        """
+        self._size = size
+        self._farewell = farewell
+        self._name = name
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._guard = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._unfinished = 0
+
+    def submit(self, call: Callable[[], None]) -> None:
+        """Have a call made; it waits while all threads are busy. The call must not raise."""
+        with self._guard:
+            self._unfinished += 1
+            if len(self._threads) < min(self._unfinished, self._size):
+                self._grow()
+        self._calls.put(call)
+
+    def dismiss(self) -> None:
+        """Let the threads end after the calls that were submitted; returns at once."""
+        with self._guard:
+            for _ in self._threads:
+                self._calls.put(None)
+
+    def _grow(self) -> None:
+        name = f"{self._name}-{len(self._threads) + 1}"
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        while True:
+            call = self._calls.get()
+            if call is None:
+                self._farewell()
+                return
+            call()
+            with self._guard:
+                self._unfinished -= 1

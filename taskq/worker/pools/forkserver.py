@@ -1,0 +1,65 @@
+"""Starting pool processes: from a forkserver that has the user's modules loaded, or each from a new interpreter.
+
+A plain fork of the worker is never used: a child would hold copies of librdkafka's handles and of locks held by threads it does not
+have.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from taskq.worker.pools import preload
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class ProcessStarter:
+    """Starts processes. One thread at a time may use it."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        """Remember what to preload.
+
+        Args:
+            modules: Names of modules that were imported here without an error.
+        """
+        self._modules = list(modules)
+        self._context: BaseContext = multiprocessing.get_context("forkserver")
+        multiprocessing.get_context("forkserver").set_forkserver_preload([preload.__name__])
+
+    @property
+    def context(self) -> BaseContext:
+        """Where locks and shared memory for the processes come from."""
+        return self._context
+
+    @property
+    def is_preloading(self) -> bool:
+        """Whether processes come from the forkserver."""
+        return self._context.get_start_method() == "forkserver"
+
+    def stop_preloading(self) -> None:
+        """Start each further process from a new interpreter: slower, and clean."""
+        self._context = multiprocessing.get_context("spawn")
+
+    def start(self, target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
+        """Start a process; it begins with SIGINT and SIGTERM blocked.
+
+        The two are blocked here for the while, because the forkserver and its helper inherit the mask: otherwise a Ctrl-C, or a
+        SIGTERM to the whole control group, would end it under the children. They are delivered to this thread afterwards.
+        """
+        process: BaseProcess = self._context.Process(target=target, args=arguments)  # type: ignore[attr-defined]  # every concrete context has it
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        os.environ[preload.VARIABLE] = json.dumps({"modules": self._modules, "path": sys.path})
+        try:
+            process.start()
+        finally:
+            os.environ.pop(preload.VARIABLE, None)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return process

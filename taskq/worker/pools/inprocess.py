@@ -1,0 +1,105 @@
+"""What the pools without processes share: one lane of N slots, a list of what it holds, and the hooks of the one process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from taskq.executor import Executor, Result
+from taskq.middleware import HookFailed
+from taskq.worker.delivery import Delivery
+from taskq.worker.pools.protocol import PoolEvents
+
+
+class InProcessPool:
+    """One lane. Its public methods may be called by any thread."""
+
+    uses_main_thread = False
+
+    def __init__(self, slots: int, executor: Executor) -> None:
+        """Prepare; nothing is started.
+
+        Args:
+            slots: Tasks at a time.
+            executor: Runs them.
+        """
+        self._slots = slots
+        self._executor = executor
+        self._held: dict[Delivery, None] = {}
+        self._is_ready = False
+        self._is_stopping = False
+        self._has_ended = False
+        self._end_guard = threading.Lock()
+        self._broken: str | None = None
+        self._events: PoolEvents | None = None
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """The number of slots of each lane."""
+        return [self._slots]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every lane has been open once."""
+        return self._is_ready
+
+    @property
+    def broken(self) -> str | None:
+        """Why the pool cannot go on; None while it can."""
+        return self._broken
+
+    def start(self, events: PoolEvents) -> None:
+        """Run the start hooks in the calling thread, then open the lane."""
+        self._events = events
+        try:
+            self._executor.hooks.call_strictly("worker_process_init")
+        except HookFailed as error:
+            self._broken = str(error)
+            return
+        self._is_ready = True
+        events.on_lane(0, is_open=True)
+
+    def serve(self) -> None:
+        """Return: nothing runs in the main thread."""
+
+    def tick(self) -> None:
+        """Do nothing: what is claimed ahead stands in one line for all slots, so none waits behind a slow one."""
+
+    def unfinished(self) -> list[Delivery]:
+        """Return what is handed over and not reported."""
+        return list(self._held)
+
+    def shut_down(self) -> None:
+        """Let all end after what they hold; see `Pool`."""
+        self._is_stopping = True
+        self._end_if_idle()
+
+    @property
+    def is_down(self) -> bool:
+        """Whether everything has ended after `shut_down`."""
+        return self._has_ended
+
+    def kill(self) -> None:
+        """Do nothing: a thread cannot be ended; the worker ends the process."""
+
+    def _hold(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self._held[delivery] = None
+
+    def _report(self, delivery: Delivery, result: Result) -> None:
+        assert self._events is not None, "start() comes first"
+        del self._held[delivery]
+        self._events.on_results(0, [(delivery, result)])
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        with self._end_guard:
+            if not self._is_stopping or self._held or self._has_ended:
+                return
+            self._has_ended = True
+        if self._is_ready:
+            self._executor.hooks.call("worker_process_shutdown")
+        self._close()
+
+    def _close(self) -> None:
+        """Let the pool's threads end."""

@@ -1,0 +1,417 @@
+"""The default pool: N processes, each one lane of one slot.
+
+Threads: one reads all children's sockets and judges the dead; one starts processes, because the first start waits until the
+forkserver has imported the user's modules. Handing over is done by whoever calls `send`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import selectors
+import socket
+import threading
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing.sharedctypes import RawArray
+from typing import Any
+
+from taskq.clock import Clock
+from taskq.executor import FAILED, SUCCEEDED, Detail, Result
+from taskq.worker.delivery import Delivery
+from taskq.worker.pools import child
+from taskq.worker.pools.child import ChildSetup
+from taskq.worker.pools.childlink import ChildLink
+from taskq.worker.pools.forkserver import ProcessStarter
+from taskq.worker.pools.protocol import PoolEvents
+
+logger = logging.getLogger(__name__)
+
+RECALL_AFTER = 0.1
+"""Seconds a task may run before what its child holds behind it is called back."""
+
+_START_FAILURES = 3
+"""Processes in a row that end before they are ready, after which the pool gives up."""
+
+_FIRST_BACKOFF = 0.2
+_LONGEST_BACKOFF = 10.0
+"""Seconds between an end in start-up and the next try; doubled each time."""
+
+_EXIT_PATIENCE = 2.0
+"""Seconds a process may take to end after it has closed its socket."""
+
+
+class PreforkPool:
+    """See the module. Its public methods may be called by any thread."""
+
+    uses_main_thread = False
+
+    def __init__(self, slots: int, setup: ChildSetup, modules: Sequence[str], clock: Clock) -> None:
+        """Prepare; nothing is started.
+
+        Args:
+            slots: The number of processes.
+            setup: What each is told.
+            modules: The user's modules, imported here without an error.
+            clock: For the age of running tasks and for backoff.
+        """
+        self._slots = slots
+        self._setup = setup
+        self._clock = clock
+        self._starter = ProcessStarter(modules)
+        self._children: list[ChildLink | None] = [None] * slots
+        self._was_ready = [False] * slots
+        self._failures = 0
+        self._broken: str | None = None
+        self._is_stopping = False
+        self._is_killed = False
+        self._pending_starts = 0
+        self._guard = threading.Lock()  # for all above that changes
+        self._process_lock = threading.Lock()
+        """multiprocessing's own bookkeeping of processes is not made for two threads."""
+
+        self._wanted: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._runs: dict[int, tuple[Delivery, float]] = {}  # by lane; the ticking thread's
+        self._selector = selectors.DefaultSelector()
+        self._asked: deque[tuple[str, ChildLink | None]] = deque()
+        self._bell, self._bell_handle = socket.socketpair()
+        self._events: PoolEvents | None = None
+        self._starts = threading.Event()  # set to wake the starting thread out of its backoff
+
+    # What it is
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """The number of slots of each lane."""
+        return [1] * self._slots
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every lane has been open once."""
+        return all(self._was_ready)
+
+    @property
+    def broken(self) -> str | None:
+        """Why the pool cannot go on; None while it can."""
+        return self._broken
+
+    @property
+    def is_down(self) -> bool:
+        """Whether everything has ended after `shut_down`."""
+        with self._guard:
+            return not self._pending_starts and not any(self._children)
+
+    def pids(self) -> list[int]:
+        """Return the ids of the processes that are ready."""
+        with self._guard:
+            links = [link for link in self._children if link is not None and link.is_ready]
+        return [link.process.pid for link in links if link.process.pid is not None]
+
+    # Life
+
+    def start(self, events: PoolEvents) -> None:
+        """Begin to start; see `Pool`."""
+        self._events = events
+        for lane in range(self._slots):
+            events.on_lane(lane, is_open=False)
+            self._want(lane)
+        self._bell.setblocking(False)
+        self._bell_handle.setblocking(False)
+        self._selector.register(self._bell, selectors.EVENT_READ, None)
+        threading.Thread(target=self._start_loop, name="taskq-starter", daemon=True).start()
+        threading.Thread(target=self._read_loop, name="taskq-results", daemon=True).start()
+
+    def serve(self) -> None:
+        """Return: nothing runs in the main thread."""
+
+    def send(self, lane: int, deliveries: Sequence[Delivery]) -> None:
+        """Hand deliveries to a lane; see `Pool`."""
+        link = self._children[lane]
+        if link is None or not link.hand_over(deliveries):
+            self._tell.on_returned(deliveries)
+        elif link.has_unsent:
+            self._ask("write", link)
+
+    def tick(self) -> None:
+        """Call back what waits behind a task that runs for more than `RECALL_AFTER`."""
+        now = self._clock.monotonic()
+        for lane, link in enumerate(self._children):
+            running = link.running() if link is not None else None
+            if link is None or running is None:
+                self._runs.pop(lane, None)
+                continue
+            known, since = self._runs.get(lane, (None, now))
+            if known is not running:
+                self._runs[lane] = (running, now)
+            elif now - since > RECALL_AFTER:
+                returned = link.recall()
+                if returned:
+                    self._tell.on_slow(running)
+                    self._tell.on_returned(returned)
+
+    def unfinished(self) -> list[Delivery]:
+        """Return what is handed over and not reported."""
+        with self._guard:
+            links = [link for link in self._children if link is not None]
+        return [delivery for link in links for delivery in link.held()]
+
+    def shut_down(self) -> None:
+        """Let all end after what they hold; see `Pool`."""
+        with self._guard:
+            self._is_stopping = True
+            links = [link for link in self._children if link is not None]
+        self._wanted.put(None)
+        self._starts.set()
+        for link in links:
+            if link.is_ready:
+                link.tell_to_stop()
+                if link.has_unsent:
+                    self._ask("write", link)
+            else:
+                link.kill()
+        self._ask("wake", None)
+
+    def kill(self) -> None:
+        """End everything now; see `Pool`."""
+        with self._guard:
+            self._is_stopping = self._is_killed = True
+            links = [link for link in self._children if link is not None]
+        self._wanted.put(None)
+        self._starts.set()
+        for link in links:
+            link.abandon()
+        self._ask("wake", None)
+
+    @property
+    def _tell(self) -> PoolEvents:
+        assert self._events is not None, "start() comes first"
+        return self._events
+
+    # Starting processes: the starting thread
+
+    def _want(self, lane: int) -> None:
+        with self._guard:
+            self._pending_starts += 1
+        self._wanted.put(lane)
+
+    def _start_loop(self) -> None:
+        while True:
+            lane = self._wanted.get()
+            if lane is None:
+                break
+            if self._failures:
+                backoff = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2 ** (self._failures - 1))
+                self._clock.wait(self._starts, backoff)
+            self._start_one(lane)
+        with self._guard:
+            self._pending_starts = 0
+
+    def _start_one(self, lane: int) -> None:
+        if not self._may_start():
+            with self._guard:
+                self._pending_starts -= 1
+            return
+        try:
+            link = self._started(lane)
+        except OSError as error:  # no memory, no process, no file left
+            self._start_failed(lane, f"the system refused it: {error}")
+            with self._guard:
+                self._pending_starts -= 1
+            return
+        with self._guard:
+            self._children[lane] = link
+            self._pending_starts -= 1
+        if self._is_killed:
+            link.abandon()
+            link.close()  # the reading thread may have ended
+            return
+        if not self._may_start():
+            link.kill()
+        self._ask("add", link)
+
+    def _may_start(self) -> bool:
+        return not self._is_stopping and self._broken is None
+
+    def _started(self, lane: int) -> ChildLink:
+        context = self._starter.context
+        is_preloaded = self._starter.is_preloading
+        memory: Any = RawArray("q", 4)
+        lock = context.Lock()
+        mine, theirs = socket.socketpair()
+        try:
+            with self._process_lock:
+                process = self._starter.start(child.main, (self._setup, theirs, memory, lock))
+        except BaseException:
+            mine.close()
+            raise
+        finally:
+            theirs.close()
+        return ChildLink(lane, process, mine, memory, lock, is_preloaded=is_preloaded)
+
+    def _start_failed(self, lane: int, why: str) -> None:
+        self._failures += 1
+        if self._failures >= _START_FAILURES:
+            self._broken = f"pool processes do not start ({self._failures} in a row): {why}"
+            return
+        logger.error(
+            "a pool process did not start: %s; it will be tried again",
+            why,
+            extra={"event": "pool.start_failed"},
+        )
+        if not self._is_stopping:
+            self._want(lane)
+
+    # Results and deaths: the reading thread
+
+    def _ask(self, what: str, link: ChildLink | None) -> None:
+        self._asked.append((what, link))
+        with contextlib.suppress(
+            OSError
+        ):  # full: it is going to wake up anyway; closed: it has ended
+            self._bell_handle.send(b"x")
+
+    def _read_loop(self) -> None:
+        try:
+            self._read_until_down()
+        finally:
+            self._selector.close()
+            for link in self._children:
+                if link is not None:
+                    link.close()
+            self._bell.close()
+            self._bell_handle.close()
+
+    def _read_until_down(self) -> None:
+        while not self._is_killed and not (self._is_stopping and self.is_down):
+            for key, mask in self._selector.select():
+                link: ChildLink | None = key.data
+                if link is None:
+                    self._answer()
+                elif key.fd == link.process.sentinel:
+                    self._bury(link)
+                else:
+                    self._serve_link(link, mask)
+
+    def _answer(self) -> None:
+        self._bell.recv(4096)
+        while self._asked:
+            what, link = self._asked.popleft()
+            if link is None:
+                continue
+            if what == "add":
+                self._selector.register(link, selectors.EVENT_READ, link)
+                self._selector.register(link.process.sentinel, selectors.EVENT_READ, link)
+            elif self._children[link.lane] is link:
+                self._watch(link)
+
+    def _watch(self, link: ChildLink) -> None:
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.has_unsent else 0)
+        self._selector.modify(link, events, link)
+
+    def _serve_link(self, link: ChildLink, mask: int) -> None:
+        if self._children[link.lane] is not link:
+            return  # buried in this round
+        if mask & selectors.EVENT_WRITE:
+            link.flush()
+            self._watch(link)
+        if mask & selectors.EVENT_READ:
+            messages, is_closed = link.read()
+            for message in messages:
+                self._take(link, message)
+            if is_closed:
+                self._bury(link)
+
+    def _take(self, link: ChildLink, message: Any) -> None:
+        if not isinstance(message, tuple):
+            results = link.match(message)
+            if results:
+                self._tell.on_results(link.lane, results)
+            return
+        kind, why, leftovers = message
+        if leftovers and self._starter.is_preloading:
+            self._stop_preloading(leftovers)
+        if leftovers and link.is_preloaded:
+            link.is_discarded = True
+            link.kill()
+        elif kind == "failed":
+            link.failure = why
+        else:
+            self._lane_is_ready(link)
+
+    def _lane_is_ready(self, link: ChildLink) -> None:
+        self._failures = 0
+        link.is_ready = True
+        self._was_ready[link.lane] = True
+        if self._is_stopping:
+            link.tell_to_stop()
+        else:
+            self._tell.on_lane(link.lane, is_open=True)
+
+    def _stop_preloading(self, leftovers: Sequence[tuple[str, str]]) -> None:
+        module, what = leftovers[0]
+        logger.warning(
+            "module %s leaves %s behind when it is imported, which must not be inherited by pool processes: "
+            "each process imports the modules itself, which takes longer and needs more memory",
+            module,
+            what,
+            extra={"event": "pool.preload_refused"},
+        )
+        self._starter.stop_preloading()
+
+    def _bury(self, link: ChildLink) -> None:
+        """Take leave of a process that has ended or closed its socket: reports, verdict, successor."""
+        if self._children[link.lane] is not link or self._is_killed:
+            return
+        self._selector.unregister(link)
+        self._selector.unregister(link.process.sentinel)
+        if link.is_ready:
+            self._tell.on_lane(link.lane, is_open=False)
+        with self._process_lock:
+            how = link.ensure_dead(_EXIT_PATIENCE)
+        for message in link.read_rest():
+            self._take(link, message)
+        self._apply_verdict(link, how)
+        with self._guard:
+            self._children[link.lane] = None
+        if self._is_stopping and not link.is_ready:
+            return
+        self._replace(link, how)
+
+    def _apply_verdict(self, link: ChildLink, how: str) -> None:
+        verdict = link.judge()
+        ended: list[tuple[Delivery, Result]] = []
+        for delivery in verdict.finished:
+            logger.info(
+                "%s succeeded; its %s died before it could report",
+                delivery,
+                link.description,
+                extra={"event": "task.succeeded"},
+            )
+            ended.append((delivery, (SUCCEEDED, 0.0, None, None)))
+        for delivery in verdict.running:
+            detail: Detail = (
+                "worker_died",
+                f"the {link.description} that ran it {how}",
+                "",
+                [],
+            )
+            ended.append((delivery, (FAILED, 0.0, None, detail)))
+        if ended:
+            self._tell.on_results(link.lane, ended)
+        if verdict.not_started:
+            self._tell.on_returned(verdict.not_started)
+
+    def _replace(self, link: ChildLink, how: str) -> None:
+        if link.is_discarded:
+            self._want(link.lane)
+        elif not link.is_ready:
+            self._start_failed(link.lane, link.failure or f"it {how} in start-up")
+        elif not self._is_stopping:
+            logger.error(
+                "pool %s %s; it is replaced",
+                link.description,
+                how,
+                extra={"event": "pool.process_died"},
+            )
+            self._want(link.lane)

@@ -1,0 +1,72 @@
+"""What is to be done with a fetched record, by its headers alone: before the claim. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from taskq.errors import DecodeError, UnknownTask
+from taskq.message import Envelope, Formats, identify, read_headers
+from taskq.protocols import Record
+from taskq.registry import Registry
+from taskq.worker.delivery import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It cannot be run: to the dead letters, then settled."""
+
+    record: Record
+    envelope: Envelope | None
+    """None where not even its task and id can be read."""
+
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """Its time to be run has passed: settled, not run."""
+
+    record: Record
+    envelope: Envelope
+
+
+Verdict = Delivery | Refused | Expired
+
+
+class Screen:
+    """Decides by an app's tasks. Any thread may use it."""
+
+    def __init__(self, registry: Registry, formats: Formats) -> None:
+        self._registry = registry
+        self._formats = formats
+
+    def judge(self, record: Record, now: datetime) -> Verdict:
+        """Return what is to be done with a record.
+
+        Args:
+            record: As fetched.
+            now: The present instant, aware.
+        """
+        envelope: Envelope | None = None
+        try:
+            envelope = read_headers(record, self._formats, now=lambda: now)
+            if record.offset_expired:
+                return Refused(record, envelope, "offset_expired", _OFFSET_EXPIRED)
+            if envelope.expires is not None and envelope.expires <= now:
+                return Expired(record, envelope)
+            task = self._registry.find(envelope.task, record.queue)
+        except DecodeError as error:
+            return Refused(record, identify(record), error.reason, error.why)
+        except UnknownTask as error:
+            return Refused(record, envelope, "unknown_task", str(error))
+        except Exception as error:  # noqa: BLE001 - a door to foreign input
+            # Hostile headers: whatever a decoder raises, the record goes to the dead letters and the intake lives.
+            return Refused(record, envelope, "unreadable", f"{type(error).__name__}: {error}"[:500])
+        return Delivery(record, envelope, task.name)
+
+
+_OFFSET_EXPIRED = (
+    "the group's offsets were gone, and the record is so old that an earlier worker may have run it"
+)

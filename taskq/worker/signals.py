@@ -1,0 +1,55 @@
+"""Signals as bytes in a pipe: a handler does nothing, the supervisor reads which came."""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+from types import FrameType, TracebackType
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""The first stops in order, the second at once."""
+
+ALL_SIGNALS = (*STOP_SIGNALS, signal.SIGQUIT)
+"""SIGQUIT stops at once."""
+
+
+class Signals:
+    """Catches signals while it is entered, in the main thread; any one thread may wait for them.
+
+    Python writes a signal's number into the pipe in the C handler itself, so it arrives also while the main thread sits in a long
+    call of some library.
+    """
+
+    def __enter__(self) -> Signals:
+        """Take the signals over."""
+        self._read_end, self._write_end = socket.socketpair()
+        self._read_end.setblocking(False)
+        self._write_end.setblocking(False)
+        self._before = [(number, signal.signal(number, _nothing)) for number in ALL_SIGNALS]
+        self._fd_before = signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give them back."""
+        signal.set_wakeup_fd(self._fd_before)
+        for number, handler in self._before:
+            signal.signal(number, handler)
+        self._read_end.close()
+        self._write_end.close()
+
+    def wait(self, timeout: float) -> list[int]:
+        """Return the numbers of the signals that came, in order; wait at most `timeout` seconds for the first."""
+        ready, _, _ = select.select([self._read_end], [], [], timeout)
+        if not ready:
+            return []
+        return [number for number in self._read_end.recv(64) if number in ALL_SIGNALS]
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """Keep the signal from its default action; `Signals` has its number already."""

@@ -1,0 +1,286 @@
+"""A worker from its start to its exit code: broker, pool, intakes, signals, stop.
+
+The supervisor runs in the main thread; with the pool `solo` the main thread runs the tasks, and the supervisor has a thread of its
+own. It decides when what starts and ends, and touches no record.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from enum import Enum
+from typing import NoReturn
+
+from taskq.app import App
+from taskq.clock import Clock
+from taskq.logs import LogPlan
+from taskq.middleware import Hooks
+from taskq.worker.aftermath import Aftermath
+from taskq.worker.banner import Place, banner
+from taskq.worker.delivery import Delivery
+from taskq.worker.dispatcher import Dispatcher
+from taskq.worker.intake import Intake
+from taskq.worker.options import WorkerOptions
+from taskq.worker.outbox import Outbox
+from taskq.worker.pools.protocol import Pool
+from taskq.worker.signals import STOP_SIGNALS, Signals
+
+logger = logging.getLogger(__name__)
+
+_TICK = 0.05
+"""Seconds between two looks at the pool. A call-back behind a slow task is at most this late."""
+
+_DRAIN_TICK = 0.02
+"""The same while stopping: this much a worker without tasks takes to end."""
+
+_BANNER_SECONDS = 5.0
+"""How long the banner waits for the group's protocol, which is known after joining."""
+
+_SHUTDOWN_SECONDS = 5.0
+"""For pool processes to end, with their shutdown hooks, after their last task; and for intakes to leave their groups then."""
+
+_GIVE_UP_BEFORE = 1.0
+"""Seconds before the end of the grace at which claims without an answer are given up, so that they can be named in time."""
+
+DRAINED, FAILED, SIGNALLED = 0, 1, 128
+"""Exit codes; a second signal's number is added to the last."""
+
+
+class _Phase(Enum):
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    ENDING = "ending"
+
+
+class Worker:
+    """One worker process. `run` is called once, in the main thread."""
+
+    def __init__(
+        self,
+        app: App,
+        options: WorkerOptions,
+        pool: Pool,
+        plan: LogPlan,
+        *,
+        version: str,
+        clock: Clock,
+        exit_now: Callable[[int], NoReturn] = os._exit,
+    ) -> None:
+        """Put the parts together; nothing is started or connected.
+
+        Args:
+            app: With all its tasks and settings.
+            options: What it is to do.
+            pool: Runs its tasks.
+            plan: How log lines are made.
+            version: Of taskq, for the banner.
+            clock: For everything that waits.
+            exit_now: Ends the process where the main thread is stuck in a task.
+        """
+        self._app = app
+        self._options = options
+        self._pool = pool
+        self._version = version
+        self._clock = clock
+        self._exit_now = exit_now
+        self._hooks = Hooks(app.middleware)
+        self._outbox = Outbox(lambda: app.broker.publisher, clock)
+        aftermath = Aftermath(app.registry, self._outbox, plan, worker=options.name, clock=clock)
+        self._dispatcher = Dispatcher(
+            pool, claim_ahead=options.claim_ahead, conclude=aftermath.conclude, clock=clock
+        )
+        self._intakes = [
+            Intake(queue, app, self._dispatcher, self._outbox, worker=options.name, clock=clock)
+            for queue in options.queues
+        ]
+        self._phase = _Phase.STARTING
+        self._since = 0.0
+        self._has_banner = False
+        self._code = DRAINED
+        self._served = threading.Event()
+
+    def run(self) -> int:
+        """Work until a signal comes or the pool breaks; return the exit code.
+
+        Raises:
+            BrokerUnreachable: No broker answered within `connect_timeout` seconds at the start.
+        """
+        self._prepare_broker()  # before the signals are ours: Ctrl-C ends the wait for a broker
+        with Signals() as signals:
+            self._outbox.start()
+            if not self._pool.uses_main_thread:
+                return self._supervise(signals)
+            self._pool.start(self._dispatcher)
+            thread = threading.Thread(
+                target=self._supervise_beside, args=(signals,), name="taskq-supervisor", daemon=True
+            )
+            thread.start()
+            self._pool.serve()
+            self._served.set()
+            thread.join()
+            return self._code
+
+    def _prepare_broker(self) -> None:
+        broker, settings = self._app.broker, self._app.settings
+        broker.check()
+        if settings.auto_create:
+            with broker.errors():
+                for queue in self._options.queues:
+                    broker.admin.create_queue(queue, timeout=settings.connect_timeout)
+
+    # The loop
+
+    def _supervise_beside(self, signals: Signals) -> None:
+        self._code = FAILED
+        try:
+            self._code = self._supervise(signals)
+        finally:
+            self._pool.kill()
+            if not self._served.wait(_SHUTDOWN_SECONDS if self._code == DRAINED else 0.2):
+                sys.stderr.flush()
+                self._exit_now(self._code)
+
+    def _supervise(self, signals: Signals) -> int:
+        if not self._pool.uses_main_thread:
+            self._pool.start(self._dispatcher)
+        self._enter(_Phase.STARTING)
+        while True:
+            for number in signals.wait(self._tick_seconds()):
+                if number not in STOP_SIGNALS or self._phase in (_Phase.DRAINING, _Phase.ENDING):
+                    return self._end_at_once(SIGNALLED + number)
+                logger.info(
+                    "stopping: takes no more, finishes what it has within %g s",
+                    self._options.grace,
+                    extra={"event": "worker.stopping"},
+                )
+                self._drain()
+            self._pool.tick()
+            code = self._next()
+            if code is not None:
+                return code
+
+    def _tick_seconds(self) -> float:
+        return _TICK if self._phase in (_Phase.STARTING, _Phase.RUNNING) else _DRAIN_TICK
+
+    def _enter(self, phase: _Phase) -> None:
+        self._phase = phase
+        self._since = self._clock.monotonic()
+
+    def _next(self) -> int | None:
+        """Go on to the next phase if it is time; return the exit code at the end."""
+        if self._pool.broken is not None and self._phase is not _Phase.ENDING:
+            return self._break(self._pool.broken)
+        elapsed = self._clock.monotonic() - self._since
+        if self._phase is _Phase.STARTING:
+            if self._pool.is_ready:
+                self._begin()
+        elif self._phase is _Phase.RUNNING:
+            if not self._has_banner:
+                self._greet(elapsed)
+        elif self._phase is _Phase.DRAINING:
+            return self._next_while_draining(elapsed)
+        else:
+            return self._next_while_ending(elapsed)
+        return None
+
+    def _begin(self) -> None:
+        for intake in self._intakes:
+            intake.start()
+        self._enter(_Phase.RUNNING)
+
+    def _greet(self, elapsed: float) -> None:
+        """Print the banner and call the hook, once the groups are joined or that takes too long."""
+        statuses = [intake.status for intake in self._intakes]
+        if elapsed < _BANNER_SECONDS and not all(status.assigned for status in statuses):
+            return
+        self._has_banner = True
+        settings = self._app.settings
+        protocols = sorted({status.protocol for status in statuses if status.protocol})
+        place = Place(
+            version=self._version,
+            broker=str(self._app.broker.address),
+            group=settings.prefix + settings.group,
+            protocol=", ".join(protocols),
+            partitions=self._partition_counts(),
+        )
+        print(banner(self._options, self._app.registry, place), file=sys.stderr, flush=True)
+        self._hooks.call("worker_ready")
+        logger.info("ready", extra={"event": "worker.ready"})
+
+    def _partition_counts(self) -> dict[str, int]:
+        settings = self._app.settings
+        try:
+            found = self._app.broker.admin.queue_status(
+                self._options.queues, group=settings.group, timeout=_BANNER_SECONDS
+            )
+        except (ConnectionError, ValueError, LookupError):
+            logger.debug("no partition counts for the banner", exc_info=True)
+            return {}
+        return {status.queue: status.partitions for status in found}
+
+    # Stopping
+
+    def _drain(self) -> None:
+        for intake in self._intakes:
+            intake.stop()
+        self._enter(_Phase.DRAINING)
+
+    def _next_while_draining(self, elapsed: float) -> int | None:
+        intakes_run = any(intake.is_running for intake in self._intakes)
+        claims_run = any(intake.claiming() for intake in self._intakes)
+        if self._dispatcher.is_idle and self._outbox.is_empty and not claims_run:
+            # What an intake still does is leaving its group, which may wait for a broker that is away.
+            if not intakes_run or elapsed > min(_SHUTDOWN_SECONDS, self._options.grace):
+                self._pool.shut_down()
+                self._enter(_Phase.ENDING)
+            return None
+        if elapsed >= self._options.grace - _GIVE_UP_BEFORE:
+            for intake in self._intakes:
+                intake.give_up()
+        if elapsed >= self._options.grace:
+            logger.error(
+                "the grace of %g s is over", self._options.grace, extra={"event": "worker.killed"}
+            )
+            return self._end_at_once(FAILED)
+        return None
+
+    def _next_while_ending(self, elapsed: float) -> int | None:
+        if not self._pool.is_down and elapsed < _SHUTDOWN_SECONDS:
+            return None
+        if not self._pool.is_down:
+            logger.warning(
+                "pool processes do not end after their last task; they are killed",
+                extra={"event": "pool.stuck"},
+            )
+            self._pool.kill()
+        self._outbox.close()
+        self._hooks.call("worker_shutdown")
+        lost = sum(intake.lost for intake in self._intakes)
+        logger.info("stopped", extra={"event": "worker.stopped"})
+        return FAILED if lost else DRAINED
+
+    def _break(self, why: str) -> int:
+        logger.critical("%s; the worker stops", why, extra={"event": "worker.broken"})
+        for intake in self._intakes:
+            intake.stop()
+        return self._end_at_once(FAILED)
+
+    def _end_at_once(self, code: int) -> int:
+        """Kill what runs and name what is lost."""
+        self._pool.kill()
+        claiming = [delivery for intake in self._intakes for delivery in intake.claiming()]
+        _name_lost(self._dispatcher.unfinished(), "claimed and not finished")
+        _name_lost(claiming, "its claim got no answer, so it may be claimed and does not run")
+        for entry in self._outbox.held():
+            logger.error("lost: %s was not written", entry.name, extra={"event": "outbox.lost"})
+        self._outbox.close()
+        return code
+
+
+def _name_lost(deliveries: list[Delivery], why: str) -> None:
+    for delivery in deliveries:
+        logger.error("lost: %s: %s", delivery, why, extra={"event": "task.lost"})

@@ -1,0 +1,316 @@
+"""The intake's thread, with a channel and a pool that the test moves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from taskq.clock import SystemClock
+from taskq.protocols import DeadLetter, Rebalance
+from taskq.worker.dispatcher import Dispatcher
+from taskq.worker.intake import Intake
+from taskq.worker.outbox import Outbox
+from tests.support.fake_broker import isolated_app
+from tests.support.fake_channel import FakeChannel
+from tests.support.held_pool import HeldPool
+from tests.support.pools import PlainRecord, record_of
+from tests.support.waiting import wait_until
+
+
+class MovableClock(SystemClock):
+    """Real waits, and a monotonic time that a test can push on."""
+
+    def __init__(self) -> None:
+        self.pushed = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.pushed
+
+
+@dataclass
+class Stage:
+    """An intake with everything around it faked or real, and started."""
+
+    slots: int = 1
+    claim_ahead: int = 64
+    channel: FakeChannel = field(default_factory=FakeChannel)
+    clock: MovableClock = field(default_factory=MovableClock)
+
+    def __post_init__(self) -> None:
+        self.app, self.broker = isolated_app()
+        self.app.task("a")(lambda *args: None)
+        self.broker.open_channel = lambda: self.channel  # type: ignore[attr-defined]  # only workers ask
+        self.pool = HeldPool(self.slots)
+        self.outbox = Outbox(lambda: self.broker.publisher, self.clock)
+        self.dispatcher = Dispatcher(
+            self.pool,
+            claim_ahead=self.claim_ahead,
+            conclude=lambda results: None,
+            clock=self.clock,
+        )
+        self.pool.start(self.dispatcher)
+        self.intake = Intake(
+            "q", self.app, self.dispatcher, self.outbox, worker="w1", clock=self.clock
+        )
+
+    def start(self) -> Stage:
+        self.intake.start()
+        return self
+
+    def stop(self) -> None:
+        self.intake.stop()
+        self.intake.give_up()
+        self.channel.rebalance(Rebalance("lost", ()))  # ends a fetch that waits
+        wait_until(lambda: not self.intake.is_running, timeout=10, what="the intake to end")
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    stage = Stage().start()
+    yield stage
+    stage.stop()
+
+
+def test_a_record_runs_after_it_was_claimed(stage: Stage) -> None:
+    started_at_claim = []
+    stage.channel.on_claim = lambda tags: started_at_claim.append(list(stage.pool.started))
+    record = record_of("a")
+
+    stage.channel.put(record)
+    stage.pool.wait_started(1)
+
+    assert stage.channel.claimed == [record.delivery_tag]
+    assert started_at_claim == [[]]
+    assert stage.pool.started[0].record is record
+
+
+def test_refused_records_do_not_run_and_free_their_slot(stage: Stage) -> None:
+    lost, kept = record_of("a"), record_of("a")
+    stage.channel.refuses = lambda tags: {lost.delivery_tag} & set(tags)
+
+    stage.channel.put(lost, kept)
+    stage.pool.wait_started(1)
+
+    assert [each.record for each in stage.pool.started] == [kept]
+
+
+def test_no_more_is_claimed_than_slots_are_free(stage: Stage) -> None:
+    stage.channel.put(*(record_of("a") for _ in range(5)))
+    stage.pool.wait_started(1)
+    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+
+    assert len(stage.channel.claimed) == 1
+
+    stage.pool.end(stage.pool.held[0])
+    stage.pool.wait_started(2)
+    assert len(stage.channel.claimed) == 2
+
+
+def test_a_batch_of_short_tasks_is_one_claim(stage: Stage) -> None:
+    stage.channel.put(record_of("a"))
+    stage.pool.wait_started(1)
+    stage.pool.end(stage.pool.held[0], runtime=0.00001)
+    stage.channel.calls.clear()
+
+    stage.channel.put(*(record_of("a") for _ in range(30)))
+    stage.pool.wait_started(31)
+
+    assert stage.channel.calls.count("claim") <= 2
+
+
+def test_an_unknown_task_is_a_dead_letter_before_it_settles(stage: Stage) -> None:
+    record = record_of("b")
+    letters_at_settle: list[int] = []
+    settle = stage.channel.settle
+
+    def watched(tags: list[int]) -> None:
+        letters_at_settle.append(len(stage.broker.publisher.letters))
+        settle(tags)
+
+    stage.channel.settle = watched  # type: ignore[method-assign,assignment]  # to look in between
+
+    stage.channel.put(record)
+    stage.channel.wait(lambda: stage.channel.settled)
+
+    (letter,) = stage.broker.publisher.letters
+    headers = dict(letter.headers)
+    assert letters_at_settle == [1]
+    assert stage.channel.settled == [record.delivery_tag]
+    assert headers["dlq-reason"] == b"unknown_task"
+    assert headers["dlq-task"] == b"b"
+    assert headers["dlq-worker"] == b"w1"
+    assert headers["dlq-attempts"] == b"0"
+    assert not stage.pool.started
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (PlainRecord(value=b"\xff", delivery_tag=1), b"unreadable"),
+        (PlainRecord(value=None, delivery_tag=1), b"unreadable"),
+        (record_of("a", offset_expired=True), b"offset_expired"),
+        (record_of("a", extra={"eta": "2999-01-01T00:00:00Z"}), b"unsupported"),
+    ],
+)
+def test_what_cannot_run_is_a_dead_letter_with_its_reason(
+    stage: Stage, record: PlainRecord, reason: bytes
+) -> None:
+    stage.channel.put(record)
+    stage.channel.wait(lambda: stage.channel.settled)
+
+    (letter,) = stage.broker.publisher.letters
+    assert dict(letter.headers)["dlq-reason"] == reason
+    assert letter.record is record
+
+
+def test_a_dead_letter_that_cannot_be_written_stops_the_queue_and_is_repeated(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stage = Stage()
+    refusals = [1]
+
+    def dead_letters(letters: list[DeadLetter], *, timeout: float) -> list[Exception | None]:
+        if refusals:
+            refusals.pop()
+            return [ConnectionError("away")] * len(letters)
+        stage.broker.publisher.letters += letters
+        return [None] * len(letters)
+
+    stage.broker.publisher.dead_letters = dead_letters  # type: ignore[method-assign,assignment]  # refuses once
+    stage.channel.put(record_of("b"), record_of("a"))
+    stage.start()
+    stage.channel.wait(lambda: stage.channel.settled)
+    stage.pool.wait_started(1)
+    stage.stop()
+
+    blocked = [each for each in caplog.records if getattr(each, "event", "") == "intake.blocked"]
+    assert len(blocked) == 1
+    assert stage.channel.calls.index("settle") < stage.channel.calls.index("claim")
+    assert len(stage.broker.publisher.letters) == 1
+
+
+def test_an_expired_task_is_settled_and_not_run(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    record = record_of("a", extra={"expires": "2001-01-01T00:00:00Z"})
+
+    stage.channel.put(record)
+    stage.channel.wait(lambda: stage.channel.settled)
+    wait_until(lambda: caplog.records, timeout=5, what="the line")
+
+    assert stage.channel.settled == [record.delivery_tag]
+    assert not stage.broker.publisher.letters
+    assert [getattr(each, "event", "") for each in caplog.records] == ["task.expired"]
+
+
+def test_records_in_hand_that_a_rebalance_voided_are_not_claimed(stage: Stage) -> None:
+    stage.channel.put(record_of("a"), record_of("a"))
+    stage.pool.wait_started(1)
+    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+
+    stage.channel.rebalance(Rebalance("lost", (0,)))
+    stage.clock.pushed += 1  # past the wait before a pause, so that the heartbeat fetches
+    wait_until(lambda: not stage.intake._hand, timeout=5, what="the hand to be emptied")
+    stage.pool.end(stage.pool.held[0])
+    after = record_of("a")
+    stage.channel.put(after)
+    stage.pool.wait_started(2)
+
+    assert stage.pool.started[1].record is after
+    assert len(stage.channel.claimed) == 2
+
+
+def test_a_full_worker_pauses_and_resumes(stage: Stage) -> None:
+    stage.channel.put(*(record_of("a") for _ in range(3)))
+    stage.pool.wait_started(1)
+    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+
+    stage.clock.pushed += 1
+    stage.channel.wait(lambda: stage.channel.is_paused)
+    stage.pool.end(stage.pool.held[0])
+    stage.pool.wait_started(2)
+    stage.channel.wait(lambda: not stage.channel.is_paused)
+
+    assert "resume" in stage.channel.calls
+
+
+def test_a_full_worker_leaves_the_group_to_others_and_comes_back(stage: Stage) -> None:
+    stage.channel.others = 1
+    stage.channel.put(*(record_of("a") for _ in range(3)))
+    stage.pool.wait_started(1)
+    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+
+    stage.clock.pushed += 6
+    stage.channel.wait(lambda: "leave" in stage.channel.calls)
+    wait_until(lambda: not stage.intake._hand, timeout=5, what="the hand to be emptied")
+    stage.pool.end(stage.pool.held[0])
+    stage.channel.wait(lambda: "rejoin" in stage.channel.calls)
+
+    assert len(stage.channel.claimed) == 1
+
+
+def test_a_full_worker_alone_in_its_group_stays(stage: Stage) -> None:
+    stage.channel.put(*(record_of("a") for _ in range(3)))
+    stage.pool.wait_started(1)
+    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+
+    stage.clock.pushed += 6
+    stage.channel.wait(lambda: "other_members" in stage.channel.calls)
+    stage.channel.wait(lambda: stage.channel.is_paused)
+
+    assert "leave" not in stage.channel.calls
+
+
+def test_a_broken_channel_is_replaced(stage: Stage) -> None:
+    first = stage.channel
+    stage.channel = FakeChannel()
+    first.wait(lambda: first.is_listening)
+
+    first.fetch_error = ConnectionError("gone")
+    first.rebalance(Rebalance("lost", ()))
+    stage.channel.put(record_of("a"))
+    stage.pool.wait_started(1)
+
+    assert first.is_closed
+
+
+def test_a_claim_without_an_answer_is_named_and_does_not_run(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.channel.claim_error = ConnectionError("given up")
+
+    stage.channel.put(record_of("a", id="abc"))
+    wait_until(lambda: stage.intake.lost, timeout=5, what="the loss")
+    stage.channel.put(after := record_of("a"))
+    stage.pool.wait_started(1)
+
+    lost = [each for each in caplog.records if getattr(each, "event", "") == "task.lost"]
+    assert len(lost) == 1
+    assert "a[abc]" in lost[0].getMessage()
+    assert [each.record for each in stage.pool.started] == [after]
+
+
+def test_stop_closes_the_channel_and_claims_nothing_more(stage: Stage) -> None:
+    stage.channel.put(record_of("a"), record_of("a"))
+    stage.pool.wait_started(1)
+
+    stage.stop()
+
+    assert stage.channel.is_closed
+    assert len(stage.channel.claimed) == 1
+
+
+def test_a_full_outbox_stops_the_intake(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Outbox, "is_full", property(lambda self: True))
+    stage.channel.wait(lambda: stage.channel.is_listening)
+    stage.channel.rebalance(Rebalance("assigned", (0,)))  # ends a fetch that waits already
+
+    wait_until(lambda: stage.intake._fullness.blocked_since, timeout=5, what="the wait")
+    stage.channel.put(record_of("a"))
+    stage.dispatcher.wake_all()
+
+    assert not stage.channel.claimed

@@ -1,0 +1,378 @@
+"""The pools with real processes and threads, and without a broker."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from taskq.clock import SystemClock
+from taskq.executor import FAILED, IGNORED, SUCCEEDED, Executor
+from taskq.logs import LogPlan
+from taskq.sources import Sources
+from taskq.worker.dispatcher import Dispatcher
+from taskq.worker.poolfactory import load_pool_app
+from taskq.worker.pools.aio import AsyncioPool
+from taskq.worker.pools.child import ChildSetup
+from taskq.worker.pools.prefork import PreforkPool
+from taskq.worker.pools.protocol import Pool
+from taskq.worker.pools.solo import SoloPool
+from taskq.worker.pools.threads import ThreadsPool
+from tests.support.pool_tasks import app
+from tests.support.pools import PoolLog, delivery_of
+from tests.support.waiting import wait_until
+
+PLAN = LogPlan(level=logging.INFO, task_level=logging.INFO, whole=False)
+MODULE = "tests.support.pool_tasks:app"
+
+Start = Callable[[str, int], tuple[Pool, PoolLog]]
+
+
+def _prefork(slots: int, module: str = MODULE) -> PreforkPool:
+    setup = ChildSetup(partial(load_pool_app, (module,), Sources()), PLAN)
+    return PreforkPool(slots, setup, [module.partition(":")[0]], SystemClock())
+
+
+def _make(kind: str, slots: int) -> Pool:
+    if kind == "prefork":
+        return _prefork(slots)
+    app.adopt(Sources())
+    executor = Executor(app, PLAN)
+    if kind == "threads":
+        return ThreadsPool(slots, executor)
+    return AsyncioPool(slots, executor) if kind == "asyncio" else SoloPool(executor)
+
+
+def _end(pool: Pool) -> None:
+    pool.shut_down()
+    pool.serve()
+    wait_until(lambda: pool.is_down, timeout=10, what="the pool to end")
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a pool and waits until it is ready; kills at the end what the test left."""
+    pools: list[Pool] = []
+
+    def start(kind: str, slots: int) -> tuple[Pool, PoolLog]:
+        pool, log = _make(kind, slots), PoolLog()
+        pools.append(pool)
+        pool.start(log)
+        log.wait(lambda: log.open and all(log.open.values()))
+        return pool, log
+
+    yield start
+    for pool in pools:
+        if isinstance(pool, PreforkPool):
+            pool.kill()
+        elif not pool.is_down:
+            _end(pool)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+@pytest.mark.parametrize("kind", ["prefork", "threads", "asyncio", "solo"])
+class TestEveryPool:
+    """What holds in each pool."""
+
+    def test_tasks_run_and_are_reported(self, start: Start, kind: str, tmp_path: Path) -> None:
+        pool, log = start(kind, 1)
+        file = tmp_path / "notes"
+        deliveries = [delivery_of("note", str(file), str(n)) for n in range(40)]
+
+        pool.send(0, deliveries)
+        _end(pool)
+
+        assert _lines(file) == [str(n) for n in range(40)]
+        assert [result[0] for _, result in log.results] == [SUCCEEDED] * 40
+        assert not pool.unfinished()
+
+    def test_async_tasks_run(self, start: Start, kind: str, tmp_path: Path) -> None:
+        pool, _log = start(kind, 1)
+
+        pool.send(0, [delivery_of("sleeps", str(tmp_path / "notes"), "a") for _ in range(3)])
+        _end(pool)
+
+        assert _lines(tmp_path / "notes") == ["a"] * 3
+
+    def test_failures_say_what_went_wrong_and_the_pool_lives(self, start: Start, kind: str) -> None:
+        pool, log = start(kind, 1)
+        failed, exited = delivery_of("fails"), delivery_of("exits")
+        ignored, rejected = delivery_of("ignores"), delivery_of("rejects")
+        wrong, good = delivery_of("adds", 1), delivery_of("adds", 1, 2)
+
+        pool.send(0, [failed, exited, ignored, rejected, wrong, good])
+        _end(pool)
+
+        code, _, line, detail = log.result_of(failed)
+        assert code == FAILED
+        assert detail is not None
+        assert detail[:2] == ("failed", "ValueError: no luck")
+        assert "pool_tasks.py" in detail[2]
+        assert "executor.py" not in detail[2]
+        assert line is not None
+        assert line.startswith(f"task fails[{failed.envelope.id}] failed in ")
+        assert line.endswith(f"s: ValueError: no luck (dead letter {failed.source})")
+        assert (log.result_of(exited)[3] or ())[:2] == ("failed", "SystemExit: 3")
+        assert log.result_of(ignored)[0] == IGNORED
+        assert (log.result_of(rejected)[3] or ())[:2] == ("rejected", "Reject: broken invoice")
+        assert (log.result_of(wrong)[3] or ("",))[0] == "bad_arguments"
+        assert log.result_of(good)[0] == SUCCEEDED
+
+    def test_the_request_is_current(self, start: Start, kind: str, tmp_path: Path) -> None:
+        pool, _log = start(kind, 1)
+        delivery = delivery_of("bound", str(tmp_path / "notes"), id="abc")
+
+        pool.send(0, [delivery])
+        _end(pool)
+
+        assert _lines(tmp_path / "notes") == [f"abc bound {delivery.source}"]
+
+    def test_hooks_run_once_in_each_process(
+        self, start: Start, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("POOL_TASKS_HOOKS", str(tmp_path / "hooks"))
+        _restart_forkserver()
+        pool, _log = start(kind, 1)
+
+        _end(pool)
+
+        monkeypatch.undo()
+        _restart_forkserver()
+        assert _lines(tmp_path / "hooks") == ["init", "shutdown"]
+
+
+def _restart_forkserver() -> None:
+    """Let the next process come from a forkserver with the present environment."""
+    from multiprocessing import forkserver
+
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # multiprocessing's own tests use it so
+
+
+def test_async_tasks_run_side_by_side_on_one_loop(start: Start, tmp_path: Path) -> None:
+    pool, log = start("asyncio", 3)
+    file = str(tmp_path / "notes")
+
+    pool.send(0, [delivery_of("meets", file, str(n), 3) for n in range(3)])
+    log.wait(lambda: len(log.results) == 3)
+
+    assert {result[0] for _, result in log.results} == {SUCCEEDED}
+
+
+def test_asyncio_runs_no_more_at_a_time_than_it_has_slots(start: Start, tmp_path: Path) -> None:
+    pool, log = start("asyncio", 1)
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    waiting = [delivery_of("waits_for_file", str(begun), str(go)) for _ in range(2)]
+
+    pool.send(0, waiting)
+    wait_until(lambda: _lines(begun), timeout=10, what="the first task")
+    begun_before = len(_lines(begun))
+    go.touch()
+    log.wait(lambda: len(log.results) == 2)
+
+    assert begun_before == 1
+
+
+def test_a_task_that_kills_its_process_is_a_failure_and_the_rest_comes_back(start: Start) -> None:
+    pool, log = start("prefork", 1)
+    before, deadly = delivery_of("adds", 1, 2, cost_ns=1), delivery_of("is_killed", cost_ns=1)
+    after = [delivery_of("adds", n, n, cost_ns=1) for n in range(5)]
+
+    pool.send(0, [before, deadly, *after])
+    log.wait(lambda: len(log.results) == 2 and len(log.returned) == 5)
+
+    assert log.result_of(before)[0] == SUCCEEDED
+    code, _, _, detail = log.result_of(deadly)
+    assert code == FAILED
+    assert detail is not None
+    assert detail[0] == "worker_died"
+    assert "killed by signal 9 (SIGKILL)" in detail[1]
+    assert log.returned == after
+
+
+def test_a_task_that_exits_the_process_is_a_failure(start: Start) -> None:
+    pool, log = start("prefork", 1)
+    deadly = delivery_of("dies", 7)
+
+    pool.send(0, [deadly])
+    log.wait(lambda: log.results)
+
+    detail = log.result_of(deadly)[3]
+    assert detail is not None
+    assert detail[0] == "worker_died"
+    assert "ended with exit code 7" in detail[1]
+
+
+def test_a_dead_child_is_replaced(start: Start, tmp_path: Path) -> None:
+    pool, log = start("prefork", 1)
+
+    pool.send(0, [delivery_of("dies", 1)])
+    log.wait(lambda: log.results and log.open[0])
+    pool.send(0, [delivery_of("pid", str(tmp_path / "pids"))])
+    log.wait(lambda: len(log.results) == 2)
+
+    assert len(_lines(tmp_path / "pids")) == 1
+
+
+def test_a_child_killed_from_outside_between_tasks_loses_nothing(start: Start) -> None:
+    pool, log = start("prefork", 1)
+    assert isinstance(pool, PreforkPool)
+
+    os.kill(pool.pids()[0], signal.SIGKILL)
+    log.wait(lambda: not log.open[0])
+    log.wait(lambda: log.open[0])
+
+    assert not log.results
+    assert not log.returned
+
+
+def test_what_waits_behind_a_slow_task_is_called_back_and_does_not_run_there(
+    start: Start, tmp_path: Path
+) -> None:
+    pool, log = start("prefork", 1)
+    begun, go, notes = tmp_path / "begun", tmp_path / "go", tmp_path / "notes"
+    slow = delivery_of("waits_for_file", str(begun), str(go), cost_ns=1)
+    behind = [delivery_of("note", str(notes), str(n), cost_ns=1) for n in range(3)]
+
+    pool.send(0, [slow, *behind])
+    wait_until(lambda: _lines(begun), timeout=10, what="the slow task")
+
+    def is_recalled() -> bool:
+        pool.tick()
+        return len(log.returned) == 3
+
+    wait_until(is_recalled, timeout=10, what="the call-back")
+    go.touch()
+    log.wait(lambda: len(log.results) == 1)
+    last = delivery_of("note", str(notes), "last")
+    pool.send(0, [last])
+    log.wait(lambda: len(log.results) == 2)
+
+    assert log.returned == behind
+    assert log.slow == [slow]
+    assert _lines(notes) == ["last"]
+
+
+def test_a_changed_working_directory_is_put_back(start: Start, tmp_path: Path) -> None:
+    pool, log = start("prefork", 1)
+
+    pool.send(0, [delivery_of("changes_directory"), delivery_of("where", str(tmp_path / "where"))])
+    log.wait(lambda: len(log.results) == 2)
+
+    assert _lines(tmp_path / "where") != ["/"]
+
+
+def test_a_leaked_thread_does_not_hold_up_the_end(start: Start) -> None:
+    pool, log = start("prefork", 1)
+
+    pool.send(0, [delivery_of("leaks_a_thread")])
+    log.wait(lambda: log.results)
+    _end(pool)
+
+    assert pool.is_down
+
+
+def test_children_take_no_notice_of_stop_signals(start: Start, tmp_path: Path) -> None:
+    pool, log = start("prefork", 1)
+    assert isinstance(pool, PreforkPool)
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    running = delivery_of("waits_for_file", str(begun), str(go))
+
+    pool.send(0, [running])
+    wait_until(lambda: _lines(begun), timeout=10, what="the task")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(pool.pids()[0], number)
+    go.touch()
+    log.wait(lambda: log.results)
+
+    assert log.result_of(running)[0] == SUCCEEDED
+
+
+def test_large_values_reach_a_child(start: Start, tmp_path: Path) -> None:
+    pool, log = start("prefork", 1)
+    text = "x" * 3_000_000
+
+    pool.send(0, [delivery_of("note", str(tmp_path / "notes"), text)])
+    log.wait(lambda: log.results)
+
+    assert _lines(tmp_path / "notes") == [text]
+
+
+def test_a_start_hook_that_raises_breaks_the_pool_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POOL_TASKS_BREAK", "1")
+    _restart_forkserver()
+    pool, log = _prefork(1), PoolLog()
+
+    pool.start(log)
+    why = wait_until(lambda: pool.broken or "", timeout=20, what="the pool to give up")
+    pool.kill()
+    monkeypatch.undo()
+    _restart_forkserver()
+
+    assert "hook worker_process_init" in why
+    assert "the hook does not like it here" in why
+
+
+def test_a_module_that_leaves_a_thread_is_named_and_imported_in_each_child(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _restart_forkserver()
+    pool, log = _prefork(1, "tests.support.leaky_tasks:app"), PoolLog()
+
+    pool.start(log)
+    log.wait(lambda: log.open.get(0))
+    pool.send(0, [delivery_of("note", str(tmp_path / "notes"), "ran")])
+    log.wait(lambda: log.results)
+    pool.kill()
+    _restart_forkserver()
+
+    assert _lines(tmp_path / "notes") == ["ran"]
+    (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert "tests.support.leaky_tasks" in warning.getMessage()
+
+
+def test_children_killed_under_load_run_nothing_twice_and_lose_only_what_ran(
+    tmp_path: Path,
+) -> None:
+    pool, log = _prefork(2), PoolLog()
+    clock, notes = SystemClock(), tmp_path / "notes"
+    dispatcher = Dispatcher(
+        pool, claim_ahead=64, conclude=lambda results: log.on_results(0, results), clock=clock
+    )
+    waiting = [delivery_of("note", str(notes), str(n)) for n in range(6000)]
+    total, kills, next_kill = len(waiting), 0, 300
+    pool.start(dispatcher)
+
+    while waiting:
+        version = dispatcher.version
+        grants = dispatcher.reserve("q", waiting)
+        if grants:
+            batch = waiting[: grants[-1].stop]
+            del waiting[: len(batch)]
+            dispatcher.hand_out(batch)
+        else:
+            dispatcher.wait_for_change(version, 0.05)
+        pool.tick()
+        if total - len(waiting) >= next_kill:
+            next_kill += 300
+            for pid in pool.pids()[:1]:
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+    log.wait(lambda: len(log.results) == total)
+    pool.kill()
+
+    died = [delivery for delivery, result in log.results if result[0] == FAILED]
+    ran = _lines(notes)
+    assert len({id(delivery) for delivery, _ in log.results}) == total
+    assert len(ran) == len(set(ran))
+    assert len(died) <= kills
+    assert total - len(died) <= len(ran) <= total

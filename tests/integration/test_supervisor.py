@@ -1,0 +1,218 @@
+"""A worker's life, with a fake broker and a pool that the test moves; signals are real."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from taskq.clock import SystemClock
+from taskq.errors import BrokerUnreachable
+from taskq.logs import LogPlan
+from taskq.worker.options import WorkerOptions
+from taskq.worker.pools.protocol import Pool
+from taskq.worker.supervisor import Worker
+from tests.support.fake_broker import isolated_app
+from tests.support.fake_channel import FakeChannel
+from tests.support.held_pool import HeldPool
+from tests.support.pools import record_of
+from tests.support.waiting import wait_until
+
+PLAN = LogPlan(logging.INFO, logging.INFO, whole=False)
+
+
+class Life:
+    """A worker in the main thread, and a thread beside it that does what the test wants."""
+
+    def __init__(self, pool: Pool | None = None, *, grace: float = 25.0) -> None:
+        self.app, self.broker = isolated_app()
+        self.app.task("a")(lambda *args: None)
+        self.channel = FakeChannel()
+        self.broker.open_channel = lambda: self.channel  # type: ignore[attr-defined]  # only workers ask
+        self.pool = HeldPool(1)
+        options = WorkerOptions(("q",), "prefork", 1, "w1", grace, 64)
+        self.events: list[str] = []
+        for name in ("worker_ready", "worker_shutdown"):
+            self.app.on(name)(self._noting(name))
+        self.worker = Worker(
+            self.app, options, pool or self.pool, PLAN, version="1", clock=SystemClock()
+        )
+        self.problems: list[BaseException] = []
+
+    def _noting(self, name: str) -> Callable[[], None]:
+        return lambda: self.events.append(name)
+
+    def run(self, beside: Callable[[], None]) -> int:
+        """Run the worker until `beside` has ended it; return the exit code."""
+
+        def script() -> None:
+            try:
+                wait_until(lambda: self.channel.is_listening, timeout=10, what="the start")
+                beside()
+            except BaseException as error:  # noqa: BLE001 - shown by the main thread
+                self.problems.append(error)
+                os.kill(os.getpid(), signal.SIGQUIT)
+
+        thread = threading.Thread(target=script)
+        thread.start()
+        code = self.worker.run()
+        thread.join(10)
+        assert not self.problems, self.problems
+        return code
+
+
+@pytest.fixture
+def life() -> Iterator[Life]:
+    life = Life()
+    yield life
+    for intake in life.worker._intakes:
+        intake.stop()
+
+
+def _send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def _lost(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        each.getMessage() for each in caplog.records if getattr(each, "event", "") == "task.lost"
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_an_idle_worker_with_0(life: Life, number: int) -> None:
+    def script() -> None:
+        wait_until(lambda: "worker_ready" in life.events, timeout=10, what="the hook")
+        _send(number)
+
+    assert life.run(script) == 0
+    assert life.events == ["worker_ready", "worker_shutdown"]
+    assert life.channel.is_closed
+
+
+def test_a_stopping_worker_finishes_what_it_has_and_takes_no_more(life: Life) -> None:
+    def script() -> None:
+        life.channel.put(record_of("a"), record_of("a"))
+        life.pool.wait_started(1)
+        _send(signal.SIGTERM)
+        life.channel.wait(lambda: life.channel.is_closed)
+        life.pool.end(life.pool.held[0])
+
+    assert life.run(script) == 0
+    assert len(life.pool.started) == 1
+
+
+def test_what_does_not_finish_within_the_grace_is_named_and_the_code_is_1(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    life = Life(grace=0.1)
+
+    def script() -> None:
+        life.channel.put(record_of("a", id="slow"))
+        life.pool.wait_started(1)
+        _send(signal.SIGTERM)
+
+    assert life.run(script) == 1
+    assert life.pool.is_killed
+    (line,) = _lost(caplog)
+    assert "a[slow]" in line
+    assert "claimed and not finished" in line
+
+
+def test_a_second_signal_ends_at_once_with_128_and_its_number(
+    life: Life, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script() -> None:
+        life.channel.put(record_of("a", id="slow"))
+        life.pool.wait_started(1)
+        _send(signal.SIGTERM)
+        life.channel.wait(lambda: life.channel.is_closed)
+        _send(signal.SIGINT)
+
+    assert life.run(script) == 128 + signal.SIGINT
+    assert len(_lost(caplog)) == 1
+
+
+def test_sigquit_ends_at_once(life: Life, caplog: pytest.LogCaptureFixture) -> None:
+    def script() -> None:
+        life.channel.put(record_of("a", id="slow"))
+        life.pool.wait_started(1)
+        _send(signal.SIGQUIT)
+
+    assert life.run(script) == 128 + signal.SIGQUIT
+    assert len(_lost(caplog)) == 1
+
+
+def test_failed_tasks_become_dead_letters_before_the_worker_ends(life: Life) -> None:
+    def script() -> None:
+        life.channel.put(record_of("a"))
+        life.pool.wait_started(1)
+        _send(signal.SIGTERM)
+        life.pool.end(life.pool.held[0], error="ValueError: no")
+
+    assert life.run(script) == 0
+    (letter,) = life.broker.publisher.letters
+    headers = dict(letter.headers)
+    assert headers["dlq-reason"] == b"failed"
+    assert headers["dlq-error"] == b"ValueError: no"
+    assert headers["dlq-traceback"] == b"trace"
+    assert headers["dlq-attempts"] == b"1"
+
+
+def test_a_broken_pool_ends_the_worker_with_1(life: Life, caplog: pytest.LogCaptureFixture) -> None:
+    def script() -> None:
+        life.pool.broken = "pool processes do not start"
+
+    assert life.run(script) == 1
+    assert [each.getMessage() for each in caplog.records if each.levelno == logging.CRITICAL] == [
+        "pool processes do not start; the worker stops"
+    ]
+
+
+def test_without_a_broker_it_does_not_start(life: Life) -> None:
+    life.broker.admin.is_reachable = False
+
+    with pytest.raises(BrokerUnreachable):
+        life.worker.run()
+
+
+def test_its_queues_are_made(life: Life) -> None:
+    assert life.run(lambda: _send(signal.SIGTERM)) == 0
+    assert life.broker.admin.created == ["q"]
+
+
+def test_the_banner_names_what_it_takes(life: Life, capsys: pytest.CaptureFixture[str]) -> None:
+    def script() -> None:
+        wait_until(lambda: "worker_ready" in life.events, timeout=10, what="the hook")
+        _send(signal.SIGTERM)
+
+    life.app.task("elsewhere", queue="billing")(lambda: None)
+    life.run(script)
+
+    shown = capsys.readouterr().err
+    assert "group:   taskq (protocol consumer)" in shown
+    assert "  . elsewhere (queue billing)" in shown
+
+
+def test_solo_runs_tasks_in_the_main_thread() -> None:
+    from taskq.executor import Executor
+    from taskq.worker.pools.solo import SoloPool
+
+    threads: list[threading.Thread] = []
+    app, _ = isolated_app()
+    app.task("where")(lambda: threads.append(threading.current_thread()))
+    pool = SoloPool(Executor(app, PLAN))
+    life = Life(pool)
+    life.worker._app.registry.add(next(iter(app.registry)))
+
+    def script() -> None:
+        life.channel.put(record_of("where"))
+        wait_until(lambda: threads, timeout=10, what="the task")
+        _send(signal.SIGTERM)
+
+    assert life.run(script) == 0
+    assert threads == [threading.main_thread()]

@@ -1,0 +1,134 @@
+"""Tasks for tests of pools, and the app they belong to. Imported by pool processes, too."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from taskq import App, Context, Ignore, Reject, current_request
+
+app = App("pools")
+
+
+def _note(path: str, text: str) -> None:
+    """Append a line with one write, so that it is there whatever becomes of the process."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(file, f"{text}\n".encode())
+    finally:
+        os.close(file)
+
+
+@app.task("note")
+def note(path: str, text: str) -> None:
+    _note(path, text)
+
+
+@app.task("pid")
+def pid(path: str) -> None:
+    _note(path, str(os.getpid()))
+
+
+@app.task("fails")
+def fails() -> None:
+    raise ValueError("no\nluck")
+
+
+@app.task("fails_quietly", dead_letter=False)
+def fails_quietly() -> None:
+    raise ValueError("nobody wants to know")
+
+
+@app.task("rejects")
+def rejects() -> None:
+    raise Reject("broken invoice")
+
+
+@app.task("ignores")
+def ignores() -> None:
+    raise Ignore("nothing to do")
+
+
+@app.task("adds")
+def adds(a: int, b: int) -> int:
+    return a + b
+
+
+@app.task("waits_for_file")
+def waits_for_file(started: str, path: str) -> None:
+    """Say that it has begun, then wait until a file exists."""
+    _note(started, str(os.getpid()))
+    pause = threading.Event()
+    while not Path(path).exists():
+        pause.wait(0.005)
+
+
+@app.task("exits")
+def exits() -> None:
+    sys.exit(3)
+
+
+@app.task("dies")
+def dies(code: int) -> None:
+    os._exit(code)
+
+
+@app.task("is_killed")
+def is_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task("changes_directory")
+def changes_directory() -> None:
+    os.chdir("/")
+
+
+@app.task("where")
+def where(path: str) -> None:
+    _note(path, str(Path.cwd()))
+
+
+@app.task("leaks_a_thread")
+def leaks_a_thread() -> None:
+    threading.Thread(target=threading.Event().wait).start()
+
+
+@app.task("sleeps")
+async def sleeps(path: str, text: str) -> None:
+    await asyncio.sleep(0)
+    _note(path, text)
+
+
+@app.task("meets")
+async def meets(path: str, text: str, others: int) -> None:
+    """End only when as many others have begun."""
+    _note(path, text)
+    while len(Path(path).read_text(encoding="utf-8").splitlines()) < others:  # noqa: ASYNC110, ASYNC240 - they share only the file
+        await asyncio.sleep(0.005)
+
+
+@app.task("bound", bind=True)
+def bound(context: Context, path: str) -> None:
+    asked = current_request()
+    assert asked is context.request
+    _note(path, f"{asked.id} {asked.task} {asked.queue}/{asked.partition}/{asked.offset}")
+
+
+@app.on("worker_process_init")
+def at_start() -> None:
+    path = os.environ.get("POOL_TASKS_HOOKS")
+    if path:
+        _note(path, "init")
+    if os.environ.get("POOL_TASKS_BREAK"):
+        raise RuntimeError("the hook does not like it here")
+
+
+@app.on("worker_process_shutdown")
+def at_end() -> None:
+    path = os.environ.get("POOL_TASKS_HOOKS")
+    if path:
+        _note(path, "shutdown")

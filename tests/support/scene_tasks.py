@@ -1,0 +1,91 @@
+"""Tasks for scenarios: each notes in the ledger that `TEST_LEDGER` names that it started and that it ended.
+
+Imported by workers (`-A tests.support.scene_tasks`) and by the sending test, which needs no ledger.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from time import perf_counter
+
+from taskq import App, current_request
+from tests.support.ledger import Ledger
+from tests.support.waiting import wait_until
+
+app = App("scene")
+
+GATE_SECONDS = 120.0
+"""How long a gate is waited for: longer than any test."""
+
+
+def note(event: str, detail: str = "") -> None:
+    """Write a line about the task that runs."""
+    request = current_request()
+    assert request is not None
+    Ledger(os.environ["TEST_LEDGER"]).write(request.id, event, detail)
+
+
+@app.task("act")
+def act(what: str = "nothing", detail: str = "") -> None:
+    """Do one of many things. All have one name, so that what was quick before counts as quick when it is slow."""
+    # comparable between processes of one machine: Linux and macOS count from its start
+    note("started", f"{perf_counter():.6f}")
+    _ACTS[what](detail)
+    note("ended", f"{perf_counter():.6f}")
+
+
+def _wait_for_gate(path: str) -> None:
+    wait_until(Path(path).exists, timeout=GATE_SECONDS, what=f"the gate {path}")
+
+
+def _wait_seconds(seconds: str) -> None:
+    threading.Event().wait(float(seconds))
+
+
+def _kill(pid: str) -> None:
+    os.kill(int(pid), signal.SIGKILL)
+
+
+def _kill_then_wait(pid_and_gate: str) -> None:
+    pid, _, gate = pid_and_gate.partition(" ")
+    _kill(pid)
+    _wait_for_gate(gate)
+
+
+def _fail(text: str) -> None:
+    raise ValueError(text)
+
+
+def _leak_thread(_: str) -> None:
+    threading.Thread(target=threading.Event().wait, name="leaked").start()
+
+
+def _print(text: str) -> None:
+    print(f"stdout: {text}")
+    print(f"stderr: {text}", file=sys.stderr)
+
+
+def _tell_directory(_: str) -> None:
+    note("directory", str(Path.cwd()))
+
+
+_ACTS = {
+    "nothing": lambda _: None,
+    "wait for gate": _wait_for_gate,
+    "wait seconds": _wait_seconds,
+    "kill": _kill,
+    "kill, then wait for gate": _kill_then_wait,
+    "kill itself": lambda _: _kill(str(os.getpid())),
+    "fail": _fail,
+    "exit": lambda code: sys.exit(int(code)),
+    "exit at once": lambda code: os._exit(int(code)),
+    "interrupt": lambda _: (_ for _ in ()).throw(KeyboardInterrupt),
+    "leak a thread": _leak_thread,
+    "print": _print,
+    "change directory": os.chdir,
+    "tell directory": _tell_directory,
+}

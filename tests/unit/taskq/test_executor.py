@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import json
+import logging
+import marshal
+from typing import Any
+
+import pytest
+
+from taskq.app import App
+from taskq.executor import (
+    FAILED,
+    IGNORED,
+    SUCCEEDED,
+    TRACEBACK_BYTES,
+    Detail,
+    Executor,
+    Result,
+    error_text,
+    wants_dead_letter,
+)
+from taskq.logs import LogPlan
+from taskq.outcome import Ignore, Outcome, Reject
+from taskq.request import Request, current_request
+from tests.support.fake_broker import isolated_app
+from tests.support.pools import PlainRecord, record_of
+
+PLAN = LogPlan(logging.INFO, logging.INFO, whole=False)
+
+
+@pytest.fixture
+def app() -> App:
+    app, _ = isolated_app()
+    return app
+
+
+def _run(app: App, record: PlainRecord) -> Result:
+    result = Executor(app, PLAN).execute(record)
+    assert marshal.loads(marshal.dumps(result)) == result
+    return result
+
+
+def _detail(result: Result) -> Detail:
+    assert result[3] is not None
+    return result[3]
+
+
+def _signature(task: str, *args: Any, **options: Any) -> dict[str, Any]:
+    return {"task": task, "args": args, "kwargs": {}, "options": options}
+
+
+def test_a_function_gets_its_arguments(app: App) -> None:
+    got: list[Any] = []
+    app.task("a")(lambda *args: got.append(args))
+
+    kind, runtime, line, detail = _run(app, record_of("a", 1, "two"))
+
+    assert got == [(1, "two")]
+    assert (kind, detail) == (SUCCEEDED, None)
+    assert runtime > 0
+    assert line is not None
+
+
+def test_an_alias_runs_the_task_under_its_own_name(app: App) -> None:
+    app.task("a", aliases=("old",))(lambda: None)
+
+    assert (_run(app, record_of("old"))[2] or "").startswith("task a[")
+
+
+def test_the_request_is_current_only_during_the_run(app: App) -> None:
+    seen: list[Request | None] = []
+    app.task("a")(lambda: seen.append(current_request()))
+
+    _run(app, record_of("a", id="7", partition=3, offset=12, redelivered=True))
+
+    (request,) = seen
+    assert request is not None
+    assert (request.id, request.queue, request.partition, request.offset) == ("7", "q", 3, 12)
+    assert request.redelivered
+    assert request.group == "taskq"
+    assert current_request() is None
+
+
+def test_async_functions_run_and_leave_nothing_running(app: App) -> None:
+    import asyncio
+
+    ends: list[str] = []
+
+    @app.task("a")
+    async def a() -> None:
+        async def forever() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ends.append("cancelled")
+
+        app.left = asyncio.ensure_future(forever())  # type: ignore[attr-defined]  # kept from the collector
+        await asyncio.sleep(0)
+
+    executor = Executor(app, PLAN)
+    first, second = executor.execute(record_of("a")), executor.execute(record_of("a"))
+    executor.close()
+
+    assert (first[0], second[0]) == (SUCCEEDED, SUCCEEDED)
+    assert ends == ["cancelled", "cancelled"]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()]
+)
+def test_whatever_a_function_raises_is_its_failure(app: App, error: BaseException) -> None:
+    @app.task("a")
+    def a() -> None:
+        raise error
+
+    result = _run(app, record_of("a"))
+
+    assert result[0] == FAILED
+    assert _detail(result)[0] == "failed"
+    assert _detail(result)[1].startswith(type(error).__name__)
+
+
+def test_the_traceback_begins_at_the_users_function_and_keeps_its_end(app: App) -> None:
+    @app.task("a")
+    def a() -> None:
+        raise ValueError("y" * 50_000)
+
+    trace = _detail(_run(app, record_of("a")))[2]
+
+    assert len(trace.encode()) <= TRACEBACK_BYTES
+    assert trace.endswith("y\n")
+
+    @app.task("b")
+    def b() -> None:
+        raise ValueError("short")
+
+    lines = _detail(_run(app, record_of("b")))[2].splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert "test_executor.py" in lines[1]
+
+
+def test_ignore_is_neither_failure_nor_dead_letter(app: App) -> None:
+    @app.task("a")
+    def a() -> None:
+        raise Ignore("not today")
+
+    kind, _, line, detail = _run(app, record_of("a"))
+
+    assert (kind, detail) == (IGNORED, None)
+    assert (line or "").endswith("s: not today")
+
+
+def test_reject_goes_to_the_dead_letters_also_where_failures_do_not(app: App) -> None:
+    @app.task("a", dead_letter=False)
+    def a() -> None:
+        raise Reject("bad invoice")
+
+    assert _detail(_run(app, record_of("a")))[:2] == ("rejected", "Reject: bad invoice")
+
+
+def test_a_task_that_wants_no_dead_letter_has_no_reason(app: App) -> None:
+    @app.task("a", dead_letter=False)
+    def a() -> None:
+        raise ValueError("x")
+
+    result = _run(app, record_of("a"))
+
+    assert result[0] == FAILED
+    assert _detail(result)[0] == ""
+    assert not wants_dead_letter("worker_died", app.registry.get("a"))
+    assert wants_dead_letter("bad_arguments", app.registry.get("a"))
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"not json", "unreadable"),
+        (b"[1, 2]", "unreadable"),
+        (b"[{}, [], null]", "unreadable"),
+        (b'[[], {}, {"chord": {"task": "x"}}]', "unsupported"),
+        (b"[" * 200_000, "unreadable"),
+        (b"[[1, 2, 3], {}, null]", "bad_arguments"),
+        (b'[[], {"x": 1}, null]', "bad_arguments"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_its_reason(app: App, value: bytes, reason: str) -> None:
+    @app.task("a")
+    def a() -> None:
+        raise AssertionError("it ran")
+
+    record = record_of("a")
+    record.value = value
+    result = _run(app, record)
+
+    assert result[0] == FAILED
+    assert _detail(result)[0] == reason
+
+
+def test_callbacks_and_the_chain_are_sent_with_the_result(app: App) -> None:
+    app.task("a")(lambda: 5)
+    app.task("next", queue="billing")(lambda *args: None)
+    embed = {"callbacks": [_signature("other", 1)], "chain": [_signature("next")]}
+
+    result = _run(app, record_of("a", embed=embed))
+
+    reason, _, _, messages = _detail(result)
+    assert (result[0], reason) == (SUCCEEDED, "")
+    assert [(queue, json.loads(value)[0]) for queue, value, _ in messages] == [
+        ("taskq", [5, 1]),
+        ("billing", [5]),
+    ]
+
+
+def test_errbacks_are_sent_after_a_failure(app: App) -> None:
+    @app.task("a")
+    def a() -> None:
+        raise ValueError("x")
+
+    result = _run(app, record_of("a", id="7", embed={"errbacks": [_signature("alarm")]}))
+
+    ((queue, value, headers),) = _detail(result)[3]
+    assert queue == "taskq"
+    assert json.loads(value)[0] == ["7"]
+    assert dict(headers)["task"] == b"alarm"
+
+
+def test_a_result_that_cannot_be_sent_on_is_a_failure(app: App) -> None:
+    app.task("a")(lambda: object())
+
+    result = _run(app, record_of("a", embed={"chain": [_signature("next")]}))
+
+    assert result[0] == FAILED
+    assert _detail(result)[1].startswith("EncodeError")
+
+
+def test_hooks_see_request_outcome_and_error(app: App) -> None:
+    seen: list[str] = []
+
+    class Watch:
+        def before_run(self, request: Request) -> None:
+            seen.append(f"before {request.id}")
+            raise RuntimeError("a hook's own trouble")
+
+        def after_run(self, request: Request, outcome: Outcome) -> None:
+            seen.append(f"after {type(outcome).__name__}")
+
+        def on_failure(self, request: Request, error: BaseException) -> None:
+            seen.append(f"failure {error}")
+
+    @app.task("a")
+    def a(fail: bool) -> None:
+        if fail:
+            raise ValueError("x")
+
+    app.middleware.append(Watch())
+    _run(app, record_of("a", False, id="1"))
+    _run(app, record_of("a", True, id="2"))
+
+    assert seen == ["before 1", "after Succeeded", "before 2", "failure x", "after Failed"]
+
+
+def test_an_error_that_cannot_be_shown_is_named() -> None:
+    class Strange(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no")
+
+    assert error_text(Strange()) == "Strange: (its text cannot be shown: ValueError)"

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from taskq.message import read_headers
+from taskq.worker.deadletters import dead_letter
+from tests.support.clock import START
+from tests.support.pools import PlainRecord, record_of
+
+
+def test_a_failed_run_says_what_where_and_how_often() -> None:
+    record = record_of("invoice", id="abc", extra={"retries": 2})
+
+    letter = dead_letter(
+        record,
+        read_headers(record),
+        reason="failed",
+        error="ValueError: no",
+        traceback="Traceback …",
+        has_run=True,
+        worker="w1",
+        now=START,
+    )
+
+    assert letter.record is record
+    assert letter.headers == [
+        ("dlq-id", b"abc"),
+        ("dlq-task", b"invoice"),
+        ("dlq-reason", b"failed"),
+        ("dlq-error", b"ValueError: no"),
+        ("dlq-traceback", "Traceback …".encode()),
+        ("dlq-attempts", b"3"),
+        ("dlq-first-failed", b"2026-11-23T17:00:00.000Z"),
+        ("dlq-failed", b"2026-11-23T17:00:00.000Z"),
+        ("dlq-worker", b"w1"),
+    ]
+
+
+def test_an_unreadable_record_has_no_id_and_no_attempt() -> None:
+    letter = dead_letter(
+        PlainRecord(),
+        None,
+        reason="unreadable",
+        error="bad \udcff text",
+        has_run=False,
+        worker="w1",
+        now=START,
+    )
+
+    headers = dict(letter.headers)
+    assert "dlq-id" not in headers
+    assert headers["dlq-attempts"] == b"0"
+    assert headers["dlq-error"] == b"bad \\udcff text"

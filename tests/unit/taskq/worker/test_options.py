@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from taskq.app import App
+from taskq.errors import InvalidQueueName, UsageError
+from taskq.settings import Layer
+from taskq.sources import Sources
+from taskq.worker.cpus import available_cpus
+from taskq.worker.options import WorkerOptions, worker_options
+
+
+def _options(
+    *, only: tuple[str, ...] = (), without: tuple[str, ...] = (), **settings: object
+) -> WorkerOptions:
+    app = App()
+    app.adopt(Sources((Layer("flag", settings),)))
+    app.task("a")(lambda: None)
+    app.task("b", queue="billing")(lambda: None)
+    return worker_options(app.settings, app.registry, host="host", only=only, without=without)
+
+
+def test_without_queues_it_takes_the_default_queue_and_those_of_all_tasks() -> None:
+    assert _options().queues == ("billing", "taskq")
+
+
+def test_queues_can_be_named_and_left_out() -> None:
+    assert _options(only=("x", "y", "x")).queues == ("x", "y")
+    assert _options(without=("taskq",)).queues == ("billing",)
+
+
+def test_no_queue_is_an_error() -> None:
+    with pytest.raises(UsageError):
+        _options(without=("taskq", "billing"))
+
+
+@pytest.mark.parametrize("queue", ["a/b", "x.dlq", ""])
+def test_bad_queue_names_are_refused(queue: str) -> None:
+    with pytest.raises(InvalidQueueName):
+        _options(only=(queue,))
+    with pytest.raises(InvalidQueueName):
+        _options(without=(queue,))
+
+
+def test_slots_by_pool() -> None:
+    assert _options(pool="asyncio").concurrency == 100
+    assert _options(pool="solo", concurrency=5).concurrency == 1
+    assert _options(concurrency=5).concurrency == 5
+    assert _options().concurrency == available_cpus()
+
+
+def test_the_name_is_the_hosts_unless_given() -> None:
+    assert _options().name == "host"
+    assert _options(name="w7").name == "w7"
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("50000 100000", 1), ("100000 100000", 1), ("max 100000", None), ("?", None)]
+)
+def test_cpus_are_what_the_cgroup_allows(tmp_path: Path, text: str, cpus: int | None) -> None:
+    file = tmp_path / "cpu.max"
+    file.write_text(text)
+
+    assert available_cpus(file) == (cpus or available_cpus(tmp_path / "missing"))

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from taskq.protocols import DeadLetter, Outgoing
+from taskq.worker.outbox import Entry, Outbox
+from tests.support.clock import FakeClock
+from tests.support.fake_broker import FakePublisher
+from tests.support.pools import record_of
+from tests.support.waiting import wait_until
+
+
+class Refusing(FakePublisher):
+    """Refuses so many writes, then takes them."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def dead_letters(
+        self, letters: Sequence[DeadLetter], *, timeout: float
+    ) -> Sequence[Exception | None]:
+        if self.times:
+            self.times -= 1
+            return [ConnectionError("away")] * len(letters)
+        return super().dead_letters(letters, timeout=timeout)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def publisher() -> Refusing:
+    return Refusing(0)
+
+
+@pytest.fixture
+def outbox(publisher: Refusing, clock: FakeClock) -> Iterator[Outbox]:
+    outbox = Outbox(lambda: publisher, clock)
+    outbox.start()
+    yield outbox
+    outbox.close()
+    clock.advance(100)
+
+
+def _letter() -> Entry:
+    return Entry(DeadLetter(record_of("a"), []), "the dead letter")
+
+
+def _message(queue: str) -> Entry:
+    return Entry(Outgoing(queue, b"", []), f"a message to {queue}")
+
+
+def test_letters_and_messages_are_written(outbox: Outbox, publisher: Refusing) -> None:
+    outbox.put([_message("x"), _letter(), _message("y")])
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+
+    assert [message.queue for message in publisher.sent] == ["x", "y"]
+    assert len(publisher.letters) == 1
+
+
+def test_a_letter_that_cannot_be_written_is_held_and_repeated(
+    outbox: Outbox, publisher: Refusing, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher.times = 2
+
+    outbox.put([_letter()])
+    clock.wait_for_sleeper()
+    held = len(outbox.held())
+    clock.advance(0.5)
+    wait_until(lambda: publisher.times == 0, timeout=5, what="the second try")
+    clock.wait_for_sleeper()
+    clock.advance(1.0)
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+
+    assert held == 1
+    assert len(publisher.letters) == 1
+    assert [getattr(each, "event", "") for each in caplog.records] == ["outbox.failed"] * 2
+
+
+def test_a_message_that_may_have_been_sent_is_not_sent_again(
+    outbox: Outbox, publisher: Refusing, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher.fails = lambda message: TimeoutError("no answer") if message.queue == "x" else None
+
+    outbox.put([_message("x"), _message("y")])
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+
+    assert [message.queue for message in publisher.sent] == ["y"]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "a message to x" in caplog.records[0].getMessage()
+
+
+def test_a_message_that_was_certainly_not_sent_is_sent_again(
+    outbox: Outbox, publisher: Refusing, clock: FakeClock
+) -> None:
+    class NotSent(Exception):
+        sent = False
+
+    publisher.fails = lambda message: NotSent()
+    outbox.put([_message("x")])
+    clock.wait_for_sleeper()
+
+    publisher.fails = lambda message: None
+    clock.advance(1)
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+
+    assert [message.queue for message in publisher.sent] == ["x"]

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from taskq.message import JSON_ONLY
+from taskq.worker.delivery import Delivery
+from taskq.worker.screening import Expired, Refused, Screen
+from tests.support.clock import START
+from tests.support.fake_broker import isolated_app
+from tests.support.pools import PlainRecord, record_of
+
+
+@pytest.fixture
+def screen() -> Screen:
+    app, _ = isolated_app()
+    app.task("invoice", aliases=("old.invoice",))(lambda: None)
+    return Screen(app.registry, JSON_ONLY)
+
+
+def test_a_known_task_is_to_be_run_under_its_own_name(screen: Screen) -> None:
+    verdict = screen.judge(record_of("old.invoice"), START)
+
+    assert isinstance(verdict, Delivery)
+    assert verdict.task == "invoice"
+
+
+def test_an_unknown_task_is_refused_with_the_nearest_name(screen: Screen) -> None:
+    verdict = screen.judge(record_of("invoce"), START)
+
+    assert isinstance(verdict, Refused)
+    assert verdict.reason == "unknown_task"
+    assert "'invoice'" in verdict.error
+    assert verdict.envelope is not None
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        PlainRecord(value=b"{"),
+        PlainRecord(value=b"[]", headers=[("task", b"\xff"), ("id", b"x")]),
+        PlainRecord(value=b"[" * 100_000),
+        PlainRecord(value=b"[]", headers=[("task", None), ("id", b"x")]),
+    ],
+)
+def test_what_cannot_be_read_is_refused(screen: Screen, record: PlainRecord) -> None:
+    verdict = screen.judge(record, START)
+
+    assert isinstance(verdict, Refused)
+    assert verdict.reason == "unreadable"
+
+
+def test_what_lost_its_offset_is_refused(screen: Screen) -> None:
+    verdict = screen.judge(record_of("invoice", offset_expired=True), START)
+
+    assert isinstance(verdict, Refused)
+    assert verdict.reason == "offset_expired"
+
+
+def test_a_task_expires_at_its_instant(screen: Screen) -> None:
+    def judged(expires: str) -> object:
+        return screen.judge(record_of("invoice", extra={"expires": expires}), START)
+
+    assert isinstance(judged("2026-11-23T17:00:00+00:00"), Expired)
+    assert isinstance(judged("2026-11-23T17:00:00.001Z"), Delivery)
