@@ -1,0 +1,88 @@
+"""`taskq beat`: send the tasks of schedules when they are due."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
+from taskq.beat import Beat
+from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
+from taskq.logs import configure_logging
+
+logger = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@click.command(cls=TaskqCommand)
+@click.option(
+    "-s",
+    "--schedule",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    help="Schedule file; repeatable. Read again when its content changes.",
+)
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    help="Where the ids are unique; default: for each file its name without ending.",
+)
+@click.option(
+    "--replace", is_flag=True, help="Let a changed file remove every schedule that it held before."
+)
+@pass_invocation
+def beat(
+    invocation: Invocation, files: tuple[str, ...], namespace: str | None, replace: bool
+) -> None:
+    """Send the tasks of schedules when they are due."""
+    app = invocation.app(schedule=list(files) or None, namespace=namespace)
+    settings = app.settings
+    configure_logging(settings.log_level)
+    sender = Beat(
+        app,
+        settings.schedule,
+        namespace=settings.namespace,
+        replace=replace,
+        check_tasks=bool(settings.app),
+    )
+    try:
+        _run(sender)
+    finally:
+        app.close()
+
+
+def _run(sender: Beat) -> None:
+    """Run beat in a thread of its own, so that a signal, which comes in this one, may take the locks to stop it."""
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="taskq-beat") as threads,
+        _stopped_by_signals(sender),
+    ):
+        threads.submit(sender.run).result()
+
+
+@contextmanager
+def _stopped_by_signals(sender: Beat) -> Iterator[None]:
+    """Let the first signal stop beat when it has sent what it is sending, and a second one end the process at once."""
+    seen = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if seen.is_set():
+            os._exit(128 + number)
+        seen.set()
+        sender.stop()
+
+    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

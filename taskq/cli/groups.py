@@ -1,0 +1,71 @@
+"""Groups of commands that load a command's file only when it is called, and name the nearest for one that does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import click
+
+from taskq.cli.options import common_options
+from taskq.near import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command stands, and its line in `--help`, which loads no command."""
+
+    path: str
+    """MODULE:NAME."""
+
+    summary: str
+    hidden: bool = False
+
+
+class TaskqGroup(click.Group):
+    """A group whose commands may be loaded late; takes the common options, too."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, Entry] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = dict(lazy or {})
+        self.params.extend(common_options(json=True))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands that are not hidden, sorted."""
+        late = (name for name, entry in self.lazy.items() if not entry.hidden)
+        return sorted({*super().list_commands(ctx), *late})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Return a command, loading its file."""
+        entry = self.lazy.get(name)
+        if entry is None:
+            return super().get_command(ctx, name)
+        module, _, attribute = entry.path.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name, or raise with the nearest."""
+        if args and args[0] not in self.lazy and args[0] not in self.commands:
+            if args[0].startswith("-"):
+                return super().resolve_command(ctx, args)
+            near = nearest(args[0], self.list_commands(ctx))
+            hint = f"did you mean {near!r}?" if near else f"see '{ctx.command_path} --help'"
+            raise click.UsageError(f"unknown command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table, so that no file is loaded for it."""
+        rows = []
+        for name in self.list_commands(ctx):
+            entry = self.lazy.get(name)
+            summary = entry.summary if entry else self.commands[name].get_short_help_str(80)
+            rows.append((name, summary))
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)

@@ -1,0 +1,100 @@
+"""The command `taskq`: finds the command, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from taskq.cli.groups import Entry, TaskqGroup
+from taskq.errors import BrokerUnreachable, TaskqError, UsageError
+from taskq.near import nearest
+
+_COMMANDS = {
+    "beat": Entry("taskq.cli.beat:beat", "Send the tasks of schedules when they are due."),
+    "call": Entry("taskq.cli.send:send", "The same as send.", hidden=True),
+    "config": Entry("taskq.cli.config:config", "Print the settings and where each came from."),
+    "dlq": Entry("taskq.cli.dlq:dlq", "Look at dead letters."),
+    "queues": Entry("taskq.cli.queues:queues", "Print queues, what waits in them, and workers."),
+    "schedule": Entry("taskq.cli.schedule:schedule", "Check and explain schedules."),
+    "send": Entry("taskq.cli.send:send", "Send a task by its name."),
+    "tasks": Entry("taskq.cli.tasks:tasks", "Print the tasks of the app."),
+    "worker": Entry("taskq.cli.worker:worker", "Run tasks."),
+}
+
+_FAILED, _USAGE, _UNREACHABLE, _INTERRUPTED = 1, 2, 3, 130
+
+
+def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from taskq import __version__
+
+        click.echo(f"taskq {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=TaskqGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
+def cli() -> None:
+    """Run Python functions as background tasks, with Apache Kafka as the only server."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: Without the program's name; None takes the process's own.
+    """
+    try:
+        code = cli.main(
+            None if arguments is None else list(arguments), prog_name="taskq", standalone_mode=False
+        )
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        return _complain(_usage_line(error), _USAGE)
+    except UsageError as error:
+        return _complain(str(error), _USAGE)
+    except BrokerUnreachable as error:
+        return _complain(str(error), _UNREACHABLE)
+    except TaskqError as error:
+        return _complain(str(error), _FAILED)
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Who reads our output has enough. The interpreter flushes once more at its end: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+
+
+def _complain(line: str, code: int) -> int:
+    print(f"taskq: {' '.join(line.split())}", file=sys.stderr)
+    return code
+
+
+def _usage_line(error: click.ClickException) -> str:
+    """Return click's complaint as one line in our words."""
+    if isinstance(error, click.NoSuchOption):
+        known = _options(error.ctx)
+        near = nearest(error.option_name, known)
+        hint = f"did you mean {near!r}?" if near else "see --help"
+        return f"unknown option {error.option_name!r}; {hint}"
+    message = error.format_message().rstrip(".")
+    return message[:1].lower() + message[1:]
+
+
+def _options(ctx: click.Context | None) -> list[str]:
+    if ctx is None:
+        return []
+    return [name for parameter in ctx.command.get_params(ctx) for name in parameter.opts]

@@ -1,0 +1,243 @@
+"""`taskq schedule`: check schedule files, and say when their entries are due. Needs no broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from taskq.cli.groups import TaskqGroup
+from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
+from taskq.cli.output import print_json, print_rows
+from taskq.clock import SystemClock
+from taskq.cron import CronSchedule
+from taskq.cronfields import DIALECTS
+from taskq.cronwords import describe
+from taskq.errors import ScheduleFileError, TaskqError, UsageError
+from taskq.instants import write_seconds
+from taskq.near import nearest
+from taskq.occurrences import Definition, begin, planned_instants
+from taskq.schedulesource import ScheduleSource
+
+_USAGE = 2
+_MANY = 5  # instants that are shown of one schedule
+
+
+@click.group(cls=TaskqGroup)
+def schedule() -> None:
+    """Check and explain schedules."""
+
+
+@schedule.command(cls=TaskqCommand, data=True)
+@click.argument("file", required=False)
+@pass_invocation
+@click.pass_context
+def validate(ctx: click.Context, invocation: Invocation, file: str | None) -> None:
+    """Check FILE, or the files of the setting 'schedule'; exits with 2 if something is wrong."""
+    rows = [_checked(source) for source in _sources(invocation, file)]
+    if invocation.json:
+        print_json(rows)
+    for row in rows:
+        if not row["problems"] and not invocation.json:
+            click.echo(f"{row['file']}: {row['schedules']} schedules, namespace {row['namespace']}")
+        for problem in row["problems"]:
+            click.echo(f"taskq: schedule file {row['file']}: {problem}", err=True)
+    _warn_of_unknown_tasks(invocation, file)
+    if any(row["problems"] for row in rows):
+        ctx.exit(_USAGE)
+
+
+@schedule.command("next", cls=TaskqCommand, data=True)
+@click.argument("names", metavar="[FILE] [ID]", nargs=-1)
+@click.option(
+    "--count",
+    type=click.IntRange(1, 10_000),
+    help="Instants of each schedule; default 1, with ID 5.",
+)
+@pass_invocation
+def next_(invocation: Invocation, names: tuple[str, ...], count: int | None) -> None:
+    """Print when the schedules of FILE are due next, or the one with ID; earliest first."""
+    found, id = _definitions(invocation, names)
+    if count is None:
+        count = _MANY if id is not None else 1
+    rows = [
+        (definition, [write_seconds(at) for at in _upcoming(definition, count)])
+        for definition in found
+    ]
+    rows.sort(key=lambda row: row[1] or ["never"])  # which sorts behind all digits
+    if invocation.json:
+        print_json(
+            [
+                {"schedule": each.name, "task": each.entry.task, "next": upcoming}
+                for each, upcoming in rows
+            ]
+        )
+        return
+    lines = [
+        {"next": at, "schedule": each.name, "task": each.entry.task}
+        for each, upcoming in rows
+        for at in upcoming or ["never"]
+    ]
+    lines.sort(key=lambda line: line["next"])
+    print_rows(lines, ("next", "schedule", "task"), as_json=False)
+
+
+@schedule.command(cls=TaskqCommand, data=True)
+@click.argument("names", metavar="[FILE] [ID] | EXPRESSION", nargs=-1)
+@click.option(
+    "--dialect",
+    metavar="D",
+    help=f"Take the argument for an expression in a dialect: {', '.join(DIALECTS)}.",
+)
+@click.option("--timezone", metavar="ZONE", help="Zone of the expression; default UTC.")
+@pass_invocation
+def explain(
+    invocation: Invocation, names: tuple[str, ...], dialect: str | None, timezone: str | None
+) -> None:
+    """Say in words when schedules are due: those of FILE, the one with ID, or an EXPRESSION."""
+    if dialect is not None or timezone is not None or _is_expression(names):
+        if len(names) != 1:
+            raise click.UsageError("explain takes one expression, in quotes")
+        cron = CronSchedule.parse(names[0], dialect or "auto", timezone or "UTC")
+        _print_explained([_explained(cron, _upcoming_of(cron))], invocation, single=True)
+        return
+    found, id = _definitions(invocation, names)
+    rows = [
+        {"schedule": each.name, "task": each.entry.task}
+        | _explained(each.entry.cron, list(_upcoming(each, _MANY)))
+        for each in found
+    ]
+    _print_explained(rows, invocation, single=id is not None)
+
+
+def _is_expression(names: Sequence[str]) -> bool:
+    """Tell an expression from a file or an id: it has blanks or begins with @, and is no file."""
+    if len(names) != 1 or Path(names[0]).exists():
+        return False
+    return len(names[0].split()) > 2 or names[0].startswith(("@", "TZ=", "CRON_TZ="))
+
+
+def _sources(invocation: Invocation, file: str | None) -> list[ScheduleSource]:
+    settings = invocation.settings()
+    files = [file] if file is not None else list(settings.schedule)
+    if not files:
+        raise UsageError("no schedule file; name one, or set 'schedule' in taskq.toml")
+    return [ScheduleSource(path, settings.namespace) for path in files]
+
+
+def _checked(source: ScheduleSource) -> dict[str, Any]:
+    row: dict[str, Any] = {"file": source.path, "namespace": source.namespace}
+    try:
+        file = source.read()
+    except ScheduleFileError as error:
+        return {**row, "schedules": 0, "problems": error.problems}
+    return {**row, "schedules": len(file.entries), "problems": []}
+
+
+def _warn_of_unknown_tasks(invocation: Invocation, file: str | None) -> None:
+    """Name tasks that the app does not have, where one is given: other apps may have them, so it is no error."""
+    if not invocation.settings().app:
+        return
+    registry = invocation.app().registry
+    for source in _sources(invocation, file):
+        try:
+            entries = source.read().entries
+        except ScheduleFileError:
+            continue
+        for task in sorted({entry.task for entry in entries if entry.task not in registry}):
+            near = nearest(task, registry.names())
+            hint = f"; did you mean {near!r}?" if near else ""
+            line = f"taskq: schedule file {source.path}: the app has no task {task!r}{hint}"
+            click.echo(line, err=True)
+
+
+def _definitions(
+    invocation: Invocation, names: Sequence[str]
+) -> tuple[list[Definition], str | None]:
+    """Return the schedules that [FILE] [ID] mean, and the id if there is one."""
+    if len(names) > 2:
+        raise click.UsageError("too many arguments: [FILE] [ID] are taken")
+    file, id = _file_and_id(invocation, names)
+    now = SystemClock().now()
+    found = [
+        Definition(entry, source.namespace, now, source.origin)
+        for source in _sources(invocation, file)
+        for entry in source.read().entries
+    ]
+    if id is None:
+        return found, None
+    named = [each for each in found if id in (each.entry.id, each.name)]
+    if not named:
+        near = nearest(id, [each.entry.id for each in found])
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise TaskqError(f"no schedule has the id {id!r}{hint}")
+    return named, id
+
+
+def _file_and_id(invocation: Invocation, names: Sequence[str]) -> tuple[str | None, str | None]:
+    """Tell FILE from ID where only one is given: an id needs files in the settings."""
+    if len(names) == 2:
+        return names[0], names[1]
+    if not names:
+        return None, None
+    is_file = Path(names[0]).exists() or not invocation.settings().schedule
+    return (names[0], None) if is_file or names[0].endswith(".json") else (None, names[0])
+
+
+def _upcoming(definition: Definition, count: int) -> Iterator[datetime]:
+    """Yield the next instants as if it was loaded now, which counts for an `@every` without start."""
+    latest = datetime.max.replace(tzinfo=definition.effective_from.tzinfo)
+    return islice(planned_instants(begin(definition), latest), count)
+
+
+def _upcoming_of(cron: CronSchedule) -> list[datetime]:
+    found: list[datetime] = []
+    at = cron.next_after(SystemClock().now())
+    while at is not None and len(found) < _MANY:
+        found.append(at)
+        at = cron.next_after(at)
+    return found
+
+
+def _explained(cron: CronSchedule, upcoming: Sequence[datetime]) -> dict[str, Any]:
+    fields = cron.fields
+    return {
+        "expression": cron.expression,
+        "dialect": cron.dialect,
+        "timezone": cron.timezone,
+        "words": describe(cron),
+        "every": None if cron.every is None else int(cron.every.total_seconds()),
+        "fields": fields
+        and {
+            "second": fields.second.values,
+            "minute": fields.minute.values,
+            "hour": fields.hour.values,
+            "day_of_month": fields.day_of_month.values,
+            "month": fields.month.values,
+            "day_of_week": fields.day_of_week.values,
+        },
+        "days": None if fields is None else "either" if fields.either_day else "both",
+        "next": [write_seconds(at) for at in upcoming],
+    }
+
+
+def _print_explained(
+    rows: Sequence[dict[str, Any]], invocation: Invocation, *, single: bool
+) -> None:
+    if invocation.json:
+        print_json(rows[0] if single and len(rows) == 1 else rows)
+        return
+    for place, row in enumerate(rows):
+        if place:
+            click.echo()
+        if "schedule" in row:
+            click.echo(f"schedule: {row['schedule']}")
+            click.echo(f"task: {row['task']}")
+        click.echo(f"expression: {row['expression']} (dialect {row['dialect']})")
+        click.echo(row["words"])
+        for at in row["next"] or ["never"]:
+            click.echo(f"next: {at}")

@@ -1,0 +1,102 @@
+"""`taskq send`: send a task by its name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from taskq.app import App
+from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
+from taskq.cli.output import print_json
+from taskq.errors import EncodeError, InvalidArguments, UsageError
+from taskq.near import nearest
+
+
+def _json_of(kind: type, words: str) -> Any:
+    def parse(ctx: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+        if text is None:
+            return kind()
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise click.BadParameter(f"{text!r} is not JSON: {error}", ctx, parameter) from error
+        if not isinstance(value, kind):
+            raise click.BadParameter(f"{text!r} is not {words}", ctx, parameter)
+        return value
+
+    return parse
+
+
+def _headers(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    headers = {}
+    for text in values:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", ctx, parameter)
+        headers[name] = value
+    return headers
+
+
+@click.command(cls=TaskqCommand, data=True)
+@click.argument("task")
+@click.option(
+    "-a",
+    "--args",
+    "args",
+    metavar="JSON",
+    callback=_json_of(list, "an array, such as '[\"ACME\", 3]'"),
+    help="Positional arguments, a JSON array.",
+)
+@click.option(
+    "-k",
+    "--kwargs",
+    "kwargs",
+    metavar="JSON",
+    callback=_json_of(dict, "an object, such as '{\"amount\": 3}'"),
+    help="Keyword arguments, a JSON object.",
+)
+@click.option("--queue", metavar="QUEUE", help="Default: the task's own, else the default queue.")
+@click.option("--key", metavar="KEY", help="The record's key: one key, one partition.")
+@click.option("--task-id", metavar="ID", help="Default: a new one.")
+@click.option(
+    "--header",
+    "headers",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_headers,
+    help="A further header; repeatable.",
+)
+@pass_invocation
+def send(
+    invocation: Invocation, /, task: str, args: list[Any], kwargs: dict[str, Any], **options: Any
+) -> None:
+    """Send TASK, which need not be known here, and print its id.
+
+    Where the app of -A has it, its arguments are checked and its queue is used.
+    """
+    app = invocation.app()
+    _warn_unknown(app, task)
+    # A broker that does not answer is told apart from an acknowledgement that does not come.
+    app.broker.check()
+    try:
+        result = app.send_task(task, args, kwargs, **options)
+    except (InvalidArguments, EncodeError) as error:
+        raise UsageError(str(error)) from error
+    finally:
+        app.close()
+    if invocation.json:
+        print_json({"id": result.id, "task": result.task, "queue": result.queue})
+    else:
+        click.echo(result.id)
+
+
+def _warn_unknown(app: App, name: str) -> None:
+    if not len(app.registry) or name in app.registry:
+        return
+    near = nearest(name, app.registry.names())
+    hint = f"; did you mean {near!r}?" if near else ""
+    click.echo(f"taskq: the app has no task {name!r}, it is sent all the same{hint}", err=True)

@@ -1,0 +1,98 @@
+"""`taskq worker`: run tasks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+from typing import NoReturn
+
+import click
+
+from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
+
+
+@click.command(cls=TaskqCommand)
+@click.option("-Q", "--queues", metavar="QUEUE[,...]", multiple=True, help="Only these queues.")
+@click.option(
+    "-X", "--exclude-queues", metavar="QUEUE[,...]", multiple=True, help="Not these queues."
+)
+@click.option("-c", "--concurrency", metavar="N", help="Tasks at a time.")
+@click.option("-P", "--pool", metavar="POOL", help="prefork (default), threads, asyncio or solo.")
+@click.option("-n", "--name", metavar="NAME", help="Default: the host's name.")
+@click.option("--group", metavar="ID", help="Consumer group of the workers.")
+@click.option("--grace", metavar="SECONDS", help="Time for what runs to finish at a stop.")
+@click.option(
+    "--claim-ahead", metavar="N", help="Most tasks a slot may hold before it is free; 0: none."
+)
+@pass_invocation
+def worker(
+    invocation: Invocation,
+    queues: tuple[str, ...],
+    exclude_queues: tuple[str, ...],
+    concurrency: str | None,
+    pool: str | None,
+    name: str | None,
+    group: str | None,
+    grace: str | None,
+    claim_ahead: str | None,
+) -> NoReturn:
+    """Run tasks until SIGINT or SIGTERM; a second signal, or SIGQUIT, ends it at once.
+
+    Exit code 0: all that was taken has finished. 1: some was lost (the log names it), or the pool does not start.
+    """
+    from taskq import __version__
+    from taskq.clock import SystemClock
+    from taskq.logs import configure_logging, plan_lines
+    from taskq.worker.options import worker_options
+    from taskq.worker.poolfactory import make_pool
+    from taskq.worker.supervisor import Worker
+
+    flags = {
+        "concurrency": concurrency,
+        "pool": pool,
+        "name": name,
+        "group": group,
+        "grace": grace,
+        "claim_ahead": claim_ahead,
+    }
+    app = invocation.app(**flags)
+    settings = app.settings
+    configure_logging(
+        settings.log_level
+    )  # after the app's modules, which may have their own wishes
+    options = worker_options(
+        settings,
+        app.registry,
+        host=socket.gethostname(),
+        only=_split(queues),
+        without=_split(exclude_queues),
+    )
+    plan = plan_lines()
+    clock = SystemClock()
+    tasks = make_pool(
+        app,
+        options,
+        plan,
+        modules=settings.app,
+        sources=invocation.sources(**flags),
+        clock=clock,
+    )
+    code = Worker(app, options, tasks, plan, version=__version__, clock=clock).run()
+    _leave(code)
+
+
+def _split(values: tuple[str, ...]) -> list[str]:
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process: past the threads that tasks may have left behind, and past a broker that does not answer."""
+    if threading.active_count() > 1:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

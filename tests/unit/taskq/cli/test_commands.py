@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from taskq.app import App
+from taskq.protocols import QueueStatus, StoredDeadLetter
+from tests.support.fake_broker import FakeBroker
+from tests.unit.taskq.cli.conftest import Taskq
+
+
+def letter(source: str, *, task_id: str = "id-1", reason: str = "failed") -> StoredDeadLetter:
+    headers = (
+        ("task", b"invoice"),
+        ("dlq-id", task_id.encode()),
+        ("dlq-task", b"invoice"),
+        ("dlq-reason", reason.encode()),
+        ("dlq-error", b"ValueError: no"),
+        ("dlq-attempts", b"1"),
+        ("dlq-failed", b"2026-11-23T17:00:00Z"),
+        ("dlq-traceback", b"Traceback\n  line"),
+    )
+    return StoredDeadLetter(source, source.split("/")[0], b'[["ACME"], {}, {}]', headers)
+
+
+# send
+
+
+def test_send_prints_the_id_alone(taskq: Taskq, broker: FakeBroker) -> None:
+    run = taskq("send", "invoice", "-a", '["ACME"]', "-k", '{"amount": 3}')
+
+    [message] = broker.sent
+    assert (run.code, run.err) == (0, "")
+    assert dict(message.headers)["id"].decode() == run.out.strip()
+    assert message.queue == "billing"
+    assert json.loads(message.value)[:2] == [["ACME"], {"amount": 3}]
+
+
+def test_send_takes_options(taskq: Taskq, broker: FakeBroker) -> None:
+    options = ("--queue", "q", "--key", "k", "--task-id", "mine", "--header", "a=b=c", "--json")
+
+    run = taskq("call", "invoice", "-a", '["ACME"]', *options)
+
+    [message] = broker.sent
+    assert run.json == {"id": "mine", "task": "invoice", "queue": "q"}
+    assert (message.key, dict(message.headers)["a"]) == (b"k", b"b=c")
+
+
+def test_send_needs_no_app_to_know_the_task(taskq: Taskq, broker: FakeBroker) -> None:
+    run = taskq("send", "invoce")
+
+    assert run.code == 0
+    assert broker.sent[0].queue == "taskq"
+    assert "did you mean 'invoice'?" in run.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-a", "{}"),
+        ("-a", "["),
+        ("-k", "[]"),
+        ("--header", "x"),
+        ("--queue", "a b"),
+        ("-a", "[1, 2, 3]"),
+        (),
+        ("--header", "eta=1", "-a", "[1]"),
+        ("--task-id", "", "-a", "[1]"),
+        ("--countdown", "3"),
+    ],
+)
+def test_send_refuses_what_does_not_fit(
+    taskq: Taskq, broker: FakeBroker, arguments: tuple[str, ...]
+) -> None:
+    run = taskq("send", "invoice", *arguments)
+
+    assert (run.code, run.out, run.err.count("\n")) == (2, "", 1)
+    assert broker.sent == []
+
+
+@pytest.mark.parametrize("command", [("send", "x"), ("queues",), ("dlq", "list")])
+def test_without_a_broker_the_address_is_named(
+    taskq: Taskq, broker: FakeBroker, command: tuple[str, ...]
+) -> None:
+    broker.admin.is_reachable = False
+
+    run = taskq(*command)
+
+    assert (run.code, run.out) == (3, "")
+    assert "localhost:9092" in run.err
+    assert "docker compose up" in run.err
+
+
+def test_a_task_that_is_not_acknowledged_is_a_failure(taskq: Taskq, broker: FakeBroker) -> None:
+    broker.publisher.fails = lambda message: TimeoutError("no answer")
+
+    run = taskq("send", "invoice", "-a", "[1]")
+
+    assert (run.code, run.out) == (1, "")
+    assert "may have been sent" in run.err
+
+
+# tasks, queues, config
+
+
+def test_tasks_are_listed(taskq: Taskq, app: App) -> None:
+    run = taskq("tasks", "--json")
+
+    assert run.json == [
+        {
+            "name": "invoice",
+            "aliases": ["old.invoice"],
+            "queue": "billing",
+            "module": "tests.unit.taskq.cli.conftest",
+        }
+    ]
+    assert "old.invoice" in taskq("tasks").out
+
+
+def test_queues_are_listed(taskq: Taskq, broker: FakeBroker) -> None:
+    broker.admin.statuses = [QueueStatus("a", 12, 3, 3725.5, 2), QueueStatus("b", 12, 0, None, 0)]
+
+    run = taskq("queues", "--json")
+
+    assert run.json[0] == {
+        "queue": "a",
+        "partitions": 12,
+        "lag": 3,
+        "oldest_age": 3725.5,
+        "workers": 2,
+    }
+    assert run.json[1]["oldest_age"] is None
+    lines = taskq("queues").out.splitlines()
+    assert lines[1].split() == ["a", "12", "3", "1h", "2m", "2"]
+    assert lines[2].split() == ["b", "12", "0", "-", "0"]
+
+
+def test_config_tells_where_values_came_from(
+    taskq: Taskq, app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taskq.toml").write_text('group = "file"\n[kafka]\nsasl.password = "hidden"\n')
+    monkeypatch.setenv("TASKQ_PREFIX", "p")
+    app.configure(default_queue="code")
+
+    run = taskq("config", "--json", "-b", "taskq://me:hidden@h:1")
+
+    rows = {row["name"]: row for row in run.json}
+    assert rows["group"]["source"] == f"file {tmp_path / 'taskq.toml'}"
+    assert rows["prefix"]["source"] == "environment"
+    assert rows["default_queue"]["source"] == "code"
+    assert rows["broker"]["value"] == "taskq://me:***@h:1"
+    assert rows["kafka.sasl.password"]["value"] == "***"
+    assert "hidden" not in run.out
+
+
+# dlq
+
+
+def test_dead_letters_are_listed(taskq: Taskq, broker: FakeBroker) -> None:
+    broker.admin.stored = [letter("billing/3/17"), letter("other/0/1", reason="unreadable")]
+
+    assert [row["queue"] for row in taskq("dlq", "list", "--json").json] == ["billing", "other"]
+    [row] = taskq("--json", "dlq", "list", "billing").json
+    assert row == {
+        "id": "id-1",
+        "task": "invoice",
+        "queue": "billing",
+        "reason": "failed",
+        "error": "ValueError: no",
+        "attempts": 1,
+        "failed_at": "2026-11-23T17:00:00Z",
+        "source": "billing/3/17",
+    }
+    assert "ValueError: no" in taskq("dlq", "list").out
+
+
+@pytest.mark.parametrize(
+    "arguments", [("id-1",), ("billing", "id-1"), ("billing/3/17",), ("billing", "billing/3/17")]
+)
+def test_a_dead_letter_is_shown_by_id_or_source(
+    taskq: Taskq, broker: FakeBroker, arguments: tuple[str, ...]
+) -> None:
+    broker.admin.stored = [letter("billing/3/17"), letter("other/0/1", task_id="id-2")]
+
+    run = taskq("dlq", "show", *arguments, "--json")
+
+    assert run.json["source"] == "billing/3/17"
+    assert run.json["value"] == '[["ACME"], {}, {}]'
+    assert run.json["traceback"] == "Traceback\n  line"
+    assert "Traceback\n  line" in taskq("dlq", "show", *arguments).out
+
+
+def test_of_several_dead_letters_of_one_task_the_latest_is_shown(
+    taskq: Taskq, broker: FakeBroker
+) -> None:
+    broker.admin.stored = [letter("billing/3/17"), letter("billing/3/20")]
+
+    run = taskq("dlq", "show", "id-1", "--json")
+
+    assert run.json["source"] == "billing/3/20"
+    assert "billing/3/17" in run.err
+
+
+def test_a_dead_letter_that_is_not_there_is_a_failure(taskq: Taskq, broker: FakeBroker) -> None:
+    run = taskq("dlq", "show", "nothing")
+
+    assert (run.code, run.out) == (1, "")
+    assert "'nothing'" in run.err

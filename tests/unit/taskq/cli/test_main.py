@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from taskq.app import App
+from taskq.cli.main import cli
+from taskq.errors import BrokerUnreachable, TaskqError, UsageError
+from tests.unit.taskq.cli.conftest import Taskq
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["quues"], "unknown command 'quues'; did you mean 'queues'?"),
+        (["dlq", "lst"], "unknown command 'lst'; did you mean 'list'?"),
+        (["queues", "--jsn"], "unknown option '--jsn'; did you mean '--json'?"),
+        (["--brokr", "x", "queues"], "unknown option '--brokr'; did you mean '--broker'?"),
+        (["send"], "missing argument 'TASK'"),
+    ],
+)
+def test_what_does_not_exist_is_one_line_with_the_nearest(
+    taskq: Taskq, arguments: list[str], line: str
+) -> None:
+    run = taskq(*arguments)
+
+    assert (run.code, run.out, run.err) == (2, "", f"taskq: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("wrong\nhere"), 2),
+        (BrokerUnreachable("h:1"), 3),
+        (TaskqError("failed"), 1),
+        (KeyboardInterrupt(), 130),
+        (click.exceptions.Exit(7), 7),
+    ],
+)
+def test_errors_become_exit_codes(
+    taskq: Taskq, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setitem(cli.commands, "fail", click.Command("fail", callback=fail))
+
+    run = taskq("fail")
+
+    assert run.code == code
+    assert run.err.strip().count("\n") == 0
+    assert "Traceback" not in run.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-b", "h:1", "config", "--json"],
+        ["config", "-b", "h:1", "--json"],
+        ["--json", "config", "-b", "h:1"],
+        ["-b", "other:1", "config", "--json", "-b", "h:1"],
+    ],
+)
+def test_common_options_stand_before_or_after_the_command(
+    taskq: Taskq, app: App, arguments: list[str]
+) -> None:
+    rows = {row["name"]: row for row in taskq(*arguments).json}
+
+    assert rows["broker"] == {"name": "broker", "value": "h:1", "source": "flag"}
+
+
+def test_modules_add_up_over_all_places(taskq: Taskq, app: App) -> None:
+    run = taskq("-A", "a,b", "config", "-A", "c", "-A", "d:app", "--json")
+
+    rows = {row["name"]: row["value"] for row in run.json}
+    assert rows["app"] == ["a", "b", "c", "d:app"]
+
+
+def test_help_loads_no_command() -> None:
+    code = (
+        "import sys; from taskq.cli.main import main; main(['--help']);"
+        "sys.exit(any(name.startswith('taskq.cli.q') for name in sys.modules))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert b"queues" in done.stdout
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "taskq", "nothing"], capture_output=True, check=False, text=True
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("taskq: unknown command 'nothing'")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    environ = {name: text for name, text in os.environ.items() if not name.startswith("TASKQ_")}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "taskq", "config"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+        env=environ,
+    )
+    os.close(write)
+
+    assert done.stderr == b""
+
+
+def test_a_module_that_fails_is_one_line(taskq: Taskq, tmp_path: Path) -> None:
+    (tmp_path / "own_failing.py").write_text("raise ValueError('no luck')")
+
+    run = taskq("tasks", "-A", "own_failing")
+
+    assert run.code == 2
+    assert run.err.startswith("taskq: cannot load the app 'own_failing': ValueError: no luck (")
+    assert run.err.count("\n") == 1

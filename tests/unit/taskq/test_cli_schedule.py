@@ -1,0 +1,193 @@
+"""`taskq schedule` and the start of `taskq beat`: what is printed, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskq.cli.main import main
+
+ORIGINAL = str(Path(__file__).parents[2] / "data" / "taskscheduler.json")
+WRONG = '[{"id": "a", "cron": "0 0 * * 7", "task": "t"}, {"id": "b", "cron": "@daily", "tsk": "t"}]'
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run where no configuration file stands."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("TASKQ_SCHEDULE", "TASKQ_CONFIG", "TASKQ_APP", "TASKQ_NAMESPACE", "TASKQ_BROKER"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def read_json(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_validate_accepts_the_original_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schedule", "validate", ORIGINAL]) == 0
+
+    assert "4 schedules, namespace taskscheduler" in capsys.readouterr().out
+
+
+def test_validate_names_each_problem_on_a_line_and_exits_with_2(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "jobs.json").write_text(WRONG, "utf-8")
+
+    assert main(["schedule", "validate", "jobs.json"]) == 2
+
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert "Sunday is 0" in lines[0]
+    assert "did you mean 'task'?" in lines[1]
+
+
+def test_validate_prints_json(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (elsewhere / "jobs.json").write_text(WRONG, "utf-8")
+
+    assert main(["schedule", "validate", "jobs.json", "--json"]) == 2
+
+    (row,) = read_json(capsys)
+    assert (row["file"], row["namespace"], len(row["problems"])) == ("jobs.json", "jobs", 3)
+
+
+def test_validate_takes_the_files_of_the_settings(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "taskq.toml").write_text(f'schedule = ["{ORIGINAL}"]', "utf-8")
+
+    assert main(["schedule", "validate"]) == 0
+
+    assert "4 schedules" in capsys.readouterr().out
+
+
+def test_without_a_file_it_says_how_to_name_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schedule", "validate"]) == 2
+
+    assert "no schedule file" in capsys.readouterr().err
+
+
+def test_missing_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schedule", "next", "nothing.json"]) == 2
+
+    assert capsys.readouterr().err == ("taskq: schedule file nothing.json: there is no such file\n")
+
+
+def test_next_prints_an_instant_for_each_schedule(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schedule", "next", ORIGINAL, "--json"]) == 0
+
+    rows = read_json(capsys)
+    assert [row["schedule"] for row in rows] == [f"taskscheduler/{n}" for n in range(1, 5)]
+    assert all(len(row["next"]) == 1 for row in rows)
+
+
+def test_next_of_one_schedule_prints_five(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schedule", "next", ORIGINAL, "2"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert all("taskscheduler/2" in line for line in lines[1:])
+
+
+def test_next_takes_an_id_alone_where_the_settings_name_the_file(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "taskq.toml").write_text(f'schedule = "{ORIGINAL}"', "utf-8")
+
+    assert main(["schedule", "next", "3", "--count", "2", "--json"]) == 0
+
+    (row,) = read_json(capsys)
+    assert (row["schedule"], len(row["next"])) == ("taskscheduler/3", 2)
+
+
+def test_schedule_that_is_never_due_says_so(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "jobs.json").write_text(
+        '[{"id": "a", "cron": "0 0 31 2 *", "task": "t"}]', "utf-8"
+    )
+
+    assert main(["schedule", "next", "jobs.json"]) == 0
+
+    assert "never" in capsys.readouterr().out
+
+
+def test_unknown_id_exits_with_1_and_names_the_nearest(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "jobs.json").write_text(
+        '[{"id": "report", "cron": "@daily", "task": "t"}]', "utf-8"
+    )
+
+    assert main(["schedule", "explain", "jobs.json", "reprot"]) == 1
+
+    assert "did you mean 'report'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dialect", "words"),
+    [
+        (["0 5 * * *"], "standard", "At 05:00:00"),
+        (["0 5 * * *", "--dialect", "robfig-v1"], "robfig-v1", "minute 5 of every hour"),
+        (["@daily", "--timezone", "Asia/Tokyo"], "standard", "(Asia/Tokyo)"),
+        (["@every 90s"], "standard", "Every 1 min 30 s"),
+        (["--", "*/5 * * * *"], "standard", "minutes 0, 5, 10"),
+    ],
+)
+def test_explain_tells_an_expression_in_words(
+    arguments: list[str], dialect: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--json", "schedule", "explain", *arguments]) == 0
+
+    row = read_json(capsys)
+    assert row["dialect"] == dialect
+    assert words in row["words"]
+    assert len(row["next"]) == 5
+
+
+def test_explain_refuses_a_wrong_expression_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["schedule", "explain", "0 0 * * 7", "--dialect", "standard"]) == 2
+
+    told = capsys.readouterr().err
+    assert "Sunday is 0" in told
+    assert told.count("\n") == 1
+
+
+def test_explain_refuses_an_unknown_dialect(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schedule", "explain", "0 0 * * *", "--dialect", "quartz"]) == 2
+
+    assert "no such dialect" in capsys.readouterr().err
+
+
+def test_explain_tells_the_schedules_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schedule", "explain", ORIGINAL, "1"]) == 0
+
+    told = capsys.readouterr().out
+    assert "schedule: taskscheduler/1" in told
+    assert "Every second" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["beat"], "beat has no schedule"),
+        (["beat", "-s", "nothing.json"], "there is no such file"),
+        (["beat", "-s", ORIGINAL, "--namespace", "a/b"], "invalid namespace"),
+        (["beat", "-s", ORIGINAL, "--replcae"], "'--replace'"),
+        (["beat", "-A", "no_such_module", "-s", ORIGINAL], "no_such_module"),
+    ],
+)
+def test_beat_refuses_what_is_wrong_in_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
