@@ -60,6 +60,9 @@ _PLAIN_KEYS = frozenset({"task", "args", "kwargs", "id"})
 _NOT_WRITABLE = (TypeError, ValueError, RecursionError)
 _LONGEST_REASON = 500  # characters; a decoder's text may quote a megabyte of input
 
+LONGEST_ID = 1000
+"""Characters that a task's id may have: it stands in log lines, headers and keys. A schedule's are below 300."""
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -115,6 +118,14 @@ def new_task_id() -> str:
     random = int.from_bytes(os.urandom(8), "big") & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
     text = f"{milliseconds:012x}7{fraction:03x}{random:016x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def is_task_id(text: str) -> bool:
+    """Return whether a text may be a task's id: printable, since it stands in log lines, and not endless."""
+    return 0 < len(text) <= LONGEST_ID and text.isprintable()
+
+
+_NO_ID = f"no printable text of at most {LONGEST_ID} characters"
 
 
 class Writer:
@@ -230,8 +241,8 @@ def read_headers(
         return _read_plain(record)
     if not isinstance(task, str) or not task:
         raise DecodeError("unreadable", "the header 'task' is missing or is no text")
-    if not isinstance(id, str) or not id:
-        raise DecodeError("unreadable", "the header 'id' is missing or is no text")
+    if not isinstance(id, str) or not is_task_id(id):
+        raise DecodeError("unreadable", f"the header 'id' is missing or is {_NO_ID}")
     if record.value is None:
         raise DecodeError("unreadable", "the record has no value")
     content_type = properties.get("content_type") or JSON.content_type
@@ -248,6 +259,34 @@ def read_headers(
     if eta is not None and eta > now():
         raise DecodeError("unsupported", f"its eta {eta.isoformat()} has not come")
     return Envelope(task, id, content_type, encoding, eta, expires, headers)
+
+
+def identify(record: Record) -> Envelope | None:
+    """Return task and id of a record that `read_headers` refused, as far as they can be read: for its dead letter.
+
+    One that cannot be is empty; None where neither can.
+    """
+    found = {name: value for name, value in record.headers if name in ("task", "id") and value}
+    task, id = (_text(found.get(name)) for name in ("task", "id"))
+    if not found:
+        try:
+            fields = _plain_object(record.value or b"")
+        except ValueError:
+            return None
+        task, id = (
+            each if isinstance(each, str) else "" for each in map(fields.get, ("task", "id"))
+        )
+    id = id if is_task_id(id) else ""
+    if not task and not id:
+        return None
+    return Envelope(task, id, "", "", None, None, {})
+
+
+def _text(value: bytes | None) -> str:
+    try:
+        return (value or b"").decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def read_body(envelope: Envelope, value: bytes | None, formats: Formats = JSON_ONLY) -> Body:
@@ -310,8 +349,8 @@ def _read_plain(record: Record) -> Envelope:
         id = fields.get("id")
         if id is None:
             id = f"{record.queue}/{record.partition}/{record.offset}"
-        if not isinstance(id, str) or not id:
-            raise ValueError("'id' is no text")
+        if not isinstance(id, str) or not is_task_id(id):
+            raise ValueError(f"'id' is {_NO_ID}")
         args, kwargs, _ = _plain_body(fields)
         _check_arguments(args, kwargs)
     except ValueError as error:

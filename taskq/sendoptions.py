@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from taskq.errors import EncodeError, InvalidArguments, UnknownOption
-from taskq.message import PROTOCOL_HEADERS
+from taskq.message import LONGEST_ID, PROTOCOL_HEADERS, is_task_id
 from taskq.near import nearest
 from taskq.queues import check_queue
 
@@ -86,8 +86,11 @@ class SendOptions:
             check_queue(self.queue)
         # The types say so already, to those who check them.
         id, key, headers = cast("tuple[Any, Any, Any]", (self.task_id, self.key, self.headers))
-        if id is not None and (not isinstance(id, str) or not id):
-            raise InvalidArguments(task, f"task_id must be text, not {id!r}")
+        if id is not None and (not isinstance(id, str) or not is_task_id(id)):
+            raise InvalidArguments(
+                task,
+                f"task_id must be printable text of at most {LONGEST_ID} characters, not {str(id)[:80]!r}",
+            )
         if key is not None and not isinstance(key, (str, bytes)):
             raise InvalidArguments(task, f"key must be text or bytes, not {key!r}")
         for name in headers or ():

@@ -15,6 +15,7 @@ from tests.support.mock_cluster import MockCluster
 from tests.support.names import fresh_name
 from tests.support.processes import Processes
 from tests.support.proxy import Proxy
+from tests.support.scene import Scene
 from tests.support.secure import SecureKafka
 
 TIERS = ("unit", "contract", "integration", "scenarios", "examples", "typing")
@@ -112,3 +113,12 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 def ledger(tmp_path: Path) -> Ledger:
     """A file in which tasks write down that they ran."""
     return Ledger(tmp_path / "ledger")
+
+
+@pytest.fixture
+def scene(
+    kafka: Kafka, processes: Processes, ledger: Ledger, queue: str, group: str
+) -> Iterator[Scene]:
+    """A queue and a group of this test's own on the shared broker, workers on it and what they did."""
+    with Scene(kafka, processes, ledger, queue=queue, group=group) as scene:
+        yield scene

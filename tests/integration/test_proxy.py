@@ -114,6 +114,21 @@ def test_answer_is_held_until_the_rule_is_removed(
     answer.result(10)
 
 
+def test_held_request_reaches_the_broker_when_the_rule_is_removed(
+    kafka: Kafka, proxied_kafka: Proxy, member: Member, group: str
+) -> None:
+    mark = proxied_kafka.mark()
+    rule = proxied_kafka.hold_requests(COMMIT)
+
+    answer = member.commit(2)
+    proxied_kafka.wait_for(COMMIT, after=mark)
+    assert member.committed(kafka.bootstrap, group) == 1
+    rule.remove()
+
+    answer.result(10)
+    assert member.committed(kafka.bootstrap, group) == 2
+
+
 def test_rule_of_another_client_does_not_concern_this_one(
     proxied_kafka: Proxy, member: Member
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -99,26 +100,48 @@ def test_publishing_waits_for_the_publish_timeout(monkeypatch: pytest.MonkeyPatc
     assert seen == [3.0]
 
 
+class FakeConnection:
+    """A kombu connection; like kombu's, its channels refer to it."""
+
+    transport = SimpleNamespace(admin="admin", publisher=None)
+
+    def __init__(self, name: str, released: list[str]) -> None:
+        self._name = name
+        self._released = released
+
+    def channel(self) -> SimpleNamespace:
+        return SimpleNamespace(connection=self)
+
+    def release(self) -> None:
+        self._released.append(self._name)
+
+
 def test_closing_releases_every_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     broker = Broker(settings())
     released: list[str] = []
-    made = iter("ab")
-
-    def connect() -> Any:
-        name = next(made)
-        return SimpleNamespace(
-            channel=lambda: SimpleNamespace(),
-            release=lambda: released.append(name),
-            transport=SimpleNamespace(admin="admin", publisher=None),
-        )
-
-    monkeypatch.setattr(broker, "_connect", connect)
-    broker.open_channel()
+    names = iter("ab")
+    monkeypatch.setattr(broker, "_connect", lambda: FakeConnection(next(names), released))
+    channel = broker.open_channel()
     assert cast(Any, broker.admin) == "admin"
 
     broker.close()
 
-    assert released == ["a", "b"]
+    assert sorted(released) == ["a", "b"]
+    assert channel is not None
+
+
+def test_a_channel_that_is_let_go_of_takes_its_connection_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = Broker(settings())
+    released: list[str] = []
+    monkeypatch.setattr(broker, "_connect", lambda: FakeConnection("a", released))
+    broker.open_channel()
+    gc.collect()
+
+    broker.close()
+
+    assert released == []
 
 
 def test_json_is_written_and_read_by_default() -> None:
