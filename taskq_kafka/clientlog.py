@@ -37,7 +37,7 @@ class Quiet(logging.Filter):
     """
 
     ELSEWHERE: Final = frozenset({"FAIL", "GETPID"})
-    """Kinds that come to `error_cb` as well (a connection failed), or pass by themselves (the transaction coordinator is loading)."""
+    """Kinds that come to `error_cb` as well (a connection failed), or pass by themselves (a coordinator is loading)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ from .groups import Groups
 from .membership import Membership, RebalanceEvent
 from .offsets import METADATA_LIMIT, Expiry, State
 from .options import TransportOptions
-from .records import Record
+from .records import Record, headers_of
 from .retention import offsets_retention_ms
 
 logger = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ class QueueConsumer:
             timestamp_ms,
             message.key(),
             message.value(),
-            message.headers() or (),  # type: ignore[arg-type]  # consumed headers are a list of bytes
+            headers_of(message),
             next(self._tags),
             owned.epoch,
             owned.offsets.mark(offset) is not None,

@@ -16,6 +16,7 @@ import confluent_kafka
 from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 
+from .address import parse_address
 from .admin import Admin
 from .channel import Channel
 from .consumer import QueueConsumer
@@ -40,13 +41,15 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu ships no type
     default_port = DEFAULT_PORT
     driver_type = "kafka"
     driver_name = "confluent-kafka"
+    can_parse_url = True  # kombu's own parser refuses `h1:9092,h2:9092`
     polling_interval = None  # virtual transports sleep this long after an empty poll
     tls = False
 
     connection_errors = CONNECTION_ERRORS
     recoverable_connection_errors = CONNECTION_ERRORS
     channel_errors = (ChannelError, *CHANNEL_ERRORS)
-    recoverable_channel_errors = channel_errors
+    # None: what kombu thinks recoverable it publishes again, and a record that failed may have been sent.
+    recoverable_channel_errors: tuple[type[BaseException], ...] = ()
 
     implements = virtual.Transport.implements.extend(
         asynchronous=False, exchange_type=frozenset({"direct"}), heartbeats=False
@@ -65,6 +68,11 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu ships no type
         # Bindings belong to the cluster, not to a connection: all connections of the process share what it declared.
         key = (self.options.bootstrap, self.options.prefix)
         self.state = _states.setdefault(key, virtual.BrokerState())
+
+    @classmethod
+    def as_uri(cls, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        """Return a URL for people to read."""
+        return parse_address(uri).uri(include_password=include_password, mask=mask)
 
     def establish_connection(self) -> Transport:
         """Make sure that a broker answers; blocks for at most `connect_timeout`.
