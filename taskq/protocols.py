@@ -26,23 +26,28 @@ class Record(Protocol):
         """The queue's name, without the prefix of its topic."""
 
     @property
-    def partition(self) -> int: ...
+    def partition(self) -> int:
+        """The partition's number."""
 
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int:
+        """Its place in the partition."""
 
     @property
     def timestamp_ms(self) -> int:
         """When it was sent, in milliseconds since 1970; -1 where the record has none."""
 
     @property
-    def key(self) -> bytes | None: ...
+    def key(self) -> bytes | None:
+        """What orders it; None where it may stand in any partition."""
 
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None:
+        """The body as it stands there; None is a null record."""
 
     @property
-    def headers(self) -> HeaderList: ...
+    def headers(self) -> HeaderList:
+        """The headers as they stand there."""
 
     @property
     def delivery_tag(self) -> int:
@@ -173,7 +178,8 @@ class IntakeChannel(Protocol):
     def rejoin(self) -> None:
         """Join the group again after `leave`."""
 
-    def status(self) -> IntakeStatus: ...
+    def status(self) -> IntakeStatus:
+        """Return the place in the group; asks the broker only for the lag while paused."""
 
     def other_members(self) -> int:
         """Ask the broker how many other members of the group listen to this queue. Blocks for one round trip."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from taskq.clock import SystemClock
 from taskq_kafka.commits import CommitRequest, commit
 from taskq_kafka.consumer import QueueConsumer
 from taskq_kafka.errors import ClaimGivenUp
@@ -99,7 +99,7 @@ def members(kafka: Kafka, queue: str, group: str, protocol: str) -> Iterator[Mem
 def send(kafka: Kafka, queue: str) -> Callable[..., None]:
     def send(count: int, *, partition: int | None = None, age_ms: int = 0) -> None:
         producer = Producer({"bootstrap.servers": kafka.bootstrap})
-        timestamp = int(time.time() * 1000) - age_ms
+        timestamp = int(SystemClock().time() * 1000) - age_ms
         for number in range(count):
             where = number % PARTITIONS if partition is None else partition
             producer.produce(queue, value=b"%d" % number, partition=where, timestamp=timestamp)
