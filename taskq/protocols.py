@@ -133,7 +133,7 @@ class IntakeChannel(Protocol):
     ) -> None:
         """Join the group on a queue (made if it is missing); returns before an assignment has arrived.
 
-        `on_rebalance` is called inside `fetch`, must return at once and must not call the channel.
+        `on_rebalance` is called inside `fetch` (or `leave`), must return at once and must not call the channel.
         """
 
     def fetch(self, limit: int, timeout: float) -> Sequence[Record]:

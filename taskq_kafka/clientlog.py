@@ -30,6 +30,13 @@ CAUSE_AGE: Final = 30.0
 """Seconds for which an error may be the reason of what fails after it; connections are tried anew every two."""
 
 
+NO_KAFKA: Final = (
+    "nothing refused the connection, and nothing answers like Kafka: "
+    "another program's port, one for TLS (taskqs://), a firewall?"
+)
+"""What is known when a request got no answer and no connection was reported as failed: librdkafka tells no more."""
+
+
 class Quiet(logging.Filter):
     """Keeps librdkafka's own lines readable: of each kind one in ten seconds, and none that says what is said elsewhere.
 
@@ -123,8 +130,8 @@ class ErrorLog:
         if isinstance(mapped, ConnectionBroken) and mapped.code > 0:
             return mapped  # a broker's own answer
         cause = self.cause
-        if cause is None:
-            return BrokerUnreachable(self._address, mapped.why)
+        if cause is None or cause.code() == Code.LOCAL_ALL_BROKERS_DOWN:
+            return BrokerUnreachable(self._address, NO_KAFKA)
         kind = AuthenticationFailed if _is_refusal(cause) else BrokerUnreachable
         return kind(self._address, cause.str())
 

@@ -75,6 +75,9 @@ class Code(IntEnum):
     SASL_AUTHENTICATION_FAILED = 58
     UNKNOWN_PRODUCER_ID = 59
     GROUP_ID_NOT_FOUND = 69
+    FENCED_LEADER_EPOCH = 74
+    UNKNOWN_LEADER_EPOCH = 75
+    OFFSET_NOT_AVAILABLE = 78
     MEMBER_ID_REQUIRED = 79
     FENCED_INSTANCE_ID = 82
     INVALID_RECORD = 87
@@ -145,6 +148,10 @@ RETRIABLE: frozenset[int] = COMMIT_REPEAT | {
     Code.LOCAL_QUEUE_FULL,
     # Right after a topic was made, brokers that have not heard of it yet answer this.
     Code.UNKNOWN_TOPIC_OR_PART,
+    # And so do leaders that are new, or that the client knows before they do themselves.
+    Code.FENCED_LEADER_EPOCH,
+    Code.UNKNOWN_LEADER_EPOCH,
+    Code.OFFSET_NOT_AVAILABLE,
 }
 """Of any request: it may succeed later as it is."""
 

@@ -133,6 +133,18 @@ class QueueConsumer:
         if membership.replace_because:
             membership.replace()
         self.commit_settled()
+        deadline = time.monotonic() + timeout
+        rebalances = membership.rebalances
+        while True:
+            records = self._fetch_now(limit, max(0.0, deadline - time.monotonic()))
+            # An end of partition is no record; a rebalance is news that the caller should hear of.
+            is_news = membership.rebalances != rebalances or membership.replace_because
+            if records or is_news or time.monotonic() >= deadline:
+                return records
+
+    def _fetch_now(self, limit: int, timeout: float) -> list[Record]:
+        """Return the records of what arrived first, which may be none: events come the same way."""
+        membership = self._membership
         rebalances = membership.rebalances
         # consume(n, timeout) would wait for all n: poll for the first, then take what is there.
         first = membership.consumer.poll(timeout)

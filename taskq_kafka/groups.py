@@ -41,6 +41,8 @@ class Groups:
         self._lock = threading.Lock()
         self._admin = forks.new_admin(options.admin_config())
         self._protocol = ""
+        self._is_bare = False
+        """Whether the broker cannot even describe a group (librdkafka's mock cluster); asked to configure one it never answers."""
 
     def answers(self) -> bool:
         """Return whether the broker answers us; blocks for at most five seconds."""
@@ -57,6 +59,7 @@ class Groups:
                 requested = self._options.group_protocol
                 self._protocol = self._choose() if requested == "auto" else requested
                 if requested == "consumer":
+                    self._describe()
                     self._shorten_session()
             return self._protocol
 
@@ -114,10 +117,14 @@ class Groups:
             return answer.result(timeout=REQUEST_TIMEOUT)
         except (KafkaException, TimeoutError) as error:
             logger.debug("group %s cannot be described: %s", self.group, error)
+            told = error.args[0] if isinstance(error, KafkaException) else None
+            self._is_bare = told is not None and told.code() == KafkaError._UNSUPPORTED_FEATURE
             return None
 
     def _shorten_session(self) -> bool:
         """Set the group's session and heartbeat; return whether the broker took them."""
+        if self._is_bare:
+            return False
         session_ms = int(self._options.session_timeout * 1000)
         for attempt in range(HEARTBEAT_TRIES):
             heartbeat_ms = int(self._options.heartbeat * 1000) << attempt

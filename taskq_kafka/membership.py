@@ -30,6 +30,9 @@ LOST_PATIENCE = 30.0
 """Seconds without an assignment after one was lost (or, in a classic group, since the join), before the Consumer is replaced:
 librdkafka was once seen to stay silent for ever after an outage of the broker."""
 
+LEAVE_TIMEOUT = 5.0
+"""Seconds to wait on leaving for librdkafka's revoke. It asks nobody but for the commit of what is settled: milliseconds."""
+
 LAG_REFRESH = 1.0
 """Seconds for which a measured lag is believed. While paused no fetch brings news of the ends, and asking costs a round trip."""
 
@@ -94,12 +97,20 @@ class Membership:
     # -- joining and leaving ------------------------------------------------------------------------------------------
 
     def leave(self) -> None:
-        """Leave the group; what was fetched and not claimed is void. `rejoin` undoes it."""
+        """Leave the group; what was fetched and not claimed is void. `rejoin` undoes it. Blocks a few milliseconds."""
         if self.joined:
             self._before_revoke()
             self.consumer.unsubscribe()
             self.joined = self.assigned = False
             self._unassigned_since = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Have the partitions revoked now: until the callback has run, this member stays in the group and nobody gets them."""
+        deadline = time.monotonic() + LEAVE_TIMEOUT
+        while len(self.assignment) and time.monotonic() < deadline:
+            self.consumer.poll(0.01)  # a record that comes is void
+        self.assignment = Assignment(self.assignment.next_epoch)
 
     def rejoin(self) -> None:
         """Join the group again after `leave`."""
@@ -194,6 +205,9 @@ class Membership:
         )
         if self.paused:
             self._pause(taken)
+        elif taken:
+            # librdkafka remembers that a partition was paused when it was revoked, and would never fetch it again.
+            consumer.resume([TopicPartition(self.topic, owned.partition) for owned in taken])
         self.assigned = True
         self._unassigned_since = None
         self._patience = max(LOST_PATIENCE, 3 * self._options.session_timeout)

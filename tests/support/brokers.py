@@ -8,8 +8,10 @@ from typing import Any, cast
 
 import kombu
 import pytest
+from confluent_kafka import Consumer
 
 from taskq.protocols import Admin, IntakeChannel, Outgoing, Publisher, Record
+from tests.support.kafka import QUIET
 from tests.support.waiting import Deadline
 
 PATIENCE = 30.0
@@ -47,6 +49,7 @@ class Broker:
         self.group = group
         self.partitions = 4 if kind == "mock" else 12
         self._open: list[Any] = []
+        self._strangers: list[Consumer] = []
         self._admin: Any = None
 
     def needs(self, ability: str) -> None:
@@ -85,10 +88,31 @@ class Broker:
         errors = self.publisher.publish(outgoing, timeout=PATIENCE)
         assert list(errors) == [None] * len(values)
 
+    def stranger(self, queue: str) -> Callable[[], object]:
+        """Let a member join that is no worker of this process; call what is returned to poll it."""
+        if self.kind == "memory":
+            channel = self.channel()
+            channel.listen(queue)
+            return lambda: channel.fetch(1, 0.02)
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.address,
+                "group.id": self.group,
+                "group.protocol": "consumer",
+                "enable.auto.commit": False,
+                "logger": QUIET,
+            }
+        )
+        self._strangers.append(consumer)
+        consumer.subscribe([queue])
+        return lambda: consumer.poll(0.02)
+
     def close(self) -> None:
         """Close what the test opened."""
         for connection in self._open:
             connection.release()
+        for stranger in self._strangers:
+            stranger.close()
 
     def _shared(self) -> Any:
         if self._admin is None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
@@ -21,7 +21,7 @@ from tests.support.processes import Process, Processes
 from tests.support.waiting import Deadline, wait_until
 
 TASKS = "tests.support.wire_tasks"
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that anything may take: machines of tests are slow and shared."""
 
 RawHeaders = Sequence[tuple[str, bytes | None]]
@@ -87,24 +87,34 @@ class Station:
         yield app
         app.close()
 
-    def produce(self, records: Sequence[tuple[bytes | None, RawHeaders | None]]) -> None:
-        """Write values and headers to the queue with the bare client; return when all are acknowledged."""
-        producer = Producer({"bootstrap.servers": self.bootstrap, "logger": QUIET})
-        failures: list[object] = []
+    def produce(self, records: Sequence[tuple[bytes | None, RawHeaders | None]]) -> list[str]:
+        """Write values and headers to the queue with the bare client; return QUEUE/PARTITION/OFFSET of each."""
+        producer = Producer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "message.max.bytes": 1_045_000,  # the client's own limit is below that of a topic
+                "logger": QUIET,
+            }
+        )
+        places = [""] * len(records)
 
-        def delivered(error: object, message: object) -> None:
-            if error is not None:
-                failures.append(error)
+        def reporter(number: int) -> Callable[[KafkaError | None, Message], None]:
+            def report(error: KafkaError | None, message: Message) -> None:
+                assert error is None, error
+                places[number] = f"{self.queue}/{message.partition()}/{message.offset()}"
 
-        for value, headers in records:
+            return report
+
+        for number, (value, headers) in enumerate(records):
             producer.produce(
                 self.queue,
                 value,
                 headers=None if headers is None else list(headers),
-                on_delivery=delivered,
+                on_delivery=reporter(number),
             )
-        left = producer.flush(PATIENCE)
-        assert (left, failures) == (0, [])
+        assert producer.flush(PATIENCE) == 0
+        assert all(places)
+        return places
 
     def read(self, topic: str) -> list[Message]:
         """Return all records that a topic has now, with the bare client; none of a topic that does not exist."""
@@ -114,6 +124,7 @@ class Station:
                 "group.id": "reader",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": 10,
                 "logger": QUIET,
             }
         )
@@ -138,6 +149,21 @@ class Station:
             consumer.close()
         return found
 
+    def written(self, topic: str) -> int:
+        """Return how many records were ever written to a topic; 0 if it does not exist."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.bootstrap, "group.id": "reader", "logger": QUIET}
+        )
+        try:
+            partitions = consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
+            ends = [
+                consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=PATIENCE)
+                for number in partitions
+            ]
+        finally:
+            consumer.close()
+        return sum(high for _, high in ends if high)
+
     def settled(self, partition: int = 0) -> int:
         """Return how many records of a partition the group has settled, those above the committed offset too."""
         consumer = Consumer(
@@ -157,7 +183,7 @@ class Station:
         for message in self.read(f"{self.queue}.dlq"):
             said = {
                 name: (value or b"").decode()
-                for name, value in message.headers() or []
+                for name, value in headers_of(message)
                 if name.startswith("dlq-")
             }
             letters[said.get("dlq-id") or (message.key() or b"").decode()] = said
@@ -177,6 +203,11 @@ class Station:
         wait_until(lambda: id in ledger.ids(event), timeout=PATIENCE, what=f"{event} of {id}")
         (entry,) = (each for each in ledger.entries(event) if each.id == id)
         return entry
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    """Return a record's headers, with the types that they really have."""
+    return cast("list[tuple[str, bytes | None]]", message.headers() or [])
 
 
 def seen_by(entry: Entry) -> dict[str, Any]:
