@@ -15,6 +15,7 @@ from taskq.app import App
 from taskq.clock import Clock, SystemClock
 from taskq.duemessages import message_of
 from taskq.errors import ScheduleFileError, TaskqError, UsageError
+from taskq.logs import quiet_client
 from taskq.near import nearest
 from taskq.occurrences import TAKE_OVER, Decision, Definition, LeftOut, Occurrence
 from taskq.protocols import Outgoing
@@ -125,7 +126,8 @@ class Beat:
         files = [(source, source.read()) for source in self._sources]
         for source, file in files:
             self._load(source, file)
-        self._app.broker.check()
+        with quiet_client():
+            self._app.broker.check()
         self._watching_since = self._clock.now()
         logger.info(
             "beat is ready: %d schedules from %s, broker %s",

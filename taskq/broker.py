@@ -19,7 +19,7 @@ from taskq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting
 from taskq.message import JSON, JSON_ONLY, Format, Formats
 from taskq.near import nearest
 from taskq.protocols import Admin, IntakeChannel, Outgoing, Publisher
-from taskq.settings import Settings
+from taskq.settings import SETTINGS, Settings
 
 _TRANSPORTS = {
     "taskq": "taskq_kafka.transport:Transport",
@@ -86,7 +86,7 @@ class Broker:
 
         Raises:
             BrokerUnreachable: No broker answered within `connect_timeout` seconds.
-            BrokerRefused: An option is wrong.
+            InvalidSetting: An option is wrong.
         """
         with self.errors():
             connection = self._connect()
@@ -106,14 +106,26 @@ class Broker:
 
         Raises:
             BrokerUnreachable: For those that are a ConnectionError.
-            BrokerRefused: For those that are a ValueError, LookupError or PermissionError.
+            InvalidSetting: For those that name an `option`: the client does not take it.
+            BrokerRefused: For others that are a ValueError, LookupError or PermissionError.
         """
         try:
             yield
         except ConnectionError as error:
             raise BrokerUnreachable(str(self.address), getattr(error, "why", str(error))) from error
         except (ValueError, LookupError, PermissionError) as error:
+            option = getattr(error, "option", None)
+            if isinstance(option, str):
+                raise self._invalid(option, error) from error
             raise BrokerRefused(str(self.address), str(error)) from error
+
+    def _invalid(self, option: str, error: Exception) -> InvalidSetting:
+        """Return the error about a setting that the client does not take; one that is none of ours is librdkafka's."""
+        name = option if option in SETTINGS or option.startswith("kafka.") else f"kafka.{option}"
+        near = getattr(error, "near", None)
+        why = getattr(error, "why", str(error)) + (f"; did you mean {near!r}?" if near else "")
+        # The reason says what is wrong; the value may be a secret.
+        return InvalidSetting(name, "", why, source=self.settings.source(name), secret=True)
 
     def close(self) -> None:
         """Close all connections; unacknowledged records have been waited for already."""

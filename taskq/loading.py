@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from taskq.app import App, default_app
-from taskq.errors import AppNotFound, TaskqError
+from taskq.errors import AppNotFound, DuplicateTask, TaskqError
 from taskq.near import nearest
 
 
@@ -27,7 +27,7 @@ def load_app(modules: Sequence[str], directory: str = "") -> App:
 
     Raises:
         AppNotFound: A module cannot be imported, or has no such app, or they mean different apps.
-        UsageError: A module makes a mistake that taskq itself refuses, such as two tasks of one name.
+        DuplicateTask: Two tasks have one name.
     """
     _make_importable(directory)
     found: dict[int, tuple[str, App]] = {}
@@ -83,8 +83,10 @@ def _imported(name: str, text: str) -> ModuleType:
             where = f"looked in {Path.cwd()} and Python's path"
             raise AppNotFound(text, f"there is no module {error.name!r} ({where})") from error
         raise AppNotFound(text, _import_error(error)) from error
-    except TaskqError:
-        raise
+    except DuplicateTask:
+        raise  # it names both places
+    except TaskqError as error:
+        raise AppNotFound(text, f"{error}{_place(error)}") from error
     except (Exception, SystemExit) as error:  # the user's code runs here
         raise AppNotFound(text, _import_error(error)) from error
 
@@ -94,19 +96,24 @@ def _import_error(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     line = traceback.format_exception_only(type(error), error)[-1].strip()
+    return f"{line}{_place(error)}"
+
+
+def _place(error: BaseException) -> str:
+    """Return ` (FILE:LINE)` of the user's own code that an error came from, not of the library that it called."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<frozen importlib") and frame.filename != __file__
     ]
-    # Where the user's own code stands, not the library that it called.
     own = [frame for frame in frames if _is_own(frame.filename)] or frames
-    return f"{line} ({own[-1].filename}:{own[-1].lineno})" if own else line
+    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
 
 
 def _is_own(filename: str) -> bool:
     libraries = {
         str(Path(os.__file__).parent),
+        str(Path(__file__).parent),
         *(path for path in sys.path if "site-packages" in path),
     }
     return not any(filename.startswith(path + os.sep) for path in libraries)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from taskq.clock import Clock, SystemClock
@@ -84,6 +85,22 @@ def configure_logging(level: int | str) -> None:
     if not root.handlers:
         root.addHandler(TaskqHandler())
     root.setLevel(level.upper() if isinstance(level, str) else level)
+
+
+@contextmanager
+def quiet_client() -> Iterator[None]:
+    """Leave out what the Kafka client says while a start waits for a broker: the one error that may follow says the same.
+
+    At level debug nothing is left out. Belongs to the main thread, before others are started.
+    """
+    logger = logging.getLogger("taskq_kafka")
+    level = logger.level
+    if not logger.isEnabledFor(logging.DEBUG):
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def plan_lines() -> LogPlan:

@@ -85,7 +85,8 @@ def worker(
 
 
 def _split(values: tuple[str, ...]) -> list[str]:
-    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+    """Return the names; one that is empty too, so that an empty variable in a script is not taken for no option."""
+    return [name.strip() for value in values for name in value.split(",")]
 
 
 def _leave(code: int) -> NoReturn:

@@ -15,12 +15,14 @@ from taskq.clock import Clock
 from taskq.errors import BrokerUnreachable
 from taskq.executor import one_line
 from taskq.protocols import IntakeChannel, IntakeStatus, Rebalance, Record
+from taskq.worker.claimwatch import OpenClaim
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.fullness import Fullness
 from taskq.worker.outbox import Outbox
 from taskq.worker.refusals import Refusals
 from taskq.worker.screening import Expired, Refused, Screen
+from taskq.worker.spare import Spare
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,9 @@ _ROOM_SECONDS = 0.25
 
 _QUESTION_SECONDS = 5.0
 """For a question to the broker that only a log line needs."""
+
+_STATUS_SECONDS = 2.0
+"""For a question how the queue stands; no records are taken meanwhile, and there are no partitions to take them from."""
 
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 10.0
@@ -77,8 +82,10 @@ class Intake:
         # The thread's own, from here on:
         self._hand: list[Delivery] = []
         self._claiming: list[Delivery] = []
+        self._claiming_since = 0.0
         self._lost = 0
         self._fullness = Fullness()
+        self._spare = Spare()
         self._has_left = False
         self._last_task: str | None = None
         self._rebalances: list[Rebalance] = []
@@ -113,6 +120,12 @@ class Intake:
     def claiming(self) -> list[Delivery]:
         """Return what a claim is under way for: if the process ends now, it may be claimed and will not run."""
         return list(self._claiming)
+
+    @property
+    def open_claim(self) -> OpenClaim | None:
+        """The claim that is under way, if one is."""
+        since, count = self._claiming_since, len(self._claiming)
+        return OpenClaim(self.queue, count, since) if count else None
 
     @property
     def lost(self) -> int:
@@ -159,6 +172,7 @@ class Intake:
             self._drop_hand()
             self._has_left = False
             self._fullness = Fullness()
+            self._spare = Spare()
             self._dispatcher.leave_line(self.queue)
             self._status = IntakeStatus()
             channel.close()
@@ -195,6 +209,9 @@ class Intake:
         if self._rebalances:
             self._log_rebalance()
             self._is_hand_doubtful = True
+        now = self._clock.monotonic()
+        if self._spare.should_ask(now, has_partitions=bool(self._status.partitions)):
+            self._look_for_a_partition()
         if self._is_hand_doubtful:
             self._is_hand_doubtful = False
             held = channel.held([delivery.record.delivery_tag for delivery in self._hand])
@@ -243,6 +260,7 @@ class Intake:
         if not grants:
             return False
         self._fullness.found_slot()
+        self._claiming_since = self._clock.monotonic()
         batch = self._claiming = self._hand[: grants[-1].stop]
         del self._hand[: len(batch)]
         self._last_task = batch[-1].task
@@ -317,6 +335,7 @@ class Intake:
         self._dispatcher.leave_line(self.queue)
         self._has_left = True
         self._fullness = Fullness()
+        self._spare = Spare()
 
     def _wait_outside(self, channel: IntakeChannel) -> None:
         version = self._dispatcher.version
@@ -350,25 +369,28 @@ class Intake:
                 ", ".join(sorted(kinds)),
                 extra={"event": "intake.rebalanced", "queue": self.queue},
             )
-        elif self._status.assigned and "assigned" in kinds:
-            self._log_no_partition()
 
-    def _log_no_partition(self) -> None:
-        """Say that there are more workers than partitions: slots do not need a partition each, processes do."""
-        settings = self._app.settings
-        counts = ""
+    def _look_for_a_partition(self) -> None:
+        """Say once if all partitions are with other workers: slots do not need a partition each, processes do."""
+        group = self._app.settings.group
         try:
             found = self._app.broker.admin.queue_status(
-                [self.queue], group=settings.group, timeout=_QUESTION_SECONDS
+                [self.queue], group=group, timeout=_STATUS_SECONDS
             )
-            counts = f": {found[0].partitions} partitions, {found[0].workers + 1} workers or more"
         except (ConnectionError, ValueError, LookupError):
             logger.debug(
                 "queue %s: no answer how many workers there are", self.queue, exc_info=True
             )
+            return
+        if not found or found[0].workers < found[0].partitions:
+            return  # there is one to be had, and it is on its way
+        self._spare.settle()
+        partitions, workers = found[0].partitions, found[0].workers
         logger.info(
-            "no partition of queue %s for this worker%s; it waits in case another stops",
+            "no partition of queue %s for this worker: %d partition%s, %d workers or more; it waits in case another stops",
             self.queue,
-            counts,
+            partitions,
+            "s" if partitions != 1 else "",
+            workers + 1,
             extra={"event": "intake.no_partition", "queue": self.queue},
         )

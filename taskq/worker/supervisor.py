@@ -16,10 +16,11 @@ from typing import NoReturn
 
 from taskq.app import App
 from taskq.clock import Clock
-from taskq.logs import LogPlan
+from taskq.logs import LogPlan, quiet_client
 from taskq.middleware import Hooks
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.banner import Place, banner
+from taskq.worker.claimwatch import ClaimWatch
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.intake import Intake
@@ -97,6 +98,7 @@ class Worker:
             Intake(queue, app, self._dispatcher, self._outbox, worker=options.name, clock=clock)
             for queue in options.queues
         ]
+        self._claim_watch = ClaimWatch()
         self._phase = _Phase.STARTING
         self._since = 0.0
         self._has_banner = False
@@ -126,7 +128,8 @@ class Worker:
 
     def _prepare_broker(self) -> None:
         broker, settings = self._app.broker, self._app.settings
-        broker.check()
+        with quiet_client():
+            broker.check()
         if settings.auto_create:
             with broker.errors():
                 for queue in self._options.queues:
@@ -159,6 +162,7 @@ class Worker:
                 )
                 self._drain()
             self._pool.tick()
+            self._watch_claims()
             code = self._next()
             if code is not None:
                 return code
@@ -221,6 +225,12 @@ class Worker:
             logger.debug("no partition counts for the banner", exc_info=True)
             return {}
         return {status.queue: status.partitions for status in found}
+
+    def _watch_claims(self) -> None:
+        claims = (intake.open_claim for intake in self._intakes)
+        self._claim_watch.look(
+            (claim for claim in claims if claim is not None), self._clock.monotonic()
+        )
 
     # Stopping
 

@@ -214,6 +214,13 @@ class PreforkPool:
             return
         try:
             link = self._started(lane)
+        except (
+            EOFError
+        ):  # no answer from the forkserver, which imports the modules before it answers
+            self._forkserver_died(lane)
+            with self._guard:
+                self._pending_starts -= 1
+            return
         except OSError as error:  # no memory, no process, no file left
             self._start_failed(lane, f"the system refused it: {error}")
             with self._guard:
@@ -248,6 +255,16 @@ class PreforkPool:
         finally:
             theirs.close()
         return ChildLink(lane, process, mine, memory, lock, is_preloaded=is_preloaded)
+
+    def _forkserver_died(self, lane: int) -> None:
+        """Go on without preloading: a module may not stand being imported there, and what it does in a child shows in the child."""
+        logger.warning(
+            "the process that preloads the modules ended before it had started a pool process: "
+            "each process imports the modules itself, which takes longer and needs more memory",
+            extra={"event": "pool.preload_refused"},
+        )
+        self._starter.stop_preloading()
+        self._want(lane)
 
     def _start_failed(self, lane: int, why: str) -> None:
         self._failures += 1

@@ -69,6 +69,16 @@ def test_errors_of_the_transport_become_ours(raised: Exception, expected: type[E
     assert "hidden" not in str(caught.value)
 
 
+def test_option_that_the_client_refuses_is_an_invalid_setting() -> None:
+    broker = Broker(settings(kafka={"linger.sm": "5"}))
+
+    with pytest.raises(InvalidSetting) as caught:
+        broker.open_channel()
+
+    assert caught.value.name == "kafka.linger.sm"
+    assert "did you mean 'linger.ms'?" in str(caught.value)
+
+
 def test_a_transport_that_cannot_be_made_fails_the_messages_as_unsent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -53,7 +53,13 @@ def test_a_source_without_value_had_none() -> None:
 
 @pytest.mark.parametrize(
     ("text", "queue"),
-    [("q/0/17", "q"), ("id-1", None), ("taskscheduler/1@2026", None), ("/0/1", None), ("q/a/1", None)],
+    [
+        ("q/0/17", "q"),
+        ("id-1", None),
+        ("taskscheduler/1@2026", None),
+        ("/0/1", None),
+        ("q/a/1", None),
+    ],
 )
 def test_a_source_is_told_from_a_task_id(text: str, queue: str | None) -> None:
     assert source_queue(text) == queue

@@ -109,6 +109,8 @@ def test_what_is_no_modules_name_is_refused(name: str, modules: Path) -> None:
         ("def f(:", "SyntaxError"),
         ("import own_missing", "own_missing"),
         ("raise SystemExit(3)", "SystemExit: 3"),
+        ("import taskq\n@taskq.task(qeue='q')\ndef t(): ...", "did you mean 'queue'? ("),
+        ("import taskq\n@taskq.task(queue='a b')\ndef t(): ...", "own_bad.py:2"),
     ],
 )
 def test_a_module_that_fails_is_one_line_with_its_place(
@@ -122,7 +124,7 @@ def test_a_module_that_fails_is_one_line_with_its_place(
     assert "own_bad.py:" in text
 
 
-def test_our_own_errors_are_passed_on(modules: Path) -> None:
+def test_two_tasks_of_one_name_are_told_with_both_places(modules: Path) -> None:
     (modules / "own_k.py").write_text(
         "from taskq import App\napp = App()\n"
         "@app.task('t')\ndef a(): ...\n@app.task('t')\ndef b(): ...\n"

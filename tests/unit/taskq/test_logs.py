@@ -15,6 +15,7 @@ from taskq.logs import (
     TaskqHandler,
     configure_logging,
     plan_lines,
+    quiet_client,
     task_logger,
 )
 from tests.support.clock import FakeClock
@@ -141,3 +142,25 @@ def test_an_apps_own_handlers_get_a_record_a_line(caplog: pytest.LogCaptureFixtu
         (logging.INFO, "one", "task.succeeded"),
         (logging.ERROR, "two", "task.failed"),
     ]
+
+
+def test_while_a_start_waits_the_client_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="taskq_kafka")
+    client = logging.getLogger("taskq_kafka.clientlog")
+
+    with quiet_client():
+        client.warning("left out")
+    client.warning("said")
+
+    assert caplog.messages == ["said"]
+
+
+def test_at_level_debug_the_client_is_heard_also_while_a_start_waits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="taskq_kafka")
+
+    with quiet_client():
+        logging.getLogger("taskq_kafka.clientlog").warning("said")
+
+    assert caplog.messages == ["said"]

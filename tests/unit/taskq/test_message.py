@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from taskq.errors import DecodeError, EncodeError
-from taskq.message import JSON, Writer, encode, new_task_id, read_body, read_headers
+from taskq.message import JSON, Writer, encode, identify, new_task_id, read_body, read_headers
 from taskq_kafka.records import Record
 
 BODY = b'[[], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
@@ -141,6 +141,7 @@ def test_headers_of_other_programs_do_not_matter_to_plain_records() -> None:
         b'{"task": 1}',
         b'{"task": ""}',
         b'{"task": "add", "id": 3}',
+        b'{"task": "add", "id": "\\u001b[2J"}',
         b'{"task": "add", "args": {}}',
         b'{"task": "add", "kwargs": []}',
         b'{"task": "add"',
@@ -150,6 +151,33 @@ def test_headers_of_other_programs_do_not_matter_to_plain_records() -> None:
 )
 def test_a_value_that_is_no_plain_record_is_unreadable(value: bytes | None) -> None:
     assert refusal(value, []) == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "expected"),
+    [
+        (b"", [*OWN, ("tenant", b"\xff")], ("add", "1")),
+        (b"", [("task", b"\xff"), ("id", b"1")], ("", "1")),
+        (b"", [("task", b"add"), ("id", b"\x00")], ("add", "")),
+        (b'{"task": "add", "id": "1", "eta": 7}', [], ("add", "1")),
+        (b'{"task": "add", "id": {}}', [], ("add", "")),
+    ],
+)
+def test_of_what_is_refused_task_and_id_are_read_as_far_as_they_can_be(
+    value: bytes, headers: Any, expected: tuple[str, str]
+) -> None:
+    envelope = identify(record(value, headers))
+
+    assert envelope is not None
+    assert (envelope.task, envelope.id) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [(None, []), (b"hello", []), (b"[]", []), (b"", [("task", b"\xff"), ("id", b"\xff")])],
+)
+def test_what_has_neither_task_nor_id_is_nameless(value: bytes | None, headers: Any) -> None:
+    assert identify(record(value, headers)) is None
 
 
 def test_a_plain_record_cannot_ask_for_more() -> None:
@@ -164,6 +192,9 @@ def test_a_plain_record_cannot_ask_for_more() -> None:
         [("task", b""), ("id", b"1")],
         [("task", None), ("id", b"1")],
         [("task", b"\xff"), ("id", b"1")],
+        [("task", b"add"), ("id", b"1\n2026-11-23 INFO worker: forged")],
+        [("task", b"add"), ("id", b"\x1b[2J")],
+        [("task", b"add"), ("id", b"x" * 1001)],
         [("task", b"7"), ("id", b"1"), ("kombu-json", b"task")],
         [*OWN, ("content-type", b"application/x-python-serialize")],
         [*OWN, ("content-encoding", b"idna")],

@@ -49,6 +49,18 @@ def test_what_cannot_be_read_is_refused(screen: Screen, record: PlainRecord) -> 
     assert verdict.reason == "unreadable"
 
 
+def test_what_cannot_be_run_keeps_its_name_where_that_can_be_read(screen: Screen) -> None:
+    future = ("eta", b"2099-01-01T00:00:00Z")
+    record = PlainRecord(headers=[("task", b"invoice"), ("id", b"x"), future])
+
+    verdict = screen.judge(record, START)
+
+    assert isinstance(verdict, Refused)
+    assert verdict.reason == "unsupported"
+    assert verdict.envelope is not None
+    assert (verdict.envelope.task, verdict.envelope.id) == ("invoice", "x")
+
+
 def test_what_lost_its_offset_is_refused(screen: Screen) -> None:
     verdict = screen.judge(record_of("invoice", offset_expired=True), START)
 
