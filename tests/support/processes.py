@@ -221,11 +221,11 @@ class Processes:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Kill what is left; after a failure the end of each output goes to standard output, where pytest shows it."""
+        """Kill what is left; the end of each output goes to standard output, which pytest shows after a failure."""
         for process in self.all:
             process.close()
-            if error is not None:
-                print(f"--- {process} printed:\n{process.text[-4000:]}")
+            # Whether the test has failed is not known here: a fixture is told nothing of it.
+            print(f"--- {process} printed:\n{process.text[-4000:]}")
 
 
 @dataclass(frozen=True, slots=True)

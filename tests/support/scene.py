@@ -49,6 +49,7 @@ class Scene:
         self.sent: list[str] = []
         """The ids of all that was sent, in that order."""
 
+        self._admin = admin(kafka.bootstrap)
         self._sender = App("sender", broker=kafka.bootstrap, group=group)
 
     def __enter__(self) -> Scene:
@@ -165,7 +166,7 @@ class Scene:
 
     def claimed(self) -> int:
         """Return how many records the group has claimed, summed over the partitions."""
-        client = admin(self.kafka.bootstrap)
+        client = self._admin
         topic = client.list_topics(self.queue, timeout=10).topics[self.queue]
         partitions = [TopicPartition(self.queue, number) for number in topic.partitions]
         request = ConsumerGroupTopicPartitions(self.group, partitions)

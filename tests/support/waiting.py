@@ -79,5 +79,5 @@ def moment() -> float:
 
 
 def pause(seconds: float) -> None:
-    """Let time pass, as part of a test's load: work that a task does, the time between two faults. Not a way to wait for something."""
+    """Let time pass as part of a test's load: a task's work, the time between two faults. Not a way to wait for something."""
     threading.Event().wait(seconds)

@@ -1,0 +1,1 @@
+"""Measurements: how fast tasks run, beside what the bare client can do. Not part of the distribution."""

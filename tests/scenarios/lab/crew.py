@@ -1,0 +1,130 @@
+"""The workers of a round, and what is done to them."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Collection
+
+from tests.scenarios.apps import faults as app
+from tests.scenarios.lab.faults import SLOTS, Fault
+from tests.support.processes import Process, Processes, process_table, send_signal
+from tests.support.waiting import Deadline
+
+FEWEST, MOST = 3, 5
+"""Workers. Whoever is killed or leaves is replaced if fewer are left."""
+
+FREEZE_SECONDS = (7.0, 11.0)
+"""Past the session of 6 s: the others take over while it is frozen."""
+
+GONE_TIMEOUT = 60.0
+"""Seconds for a worker that was told to stop, or for orphaned children, to end."""
+
+
+class Crew:
+    """Workers that are present, frozen or gone. One thread uses it."""
+
+    def __init__(
+        self, processes: Processes, dice: random.Random, *, bootstrap: str, ledger: str, more: str
+    ) -> None:
+        """Prepare.
+
+        Args:
+            processes: Starts the workers.
+            dice: Chooses among them.
+            bootstrap: The broker's address.
+            ledger: Where the tasks write.
+            more: The group protocol.
+        """
+        self._processes = processes
+        self._dice = dice
+        self._env = {app.LEDGER: ledger, "TASKQ_GROUP_PROTOCOL": more}
+        self._command = ("worker", "-A", app.__name__, "-b", bootstrap, "-c", str(SLOTS))
+        self.present: list[Process] = []
+        self.frozen: dict[Process, Deadline] = {}
+        self.left: list[Process] = []
+        self._killed: list[Process] = []
+        self.started = 0
+
+    def start_worker(self) -> Process:
+        """Start one more."""
+        self.started += 1
+        worker = self._processes.taskq(*self._command, "-n", f"w{self.started}", env=self._env)
+        self.present.append(worker)
+        return worker
+
+    def refill(self) -> None:
+        """Replace who is gone."""
+        while len(self.present) < FEWEST:
+            self.start_worker()
+
+    def is_possible(self, fault: Fault, pids: Collection[int]) -> bool:
+        """Return whether a fault can be done now; `pids` are the processes that have run tasks."""
+        if fault is Fault.JOIN:
+            return len(self.present) < MOST
+        if fault in (Fault.STOP_BROKER, Fault.KILL_BROKER):
+            return True
+        at_work = self._at_work(pids)
+        return len(at_work) > (0 if fault is Fault.KILL_CHILD else 1)
+
+    def do(self, fault: Fault, pids: Collection[int]) -> str:
+        """Do a fault that is possible now, to a random worker; return which."""
+        if fault is Fault.JOIN:
+            return str(self.start_worker().pid)
+        worker = self._dice.choice(self._at_work(pids))
+        if fault is Fault.KILL_CHILD:
+            child = self._dice.choice([pid for pid in pool_children(worker) if pid in pids])
+            send_signal([child], signal.SIGKILL)
+            return f"{child} of {worker.pid}"
+        if fault in (Fault.FREEZE_WORKER, Fault.FREEZE_PARENT):
+            self.frozen[worker] = Deadline(self._dice.uniform(*FREEZE_SECONDS))
+            if fault is Fault.FREEZE_WORKER:
+                worker.freeze()
+            else:
+                worker.signal(signal.SIGSTOP)
+            return str(worker.pid)
+        self.present.remove(worker)
+        if fault is Fault.LEAVE:
+            worker.signal(signal.SIGTERM)
+            self.left.append(worker)
+        else:
+            (worker.kill_all if fault is Fault.KILL_WORKER else worker.kill)()
+            self._killed.append(worker)
+        return str(worker.pid)
+
+    def thaw(self, *, at_once: bool = False) -> None:
+        """Let those go on that have been frozen for long enough, or all."""
+        for worker in [each for each, end in self.frozen.items() if at_once or end.is_over]:
+            worker.thaw()
+            del self.frozen[worker]
+
+    def stop_all(self) -> list[str]:
+        """Stop all in order; return what went wrong with their ends or with those of earlier ones. Blocks."""
+        for worker in self.present:
+            worker.signal(signal.SIGTERM)
+        problems = []
+        for worker in [*self.left, *self.present]:
+            code = worker.wait(timeout=GONE_TIMEOUT)
+            if code:
+                problems.append(f"{worker} ended with {code} after SIGTERM")
+        for worker in [*self.left, *self.present, *self._killed]:
+            try:
+                worker.wait_gone(timeout=GONE_TIMEOUT)
+            except TimeoutError as error:
+                problems.append(str(error))
+        return problems
+
+    def _at_work(self, pids: Collection[int]) -> list[Process]:
+        """Return the workers that are neither frozen nor still starting."""
+        return [
+            worker
+            for worker in self.present
+            if worker not in self.frozen and any(pid in pids for pid in pool_children(worker))
+        ]
+
+
+def pool_children(worker: Process) -> list[int]:
+    """Return the pids of the processes that run a worker's tasks: its forkserver's children."""
+    table = [entry for entry in process_table() if not entry.is_zombie]
+    servers = {entry.pid for entry in table if entry.parent == worker.pid}
+    return [entry.pid for entry in table if entry.parent in servers]

@@ -1,0 +1,232 @@
+"""One round: a load, workers, faults one after the other, then quiet, and the count.
+
+What must hold after it: no task ran twice; never run are at most as many of the acknowledged ones as the killed had claimed, all
+others did run; the group's lag is 0; whoever was told to stop did so with exit code 0, and no orphan lives.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from tests.scenarios.apps.faults import QUEUES
+from tests.scenarios.lab.crew import Crew
+from tests.scenarios.lab.faults import MOST_CUT_SHORT, MOST_LOST, Fault, draw, most
+from tests.scenarios.lab.progress import Progress
+from tests.scenarios.lab.report import Report
+from tests.scenarios.lab.sender import Sender
+from tests.support.kafka import Kafka, admin
+from tests.support.processes import Processes
+from tests.support.waiting import Deadline, Stopwatch, pause, wait_until
+
+T = TypeVar("T")
+
+GROUP = "taskq"
+PATIENCE = 120.0
+"""Seconds for what must happen sooner or later: a worker at work, all tasks claimed."""
+
+PAUSE_SECONDS = (0.5, 3.5)
+"""Between two faults."""
+
+OUTAGE_SECONDS = (0.0, 4.0)
+"""How long the broker is away, besides the time it takes to start."""
+
+STALL_LIMIT = 60.0
+"""Seconds. A session is 6, a broker's outage some 10: whatever stands still for so long has stopped consuming."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a round is to do."""
+
+    mix: Mapping[Fault, int]
+    faults: int
+    seed: int
+    protocol: str = "auto"
+
+
+def run_round(
+    plan: Plan, kafka: Kafka, folder: Path, say: Callable[[str], None] = lambda line: None
+) -> Report:
+    """Run a round on a broker of its own, with fresh queues. Blocks for about three seconds a fault.
+
+    Args:
+        plan: What to do.
+        kafka: A started broker that nobody else uses.
+        folder: For the ledger and the workers' output, which is printed if something is wrong.
+        say: Told of each fault.
+    """
+    with Processes(folder) as processes:
+        report = _Round(plan, kafka, folder, processes, say).run()
+        if report.problems:
+            print(report.lines())
+            for process in processes.all:
+                print(f"--- {process} printed:\n{process.text[-6000:]}")
+    return report
+
+
+class _Round:
+    def __init__(
+        self,
+        plan: Plan,
+        kafka: Kafka,
+        folder: Path,
+        processes: Processes,
+        say: Callable[[str], None],
+    ) -> None:
+        self._plan = plan
+        self._kafka = kafka
+        self._say = say
+        self._processes = processes
+        self._dice = random.Random(plan.seed)
+        ledger = folder / "ledger"
+        self._progress = Progress(ledger)
+        self._crew = Crew(
+            processes,
+            self._dice,
+            bootstrap=kafka.bootstrap,
+            ledger=str(ledger),
+            more=plan.protocol,
+        )
+        self._sender = Sender(
+            kafka.bootstrap, plan.seed, started=lambda: len(self._progress.starts)
+        )
+        self._watch = Stopwatch()
+        self._problems: list[str] = []
+
+    def run(self) -> Report:
+        """Run it; return what came out."""
+        self._sender.start()
+        self._crew.refill()
+        self._until(lambda: self._crew.is_possible(Fault.LEAVE, self._progress.pids), "workers")
+        left = draw(self._plan.mix, self._plan.faults, self._dice)
+        done: Counter[Fault] = Counter()
+        while left:
+            fault = self._until(lambda: self._possible(left), f"a chance for one of {left}")
+            left.remove(fault)
+            done[fault] += 1
+            self._say(f"{self._watch.seconds:6.1f} s  {fault.value}: {self._do(fault)}")
+            self._crew.refill()
+            self._let_pass(self._dice.uniform(*PAUSE_SECONDS))
+        self._come_to_rest()
+        return self._report(done)
+
+    def _possible(self, left: list[Fault]) -> Fault | None:
+        pids = self._progress.pids
+        return next((fault for fault in left if self._crew.is_possible(fault, pids)), None)
+
+    def _do(self, fault: Fault) -> str:
+        if fault not in (Fault.STOP_BROKER, Fault.KILL_BROKER):
+            return self._crew.do(fault, self._progress.pids)
+        (self._kafka.stop if fault is Fault.STOP_BROKER else self._kafka.kill)()
+        away = self._dice.uniform(*OUTAGE_SECONDS)
+        self._let_pass(away)
+        self._kafka.start()
+        return f"{away:.1f} s away"
+
+    def _look(self) -> None:
+        self._progress.read_on()
+        self._crew.thaw()
+
+    def _let_pass(self, seconds: float) -> None:
+        deadline = Deadline(seconds)
+        while not deadline.is_over:
+            self._look()
+            pause(min(0.1, deadline.remaining))
+
+    def _until(self, condition: Callable[[], T | None], what: str) -> T:
+        def look() -> T | None:
+            self._look()
+            return condition()
+
+        found = wait_until(look, timeout=PATIENCE, what=what)
+        assert found is not None, "it is true"
+        return found
+
+    def _come_to_rest(self) -> None:
+        """End the load, let everybody work it off, and stop them."""
+        self._sender.stop()
+        self._crew.thaw(at_once=True)
+        try:
+            self._until(lambda: lag(self._kafka.bootstrap) == 0, "lag 0")
+        except TimeoutError:
+            self._problems.append(f"the lag is still {lag(self._kafka.bootstrap)}")
+        self._problems += self._crew.stop_all()
+        self._progress.read_on()
+
+    def _report(self, done: Counter[Fault]) -> Report:
+        progress, sent = self._progress, self._sender.sent
+        never = [id for id in sent if id not in progress.starts]
+        twice = {id: count for id, count in progress.starts.items() if count > 1}
+        foreign = progress.starts.keys() - sent.keys() - self._sender.unknown
+        cut_short = [id for id in progress.starts if id not in progress.ends]
+        waits = (at - sent[id] for id, at in progress.begun.items() if id in sent)
+        report = Report(
+            seeds=[self._plan.seed],
+            faults={fault.name: count for fault, count in done.items()},
+            sent=len(sent),
+            unknown=len(self._sender.unknown),
+            once=sum(1 for count in progress.starts.values() if count == 1),
+            never=len(never),
+            most_lost=most(MOST_LOST, done),
+            twice=len(twice),
+            cut_short=len(cut_short),
+            longest_stall=round(progress.longest_stall, 2),
+            longest_wait=round(max(waits, default=0.0), 2),
+            seconds=round(self._watch.seconds, 1),
+            problems=self._problems,
+        )
+        most_cut_short = most(MOST_CUT_SHORT, done)
+        for is_wrong, problem in (
+            (twice, f"{len(twice)} tasks ran more than once: {_some(twice)}"),
+            (foreign, f"{len(foreign)} tasks ran that nobody sent: {_some(foreign)}"),
+            (
+                len(never) > report.most_lost,
+                f"{len(never)} never ran, {report.most_lost} at most: {_some(never)}",
+            ),
+            (
+                len(cut_short) > most_cut_short,
+                f"{len(cut_short)} did not end, {most_cut_short} at most: {_some(cut_short)}",
+            ),
+            (progress.longest_stall > STALL_LIMIT, f"no task for {progress.longest_stall:.0f} s"),
+        ):
+            if is_wrong:
+                report.problems.append(problem)
+        report.problems += self._tracebacks()
+        return report
+
+    def _tracebacks(self) -> list[str]:
+        return [
+            f"{process} printed a traceback"
+            for process in self._processes.all
+            if "Traceback (most recent call last)" in process.text
+        ]
+
+
+def _some(ids: Iterable[str]) -> str:
+    return ", ".join(islice(ids, 5))
+
+
+def lag(bootstrap: str) -> int:
+    """Return how many records of the load's queues no worker has claimed. Asks the broker."""
+    client = admin(bootstrap)
+    topics = client.list_topics(timeout=PATIENCE).topics
+    partitions = [
+        TopicPartition(queue, number) for queue in QUEUES for number in topics[queue].partitions
+    ]
+    asked = [ConsumerGroupTopicPartitions(GROUP, partitions)]
+    found = client.list_consumer_group_offsets(asked)[GROUP].result(PATIENCE).topic_partitions
+    wanted = dict.fromkeys(partitions, OffsetSpec.latest())
+    ends = {
+        (partition.topic, partition.partition): answer.result(PATIENCE).offset
+        for partition, answer in client.list_offsets(wanted).items()
+    }
+    return sum(ends[each.topic, each.partition] - max(each.offset, 0) for each in found)

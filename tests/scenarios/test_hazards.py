@@ -1,0 +1,273 @@
+"""What goes wrong in a worker's processes and in its group, one hazard a test.
+
+Parents and children are killed while they hold tasks, tasks last longer than Kafka likes, workers are too many or too busy, the
+broker has forgotten how far the group was. After each: no task ran twice, none is lost but those that a killed process had claimed,
+and what lives goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.kafka import Kafka
+from tests.support.processes import Process, process_table
+from tests.support.scene import Scene
+from tests.support.waiting import wait_until
+
+MOST_AHEAD = 64
+"""Tasks that a slot may hold ahead, at most."""
+
+
+def only_child(scene: Scene) -> int:
+    """Return the one process that has run tasks."""
+    (pid,) = scene.pids()
+    return pid
+
+
+def hand_out_to_frozen(scene: Scene, child: int, what: str, detail: object, *, behind: int) -> str:
+    """Have a frozen child hold a task and others behind it; return the first's id. It runs when the child is thawed."""
+    claimed = scene.claimed()
+    os.kill(child, signal.SIGSTOP)
+    first = scene.send(what, detail)
+    scene.send_many(behind)
+    scene.wait_claimed(claimed + 1 + behind)
+    return first
+
+
+def test_orphaned_child_finishes_its_task_and_drops_the_others(kafka: Kafka, scene: Scene) -> None:
+    kafka.create_topic(scene.queue, partitions=1)
+    worker = scene.ready_worker(slots=1)
+    scene.make_short()
+    child = only_child(scene)
+    gate = scene.gate()
+    last = hand_out_to_frozen(
+        scene, child, "kill, then wait for gate", f"{worker.pid} {gate}", behind=30
+    )
+
+    os.kill(child, signal.SIGCONT)
+    assert worker.wait() == -signal.SIGKILL
+    assert child in worker.descendants()
+    gate.touch()
+    scene.wait_ended(last)
+    worker.wait_gone()
+
+    lost = scene.never_ran()
+    assert len(lost) == 30  # claimed, handed out, and dropped by the child
+    heir = scene.ready_worker(slots=1)
+    scene.wait_ended(*scene.send_many(20))
+    assert heir.stop() == 0
+    assert scene.never_ran() == lost
+    assert scene.ran_twice() == {}
+
+
+def test_idle_children_end_with_their_parent(kafka: Kafka, scene: Scene) -> None:
+    kafka.create_topic(scene.queue, partitions=1)
+    worker = scene.ready_worker(slots=3)
+
+    worker.kill()
+
+    worker.wait_gone(timeout=5)
+
+
+def test_dead_childs_tasks_in_hand_are_run_once_by_another(kafka: Kafka, scene: Scene) -> None:
+    kafka.create_topic(scene.queue, partitions=1)
+    worker = scene.ready_worker(slots=1)
+    scene.make_short()
+    child = only_child(scene)
+    last = hand_out_to_frozen(scene, child, "kill itself", "", behind=30)
+
+    os.kill(child, signal.SIGCONT)
+
+    letters = scene.wait_letters(last)
+    assert letters.keys() == {last}
+    assert letters[last].reason == "worker_died"
+    assert "SIGKILL" in str(letters[last].error)
+    wait_until(lambda: not scene.never_ran(), timeout=20, what="those that the dead child held")
+    scene.wait_ended(scene.send())
+    assert scene.ran_twice() == {}
+    assert worker.stop() == 0
+    assert "Traceback" not in worker.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_child_killed_from_outside_costs_the_task_it_runs(
+    kafka: Kafka, scene: Scene, number: signal.Signals
+) -> None:
+    kafka.create_topic(scene.queue, partitions=4)
+    worker = scene.ready_worker(slots=2)
+    running = scene.hold(scene.gate())
+
+    os.kill(running.pid, number)
+
+    letters = scene.wait_letters(running.id)
+    assert letters[running.id].reason == "worker_died"
+    assert number.name in str(letters[running.id].error)
+    worker.wait_for_line(rf"{running.pid} was killed by signal .*{number.name}.*replaced")
+    # As many tasks as slots wait for each other: the dead child's place is taken again.
+    holds = [scene.hold(scene.gate("other")) for _ in range(2)]
+    scene.gate("other").touch()
+    scene.wait_ended(*(hold.id for hold in holds))
+    assert worker.stop() == 0
+    assert scene.ran_twice() == {}
+
+
+def test_killed_forkserver_costs_the_running_task_and_no_other(kafka: Kafka, scene: Scene) -> None:
+    kafka.create_topic(scene.queue, partitions=1)
+    worker = scene.ready_worker(slots=1)
+    running = scene.hold(scene.gate())
+    forkserver = parent_of(running.pid)
+    assert forkserver != worker.pid
+
+    os.kill(forkserver, signal.SIGKILL)
+
+    # Nobody could wait for the child any more, so nobody would know that it died: it is ended.
+    assert scene.wait_letters(running.id)[running.id].reason == "worker_died"
+    scene.wait_ended(*scene.send_many(10))
+    assert worker.stop() == 0
+    assert scene.never_ran() == set()
+    assert scene.ran_twice() == {}
+    worker.wait_gone()
+
+
+def test_worker_without_a_partition_says_so_and_takes_over(kafka: Kafka, scene: Scene) -> None:
+    kafka.create_topic(scene.queue, partitions=2)
+    workers = [scene.ready_worker("-n", f"w{number}") for number in range(2)]
+    workers.append(scene.worker("-n", "w3"))
+
+    spare = find(lambda: [each for each in workers if "no partition of queue" in each.text])
+    assert "2 partitions, 3 workers" in spare.text
+    assert spare.text.count("no partition of queue") == 1
+    scene.wait_ended(*scene.send_many(20))
+    before = len(spare.text)
+    assert next(each for each in workers if each is not spare).stop() == 0
+    spare.wait_for_line("partitions [01]", after=before, timeout=20)
+
+    family = set(spare.family())
+    wait_until(lambda: run_one(scene) in family, timeout=30, what="a task that the spare one runs")
+    assert scene.never_ran() == set()
+    assert scene.ran_twice() == {}
+
+
+def run_one(scene: Scene) -> int:
+    """Run a task and return the process that it ran in."""
+    (entry,) = scene.wait_ended(scene.send())
+    return entry.pid
+
+
+def find(look: Callable[[], list[Process]]) -> Process:
+    """Wait for the first of some processes that is found."""
+    return wait_until(look, timeout=30, what="a worker that says so")[0]
+
+
+def test_task_longer_than_the_longest_poll_interval_runs_once(kafka: Kafka, scene: Scene) -> None:
+    kafka.create_topic(scene.queue, partitions=2)
+    interval = {"TASKQ_KAFKA_MAX_POLL_INTERVAL_MS": "6000"}
+    workers = [scene.ready_worker("-P", pool, env=interval) for pool in ("prefork", "solo")]
+
+    long = [scene.send("wait seconds", 8) for _ in range(2)]
+
+    scene.wait_ended(*long, timeout=60)
+    scene.wait_ended(*scene.send_many(10))
+    assert [worker.stop() for worker in workers] == [0, 0]
+    assert scene.ran_twice() == {}
+    for worker in workers:
+        assert not re.search("ERROR|WARNING|max.poll", worker.text)
+
+
+def test_full_worker_leaves_its_partitions_to_an_idle_one(kafka: Kafka, scene: Scene) -> None:
+    kafka.create_topic(scene.queue, partitions=4)
+    full = scene.ready_worker("-n", "full")
+    long = scene.hold(scene.gate())
+    idle = scene.ready_worker("-n", "idle")
+    full.wait_for_line("revoked", timeout=20)
+
+    # Keys, so that some of them go to the full worker's partitions.
+    waiting = [scene.send(key=str(number)) for number in range(16)]
+    short = scene.wait_ended(*waiting, timeout=20)
+
+    assert {entry.pid for entry in short} <= set(idle.family())
+    full.wait_for_line(f"queue {scene.queue} is left to the other workers")
+    assert not scene.gate().exists()
+    scene.gate().touch()
+    full.wait_for_line(f"back to queue {scene.queue}")
+    scene.wait_ended(long.id)
+    before = len(full.text)
+    assert idle.stop() == 0
+    full.wait_for_line("partitions 0, 1, 2, 3", after=before, timeout=20)
+    after = scene.wait_ended(*scene.send_many(8))
+    assert {entry.pid for entry in after} <= set(full.family())
+    assert full.stop() == 0
+    assert scene.ran_twice() == {}
+
+
+def test_short_tasks_behind_a_slow_one_run_elsewhere_within_a_second(
+    kafka: Kafka, scene: Scene
+) -> None:
+    kafka.create_topic(scene.queue, partitions=1)
+    worker = scene.ready_worker(slots=2)
+    scene.make_short()
+    wait_until(lambda: make_both_run(scene), timeout=30, what="tasks in both children")
+    children = scene.pids()
+    claimed = scene.claimed()
+    for child in children:
+        os.kill(child, signal.SIGSTOP)
+    slow = scene.send("wait for gate", scene.gate())
+    short = scene.send_many(40)
+    scene.wait_claimed(claimed + 41)
+
+    for child in children:
+        os.kill(child, signal.SIGCONT)
+    start = float(scene.wait_started(slow).detail)
+    ended = [float(entry.detail) for entry in scene.wait_ended(*short)]
+
+    assert not scene.gate().exists()
+    assert max(ended) - start < 1.0
+    assert max(ended) - start > 0.09, "some were held behind the slow one and called back"
+    scene.gate().touch()
+    scene.wait_ended(slow)
+    assert worker.stop() == 0
+    assert scene.ran_twice() == {}
+
+
+def make_both_run(scene: Scene) -> bool:
+    """Let tasks wait for one another, so that each of two children has one."""
+    holds = [scene.hold(scene.gate("both")) for _ in range(2)]
+    scene.gate("both").touch()
+    scene.wait_ended(*(hold.id for hold in holds))
+    scene.make_short(500)
+    return len(scene.pids()) == 2
+
+
+def test_records_older_than_the_brokers_memory_of_offsets_are_not_run(
+    kafka: Kafka, scene: Scene
+) -> None:
+    kafka.create_topic(scene.queue, partitions=1, config={"retention.ms": "-1"})
+    week = 7 * 86400
+    old = [scene.send_at(-week - 600 + second) for second in range(5)]
+    new = [scene.send_at(-week + 600), *scene.send_many(4)]
+
+    worker = scene.ready_worker()
+
+    scene.wait_ended(*new)
+    letters = scene.wait_letters(*old)
+    assert letters.keys() == set(old)
+    assert {letter.reason for letter in letters.values()} == {"offset_expired"}
+    assert scene.never_ran() == set(old)
+    assert worker.stop() == 0
+    assert "may have" in worker.text or "whether they ran is unknown" in worker.text
+    # The place is known now: nothing is put aside again, nothing run again.
+    again = scene.ready_worker()
+    scene.wait_ended(scene.send())
+    assert again.stop() == 0
+    assert scene.letters().keys() == set(old)
+    assert scene.ran_twice() == {}
+
+
+def parent_of(pid: int) -> int:
+    """Return a process's parent."""
+    return next(entry.parent for entry in process_table() if entry.pid == pid)
