@@ -107,17 +107,22 @@ class Broker:
         Raises:
             BrokerUnreachable: For those that are a ConnectionError.
             InvalidSetting: For those that name an `option`: the client does not take it.
-            BrokerRefused: For others that are a ValueError, LookupError or PermissionError.
+            BrokerRefused: For others that are a ValueError, LookupError or PermissionError, or among the transport's
+                `channel_errors`, which is kombu's word for "the request failed, the connection lives".
         """
         try:
             yield
         except ConnectionError as error:
             raise BrokerUnreachable(str(self.address), getattr(error, "why", str(error))) from error
-        except (ValueError, LookupError, PermissionError) as error:
+        except (ValueError, LookupError, PermissionError, *self._channel_errors()) as error:
             option = getattr(error, "option", None)
             if isinstance(option, str):
                 raise self._invalid(option, error) from error
             raise BrokerRefused(str(self.address), str(error)) from error
+
+    def _channel_errors(self) -> tuple[type[Exception], ...]:
+        """Return kombu's tuple of the transport that is in use; before that there are no such errors."""
+        return () if self._shared is None else tuple(self._shared.channel_errors)
 
     def _invalid(self, option: str, error: Exception) -> InvalidSetting:
         """Return the error about a setting that the client does not take; one that is none of ours is librdkafka's."""

@@ -49,6 +49,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "task.refused": "A message cannot be run; it goes to the dead letters. `queue`, `reason`.",
         "task.succeeded": "A task returned.",
         "worker.broken": "The worker cannot go on.",
+        "worker.failed": "The worker's own code failed; the worker stops.",
         "worker.killed": "The grace is over; what runs is given up.",
         "worker.ready": "The worker takes tasks.",
         "worker.stopped": "The worker has ended.",

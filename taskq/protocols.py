@@ -10,7 +10,7 @@ mean "what was asked is wrong" from `ValueError`. `taskq.broker` turns them into
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -235,6 +235,14 @@ class Admin(Protocol):
         self, queues: Sequence[str], *, group: str, timeout: float
     ) -> Sequence[QueueStatus]:
         """Return how queues stand; a queue that does not exist is left out."""
+
+    def partition_counts(self, queues: Sequence[str], *, timeout: float) -> Mapping[str, int]:
+        """Return how many partitions each queue has; a queue that does not exist is left out."""
+
+    def worker_counts(
+        self, queues: Sequence[str], *, group: str, timeout: float
+    ) -> Mapping[str, int]:
+        """Return how many members of a group hold a partition of each queue."""
 
     def dead_letter_queues(self, *, timeout: float) -> Sequence[str]:
         """Return the names of the queues that have a dead-letter topic, sorted."""

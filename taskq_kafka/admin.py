@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 from typing import Any, Final, TypeVar
@@ -24,10 +25,11 @@ from confluent_kafka import (
 from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from .clientlog import ErrorLog
-from .codes import TOPIC_ABSENT, Code
+from .codes import TOPIC_ABSENT, Code, is_answer
+from .coordinator import CoordinatorClient, Question
 from .deadletters import StoredDeadLetter, newest_letters
 from .errors import AuthenticationFailed, ConnectionBroken, RequestRefused, TaskqKafkaError
-from .forks import new_admin
+from .forks import AdminClient, new_admin
 from .lag import waiting
 from .options import TransportOptions
 from .reader import Reader
@@ -100,6 +102,7 @@ class Admin:
         config = options.admin_config()
         self._error_log: ErrorLog = config["error_cb"]
         self._client = new_admin(config)
+        self._coordinator = CoordinatorClient(config)
         self._reader = Reader(options)
         self._replication: int | None = options.replication
 
@@ -179,6 +182,19 @@ class Admin:
             )
             for each in waits
         ]
+
+    def partition_counts(self, queues: Sequence[str], *, timeout: float) -> Mapping[str, int]:
+        """Return how many partitions each queue has; a queue that does not exist is left out."""
+        deadline = time.monotonic() + timeout
+        found = {queue: self._queue_partitions(queue, deadline) for queue in queues}
+        return {queue: len(partitions) for queue, partitions in found.items() if partitions}
+
+    def worker_counts(
+        self, queues: Sequence[str], *, group: str, timeout: float
+    ) -> Mapping[str, int]:
+        """Return how many members of a group hold a partition of each queue."""
+        workers = self._workers(self._options.prefix + group, time.monotonic() + timeout)
+        return {queue: workers.get(topic_of(self._options.prefix, queue), 0) for queue in queues}
 
     def dead_letters(self, queue: str, *, timeout: float) -> Sequence[StoredDeadLetter]:
         """Return the dead letters of a queue, oldest first; none if it has no dead-letter topic."""
@@ -319,13 +335,14 @@ class Admin:
             return []
         return sorted(found.partitions)
 
+    def _queue_partitions(self, queue: str, deadline: float) -> list[int]:
+        topic = topic_of(self._options.prefix, queue)
+        return self._partitions(topic, deadline - time.monotonic())
+
     def _waits(self, queues: Sequence[str], group: str, deadline: float) -> list[_Waiting]:
         """Return the lag of those queues that exist."""
         topics = {queue: topic_of(self._options.prefix, queue) for queue in queues}
-        found = {
-            queue: self._partitions(topic, deadline - time.monotonic())
-            for queue, topic in topics.items()
-        }
+        found = {queue: self._queue_partitions(queue, deadline) for queue in queues}
         places = [
             TopicPartition(topics[queue], number)
             for queue, partitions in found.items()
@@ -374,14 +391,12 @@ class Admin:
         """Return offset and metadata that a group has committed; nothing for a group that does not exist."""
         wanted = ConsumerGroupTopicPartitions(group, places)
 
-        def ask(remaining: float) -> Any:
-            (answer,) = self._client.list_consumer_group_offsets(
-                [wanted], request_timeout=remaining
-            ).values()
-            return self._result(answer, deadline)
+        def question(client: AdminClient, limit: float) -> Future[Any]:
+            (answer,) = client.list_consumer_group_offsets([wanted], request_timeout=limit).values()
+            return answer
 
         try:
-            found = self._repeat(ask, deadline).topic_partitions
+            found = self._ask_coordinator(question, deadline).topic_partitions
         except RequestRefused as error:
             if error.code != Code.GROUP_ID_NOT_FOUND:
                 raise
@@ -391,14 +406,12 @@ class Admin:
     def _workers(self, group: str, deadline: float) -> dict[str, int]:
         """Return for each topic how many members of a group hold a partition of it, whatever protocol they speak."""
 
-        def ask(remaining: float) -> Any:
-            (answer,) = self._client.describe_consumer_groups(
-                [group], request_timeout=remaining
-            ).values()
-            return self._result(answer, deadline)
+        def question(client: AdminClient, limit: float) -> Future[Any]:
+            (answer,) = client.describe_consumer_groups([group], request_timeout=limit).values()
+            return answer
 
         try:
-            members = self._repeat(ask, deadline).members
+            members = self._ask_coordinator(question, deadline).members
         except RequestRefused as error:
             # A group that never was; or the mock cluster, which cannot say.
             if error.code not in (Code.GROUP_ID_NOT_FOUND, Code.LOCAL_UNSUPPORTED_FEATURE):
@@ -434,14 +447,29 @@ class Admin:
             try:
                 return ask(remaining)
             except ConnectionBroken as error:
-                if error.code < 0 or remaining <= LOOK_AGAIN:
+                if not is_answer(error.code) or remaining <= LOOK_AGAIN:
                     raise
                 Event().wait(LOOK_AGAIN)
 
+    def _ask_coordinator(self, question: Question[Any], deadline: float) -> Any:
+        """Ask a group's coordinator until it is ready to answer; errors become ours."""
+
+        def ask(remaining: float) -> Any:
+            with self._explained():
+                return self._coordinator.ask(question, timeout=remaining)
+
+        return self._repeat(ask, deadline)
+
     def _result(self, answer: Future[Any], deadline: float, *, topic: str = "") -> Any:
         """Wait for an answer; errors become ours."""
-        try:
+        with self._explained(topic):
             return answer.result(max(0.001, deadline - time.monotonic()) + ATTEMPT)
+
+    @contextmanager
+    def _explained(self, topic: str = "") -> Iterator[None]:
+        """Turn the errors that a question ends with into ours."""
+        try:
+            yield
         except KafkaException as error:
             self._client.poll(0)
             raise self._error_log.explain(error, topic=topic) from error

@@ -10,7 +10,7 @@ import threading
 from time import monotonic
 from typing import Final
 
-from .codes import AUTHENTICATION, Code
+from .codes import AUTHENTICATION, Code, is_answer
 from .errors import (
     AuthenticationFailed,
     BrokerUnreachable,
@@ -127,8 +127,8 @@ class ErrorLog:
         mapped = map_error(error, address=self._address, topic=topic)
         if not isinstance(mapped, (ConnectionBroken, BrokerUnreachable)):
             return mapped
-        if isinstance(mapped, ConnectionBroken) and mapped.code > 0:
-            return mapped  # a broker's own answer
+        if isinstance(mapped, ConnectionBroken) and is_answer(mapped.code):
+            return mapped
         cause = self.cause
         if cause is None or cause.code() == Code.LOCAL_ALL_BROKERS_DOWN:
             return BrokerUnreachable(self._address, NO_KAFKA)

@@ -23,6 +23,7 @@ class Code(IntEnum):
     LOCAL_INVALID_ARG = -186
     LOCAL_IN_PROGRESS = -178
     LOCAL_MSG_TIMED_OUT = -192
+    LOCAL_NOENT = -156
     LOCAL_NO_OFFSET = -168
     LOCAL_PREV_IN_PROGRESS = -177
     LOCAL_PURGE_INFLIGHT = -151
@@ -146,6 +147,8 @@ RETRIABLE: frozenset[int] = COMMIT_REPEAT | {
     Code.NOT_CONTROLLER,
     Code.LOCAL_MSG_TIMED_OUT,
     Code.LOCAL_QUEUE_FULL,
+    # Of partitions whose leader has not been told to the brokers yet: after a broker's start.
+    Code.LOCAL_NOENT,
     # Right after a topic was made, brokers that have not heard of it yet answer this.
     Code.UNKNOWN_TOPIC_OR_PART,
     # And so do leaders that are new, or that the client knows before they do themselves.
@@ -197,3 +200,8 @@ AUTHENTICATION: frozenset[int] = frozenset(
 
 TOO_LARGE: frozenset[int] = frozenset({Code.MSG_SIZE_TOO_LARGE, Code.RECORD_LIST_TOO_LARGE})
 """The record is larger than the client or the topic allows."""
+
+
+def is_answer(code: int) -> bool:
+    """Return whether a broker answered, if only with "not yet"; all else of librdkafka's own is the silence of brokers."""
+    return code > 0 or code == Code.LOCAL_NOENT

@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError, KafkaException
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from . import forks
+from .coordinator import CoordinatorClient
 from .options import TransportOptions
 
 logger = logging.getLogger(__name__)
@@ -39,7 +42,9 @@ class Groups:
         self.group = options.prefix + options.group
         self._options = options
         self._lock = threading.Lock()
-        self._admin = forks.new_admin(options.admin_config())
+        config = options.admin_config()
+        self._admin = forks.new_admin(config)
+        self._coordinator = CoordinatorClient(config)
         self._protocol = ""
         self._is_bare = False
         """Whether the broker cannot even describe a group (librdkafka's mock cluster); asked to configure one it never answers."""
@@ -110,12 +115,16 @@ class Groups:
 
     def _describe(self) -> Any:
         """Return the group's description, or None where there is none to be had."""
-        try:
-            (answer,) = self._admin.describe_consumer_groups(
-                [self.group], request_timeout=REQUEST_TIMEOUT
+
+        def question(client: forks.AdminClient, limit: float) -> Future[Any]:
+            (answer,) = client.describe_consumer_groups(
+                [self.group], request_timeout=limit
             ).values()
-            return answer.result(timeout=REQUEST_TIMEOUT)
-        except (KafkaException, TimeoutError) as error:
+            return answer
+
+        try:
+            return self._coordinator.ask(question, timeout=REQUEST_TIMEOUT)
+        except (KafkaException, FutureTimeoutError) as error:
             logger.debug("group %s cannot be described: %s", self.group, error)
             told = error.args[0] if isinstance(error, KafkaException) else None
             self._is_bare = told is not None and told.code() == KafkaError._UNSUPPORTED_FEATURE
@@ -141,7 +150,7 @@ class Groups:
                 )
                 if error.code() != KafkaError.INVALID_CONFIG:
                     return False
-            except TimeoutError:
+            except FutureTimeoutError:
                 return False
             else:
                 return True

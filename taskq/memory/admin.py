@@ -54,6 +54,19 @@ class Admin:
             workers = sum(bool(member.holds) for member in group.members)
             return QueueStatus(queue, len(topic.partitions), group.lag(), age, workers)
 
+    def partition_counts(self, queues: Sequence[str], *, timeout: float) -> dict[str, int]:
+        """Return how many partitions each queue has; a queue that does not exist is left out."""
+        statuses = self.queue_status(queues, group=self._options.group, timeout=timeout)
+        return {status.queue: status.partitions for status in statuses}
+
+    def worker_counts(
+        self, queues: Sequence[str], *, group: str, timeout: float
+    ) -> dict[str, int]:
+        """Return how many members of a group hold a partition of each queue."""
+        statuses = self.queue_status(queues, group=group, timeout=timeout)
+        workers = {status.queue: status.workers for status in statuses}
+        return {queue: workers.get(queue, 0) for queue in queues}
+
     def dead_letter_queues(self, *, timeout: float) -> list[str]:
         """Return the names of the queues that have had a dead letter, sorted."""
         with self._cluster.locked() as log:

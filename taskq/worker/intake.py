@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from taskq.app import App
 from taskq.clock import Clock
-from taskq.errors import BrokerUnreachable
+from taskq.errors import BrokerUnreachable, TaskqError
 from taskq.executor import one_line
 from taskq.protocols import IntakeChannel, IntakeStatus, Rebalance, Record
 from taskq.worker.claimwatch import OpenClaim
@@ -372,20 +372,22 @@ class Intake:
 
     def _look_for_a_partition(self) -> None:
         """Say once if all partitions are with other workers: slots do not need a partition each, processes do."""
-        group = self._app.settings.group
+        broker, group = self._app.broker, self._app.settings.group
         try:
-            found = self._app.broker.admin.queue_status(
-                [self.queue], group=group, timeout=_STATUS_SECONDS
-            )
-        except (ConnectionError, ValueError, LookupError):
+            with broker.errors():
+                admin, seconds = broker.admin, _STATUS_SECONDS
+                counts = admin.partition_counts([self.queue], timeout=seconds)
+                partitions = counts.get(self.queue, 0)
+                members = admin.worker_counts([self.queue], group=group, timeout=seconds)
+                workers = members[self.queue]
+        except TaskqError:
             logger.debug(
                 "queue %s: no answer how many workers there are", self.queue, exc_info=True
             )
             return
-        if not found or found[0].workers < found[0].partitions:
+        if workers < partitions or not partitions:
             return  # there is one to be had, and it is on its way
         self._spare.settle()
-        partitions, workers = found[0].partitions, found[0].workers
         logger.info(
             "no partition of queue %s for this worker: %d partition%s, %d workers or more; it waits in case another stops",
             self.queue,

@@ -10,12 +10,13 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import NoReturn
 
 from taskq.app import App
 from taskq.clock import Clock
+from taskq.errors import TaskqError
 from taskq.logs import LogPlan, quiet_client
 from taskq.middleware import Hooks
 from taskq.worker.aftermath import Aftermath
@@ -148,6 +149,15 @@ class Worker:
                 self._exit_now(self._code)
 
     def _supervise(self, signals: Signals) -> int:
+        try:
+            return self._loop(signals)
+        except Exception as error:
+            # The loop's door. The interpreter must not end by itself under threads that are inside librdkafka: it would crash, and
+            # what was claimed would not be named.
+            logger.exception("the worker's main loop failed", extra={"event": "worker.failed"})
+            return self._break(f"{type(error).__name__} in the main loop")
+
+    def _loop(self, signals: Signals) -> int:
         if not self._pool.uses_main_thread:
             self._pool.start(self._dispatcher)
         self._enter(_Phase.STARTING)
@@ -215,16 +225,14 @@ class Worker:
         self._hooks.call("worker_ready")
         logger.info("ready", extra={"event": "worker.ready"})
 
-    def _partition_counts(self) -> dict[str, int]:
-        settings = self._app.settings
+    def _partition_counts(self) -> Mapping[str, int]:
+        broker = self._app.broker
         try:
-            found = self._app.broker.admin.queue_status(
-                self._options.queues, group=settings.group, timeout=_BANNER_SECONDS
-            )
-        except (ConnectionError, ValueError, LookupError):
+            with broker.errors():
+                return broker.admin.partition_counts(self._options.queues, timeout=_BANNER_SECONDS)
+        except TaskqError:
             logger.debug("no partition counts for the banner", exc_info=True)
             return {}
-        return {status.queue: status.partitions for status in found}
 
     def _watch_claims(self) -> None:
         claims = (intake.open_claim for intake in self._intakes)

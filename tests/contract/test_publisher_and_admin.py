@@ -189,6 +189,29 @@ def test_a_queue_that_does_not_exist_has_no_status(broker: Broker, queue: str) -
     assert [status.queue for status in statuses] == [queue]
 
 
+def test_partitions_of_queues_are_counted_and_missing_ones_left_out(
+    broker: Broker, queue: str
+) -> None:
+    broker.needs("missing topics")
+    broker.admin.create_queue(queue, timeout=PATIENCE)
+
+    counts = broker.admin.partition_counts([queue + "-missing", queue], timeout=PATIENCE)
+
+    assert counts == {queue: broker.partitions}
+
+
+def test_workers_are_counted_by_the_partitions_they_hold(broker: Broker, queue: str) -> None:
+    broker.needs("members")
+    broker.admin.create_queue(queue, timeout=PATIENCE)
+
+    before = broker.admin.worker_counts([queue], group=broker.group, timeout=PATIENCE)
+    channel = listening(broker, queue)
+    during = broker.admin.worker_counts([queue], group=broker.group, timeout=PATIENCE)
+
+    assert (before, during) == ({queue: 0}, {queue: 1})
+    channel.close()
+
+
 def test_a_dead_letter_stands_byte_for_byte_with_its_reasons_behind(
     broker: Broker, queue: str
 ) -> None:

@@ -137,6 +137,34 @@ def test_a_second_signal_ends_at_once_with_128_and_its_number(
     assert len(_lost(caplog)) == 1
 
 
+def test_a_failure_of_its_own_ends_it_in_order_and_names_what_is_lost(
+    life: Life, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tick() -> None:
+        if life.pool.started:
+            raise RuntimeError("a bug")
+
+    monkeypatch.setattr(life.pool, "tick", tick)
+
+    assert life.run(lambda: life.channel.put(record_of("a", id="running"))) == 1
+    assert life.pool.is_killed
+    assert "a[running]" in "".join(_lost(caplog))
+    assert any(getattr(each, "event", "") == "worker.failed" for each in caplog.records)
+
+
+def test_no_answer_about_partitions_costs_only_the_banners_counts(life: Life) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("no leaders")
+
+    life.broker.admin.partition_counts = refuse  # type: ignore[assignment,method-assign]  # a broker in trouble
+
+    def script() -> None:
+        wait_until(lambda: "worker_ready" in life.events, timeout=10, what="the hook")
+        _send(signal.SIGTERM)
+
+    assert life.run(script) == 0
+
+
 def test_sigquit_ends_at_once(life: Life, caplog: pytest.LogCaptureFixture) -> None:
     def script() -> None:
         life.channel.put(record_of("a", id="slow"))

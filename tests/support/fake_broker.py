@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -60,6 +60,15 @@ class FakeAdmin:
         self, queues: Sequence[str], *, group: str, timeout: float
     ) -> Sequence[QueueStatus]:
         return [status for status in self.statuses if status.queue in queues]
+
+    def partition_counts(self, queues: Sequence[str], *, timeout: float) -> Mapping[str, int]:
+        return {each.queue: each.partitions for each in self.statuses if each.queue in queues}
+
+    def worker_counts(
+        self, queues: Sequence[str], *, group: str, timeout: float
+    ) -> Mapping[str, int]:
+        counts = {each.queue: each.workers for each in self.statuses}
+        return {queue: counts.get(queue, 0) for queue in queues}
 
     def dead_letter_queues(self, *, timeout: float) -> Sequence[str]:
         return sorted({letter.queue for letter in self.stored})

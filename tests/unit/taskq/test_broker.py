@@ -11,6 +11,7 @@ from taskq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting
 from taskq.message import JSON
 from taskq.protocols import Outgoing
 from taskq.settings import Layer, Settings, resolve
+from taskq_kafka.errors import RequestRefused
 
 
 def settings(**values: Any) -> Settings:
@@ -67,6 +68,15 @@ def test_errors_of_the_transport_become_ours(raised: Exception, expected: type[E
 
     assert caught.value.__cause__ is raised
     assert "hidden" not in str(caught.value)
+
+
+def test_refusal_by_the_broker_becomes_ours() -> None:
+    broker = Broker(settings(broker="taskq://a:1"))
+    broker._shared = broker._connect()
+    refused = RequestRefused(42, "INVALID_REQUEST", "no")
+
+    with pytest.raises(BrokerRefused, match="INVALID_REQUEST"), broker.errors():
+        raise refused
 
 
 def test_option_that_the_client_refuses_is_an_invalid_setting() -> None:

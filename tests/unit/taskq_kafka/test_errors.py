@@ -91,6 +91,7 @@ def test_connection_errors_make_kombu_connect_anew(error: TaskqKafkaError) -> No
         (KafkaError._ALL_BROKERS_DOWN, BrokerUnreachable),
         (KafkaError._TIMED_OUT, ConnectionBroken),
         (KafkaError.NOT_COORDINATOR, ConnectionBroken),
+        (KafkaError._NOENT, ConnectionBroken),
         (KafkaError.SASL_AUTHENTICATION_FAILED, AuthenticationFailed),
         (KafkaError._SSL, AuthenticationFailed),
         (KafkaError._FENCED, HandleDead),
