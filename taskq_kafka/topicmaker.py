@@ -1,0 +1,133 @@
+"""Making topics: queues and their dead letters. Their settings are decided in topics.py.
+
+Any thread may call; every call blocks, at most `timeout` seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Event
+
+from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
+
+from .codes import Code
+from .errors import RequestRefused
+from .forks import new_admin
+from .options import TransportOptions
+from .questions import LOOK_AGAIN, Questions
+from .topics import (
+    DEFAULT_MAX_MESSAGE_BYTES,
+    TopicSettings,
+    dlq_settings,
+    dlq_topic,
+    min_insync_replicas,
+    queue_settings,
+    topic_of,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class TopicMaker:
+    """Makes what is missing; what exists is used as it is."""
+
+    def __init__(self, options: TransportOptions, questions: Questions) -> None:
+        """Make topics by these options; nothing is asked yet."""
+        self._options = options
+        self._questions = questions
+        self._replication: int | None = options.replication
+
+    def create_queue(self, queue: str, *, timeout: float) -> None:
+        """Make a queue's topic, and wait until it has leaders; one that exists is used as it is.
+
+        Raises:
+            TopicInvalid: Kafka would not take the name.
+            TaskqKafkaError: The broker did not make it.
+        """
+        topic = topic_of(self._options.prefix, queue)
+        self._create(topic, lambda _: queue_settings(self._options), timeout)
+
+    def create_dead_letter_topic(self, queue: str, *, timeout: float) -> None:
+        """Make the topic of a queue's dead letters, with room for the largest record of the queue.
+
+        Raises:
+            TaskqKafkaError: The broker did not make it.
+        """
+        source = topic_of(self._options.prefix, queue)
+
+        def settings(deadline: float) -> TopicSettings:
+            largest = self._max_message_bytes(source, deadline)
+            return dlq_settings(self._options, queue_max_message_bytes=largest)
+
+        self._create(dlq_topic(self._options.prefix, queue), settings, timeout)
+
+    def _create(
+        self, topic: str, settings: Callable[[float], TopicSettings], timeout: float
+    ) -> None:
+        """Make a topic unless it exists, and wait until it has leaders."""
+        deadline = time.monotonic() + timeout
+        if self._questions.partitions(topic, timeout):
+            return
+        replication = self._default_replication(deadline)
+        if replication == 0:
+            self._appear(topic, deadline)
+            return
+        made = settings(deadline)
+        config = dict(made.config)
+        if replication is not None:
+            config["min.insync.replicas"] = str(min_insync_replicas(replication))
+        new = NewTopic(
+            topic,
+            num_partitions=made.partitions,
+            replication_factor=made.replication or -1,
+            config=config,
+        )
+        remaining = max(0.001, deadline - time.monotonic())
+        (answer,) = self._questions.client.create_topics([new], request_timeout=remaining).values()
+        try:
+            self._questions.result(answer, deadline, topic=topic)
+            logger.info(
+                "made topic %s with %d partitions",
+                topic,
+                made.partitions,
+                extra={"event": "topic.created", "topic": topic, "partitions": made.partitions},
+            )
+        except RequestRefused as error:
+            if error.code != Code.TOPIC_ALREADY_EXISTS:
+                raise
+        while not self._questions.partitions(topic, deadline - time.monotonic()):
+            Event().wait(LOOK_AGAIN)
+
+    def _default_replication(self, deadline: float) -> int | None:
+        """Return the replicas of a new topic; None where we may not know, 0 where topics cannot be made (mock cluster)."""
+        if self._replication is None:
+            brokers = self._questions.metadata("", deadline - time.monotonic()).brokers
+            broker = ConfigResource(ResourceType.BROKER, str(next(iter(brokers))))
+            try:
+                config = self._questions.config(broker, deadline)
+                self._replication = int(config["default.replication.factor"])
+            except RequestRefused as error:
+                if error.code != Code.LOCAL_UNSUPPORTED_FEATURE:
+                    raise
+                self._replication = 0
+            except (KeyError, PermissionError):
+                logger.debug(
+                    "may not read the broker's settings; min.insync.replicas stays its default"
+                )
+                return None
+        return self._replication
+
+    def _appear(self, topic: str, deadline: float) -> None:
+        """Have a topic made by asking for it, which is the mock cluster's only way."""
+        config = {**self._options.admin_config(), "allow.auto.create.topics": "true"}
+        new_admin(config).list_topics(topic, timeout=max(0.001, deadline - time.monotonic()))
+
+    def _max_message_bytes(self, topic: str, deadline: float) -> int:
+        """Return the largest record a topic takes; Kafka's default where we may not know."""
+        try:
+            config = self._questions.config(ConfigResource(ResourceType.TOPIC, topic), deadline)
+            return int(config["max.message.bytes"])
+        except (LookupError, PermissionError, RequestRefused):
+            return DEFAULT_MAX_MESSAGE_BYTES
