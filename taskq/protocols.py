@@ -219,6 +219,92 @@ class StoredDeadLetter:
     timestamp_ms: int = -1
 
 
+@dataclass(frozen=True, slots=True)
+class TopicStatus:
+    """How a topic of taskq's stands beside how taskq would make it."""
+
+    queue: str
+    topic: str
+    """Kafka's name of it, with the prefix."""
+
+    is_dead_letters: bool
+    """Whether it holds the queue's dead letters instead of its tasks."""
+
+    partitions: int
+    """0: it does not exist."""
+
+    replication: int
+    """Replicas of a partition; 0 where that cannot be told."""
+
+    settings: Mapping[str, str]
+    """Of the wanted settings those that could be read, as they are."""
+
+    wanted: Mapping[str, str]
+    """As taskq would make it: `partitions`, `replication` (where that is known) and Kafka's own settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMember:
+    """One member of a consumer group: a worker has one for each of its queues."""
+
+    id: str
+    name: str
+    """Its client.id: the worker's name."""
+
+    host: str
+    holds: Mapping[str, Sequence[int]]
+    """Partitions by queue; empty where it holds none."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """A consumer group."""
+
+    group: str
+    """Kafka's name of it, with the prefix."""
+
+    protocol: str
+    """`consumer` (KIP-848) or `classic`; empty where the broker cannot say, or the group does not exist."""
+
+    members: Sequence[GroupMember]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRecord:
+    """A record, and how it stands for one consumer group."""
+
+    queue: str
+    partition: int
+    offset: int
+    record: Record | None
+    """None: it was deleted."""
+
+    is_claimed: bool
+    ahead: int
+    """How many unclaimed records of its partition stand before it; 0 for one that is claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search has found, and how far it went."""
+
+    records: Sequence[FoundRecord]
+    searched: int
+    """How many records were looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """How a cluster is set up, as far as we may know."""
+
+    brokers: int
+    settings: Mapping[str, str] | None
+    """One broker's settings; None where we may not read them, or it has none."""
+
+    group_settings: Mapping[str, str]
+    """What the workers' group has set; empty where that cannot be read."""
+
+
 class Admin(Protocol):
     """Questions to the broker, and making queues. Any thread may call it; every call blocks, at most `timeout` seconds."""
 
@@ -249,3 +335,61 @@ class Admin(Protocol):
 
     def dead_letters(self, queue: str, *, timeout: float) -> Iterable[StoredDeadLetter]:
         """Return the dead letters of a queue, oldest first; none if it has no dead-letter topic."""
+
+    def create_dead_letter_topic(self, queue: str, *, timeout: float) -> None:
+        """Make the topic of a queue's dead letters; one that exists is used as it is."""
+
+    def topics(self, queues: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
+        """Return how the topics of these queues and of their dead letters stand, also of those that do not exist."""
+
+    def group(self, group: str, *, timeout: float) -> GroupStatus:
+        """Return who is in a group; one that does not exist has no members."""
+
+    def find_records(
+        self,
+        queues: Sequence[str],
+        matches: Callable[[Record], bool],
+        *,
+        group: str,
+        since_ms: int | None,
+        until_ms: int | None,
+        timeout: float,
+    ) -> Found:
+        """Return the records of queues that a function recognizes, in the order of their sending.
+
+        Args:
+            queues: Those that do not exist are passed over.
+            matches: Called for each record that is looked at.
+            group: Whose claims count.
+            since_ms: Look at what was sent from then on; None: at all that the group has not claimed.
+            until_ms: A partition is not looked at beyond the first record that was sent later.
+            timeout: Seconds without anything new after which it is given up: a long search is no error.
+        """
+
+    def record_at(
+        self, queue: str, partition: int, offset: int, *, group: str, timeout: float
+    ) -> FoundRecord | None:
+        """Return one record; None where there never was one."""
+
+    def purge(self, queue: str, *, group: str, timeout: float) -> int:
+        """Delete all records of a queue for every group; return how many of them this group had not claimed.
+
+        Workers still run what they had fetched before.
+        """
+
+    def cluster(self, *, group: str, timeout: float) -> ClusterStatus:
+        """Return how the cluster is set up."""
+
+    def rights(
+        self, queues: Sequence[str], *, group: str, timeout: float
+    ) -> Mapping[tuple[str, str], frozenset[str]]:
+        """Return what we may do: operations by resource, such as `("topic", "billing")`, `("group", "taskq")`, `("cluster", "")`.
+
+        A resource that the broker tells nothing about is left out. Names are Kafka's, with the prefix.
+        """
+
+    def newest_commit_ms(self, *, timeout: float) -> int | None:
+        """Return when a broker last wrote a commit of any group, by its own clock, in milliseconds since 1970.
+
+        None where there was none, or we may not know.
+        """

@@ -1,7 +1,7 @@
 """What an operator or a worker asks of the brokers, and making topics: one object for all of it.
 
-Each subject is a file of its own: topicmaker.py, backlog.py, members.py. Any thread may call; every call blocks, at most `timeout`
-seconds, and ends with an error of ours.
+Each subject is a file of its own: topicmaker.py, backlog.py, members.py, search.py, clusterview.py. Any thread may call; every
+call blocks, at most `timeout` seconds, and ends with an error of ours.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from .backlog import Backlog, QueueStatus
+from .clusterview import ClusterStatus, ClusterView
 from .deadletters import StoredDeadLetter, newest_letters
 from .errors import AuthenticationFailed
-from .members import Members
+from .members import GroupStatus, Members
 from .options import TransportOptions
 from .questions import Questions
 from .reader import Reader
+from .records import Record
+from .search import Found, FoundRecord, Search
 from .shared import shared
-from .topicmaker import TopicMaker
+from .topicmaker import TopicMaker, TopicStatus
 from .topics import dlq_queue_of, dlq_topic, queue_of, topic_of
 
 ATTEMPT: Final = 0.5
@@ -40,8 +43,10 @@ class Admin:
         self._client = self._questions.client
         self._reader = Reader(options)
         self._topics = TopicMaker(options, self._questions)
-        self._members = Members(self._questions)
+        self._members = Members(options, self._questions)
         self._backlog = Backlog(options, self._questions, self._members, self._reader, now)
+        self._search = Search(options, self._questions, self._members, self._reader)
+        self._cluster = ClusterView(options, self._questions)
 
     @classmethod
     def shared(cls, options: TransportOptions) -> Admin:
@@ -87,6 +92,10 @@ class Admin:
         """
         self._topics.create_dead_letter_topic(queue, timeout=timeout)
 
+    def topics(self, queues: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
+        """Return how the topics of these queues and of their dead letters stand, also of those that do not exist."""
+        return self._topics.statuses(queues, timeout=timeout)
+
     def queues(self, *, timeout: float) -> Sequence[str]:
         """Return the names of all queues, sorted."""
         return self._names(queue_of, timeout)
@@ -121,6 +130,10 @@ class Admin:
         workers = self._members.workers_by_topic(prefix + group, deadline)
         return {queue: workers.get(topic_of(prefix, queue), 0) for queue in queues}
 
+    def group(self, group: str, *, timeout: float) -> GroupStatus:
+        """Return who is in a group; one that does not exist has no members."""
+        return self._members.status(group, time.monotonic() + timeout)
+
     def purge(self, queue: str, *, group: str, timeout: float) -> int:
         """Delete all records of a queue for every group; return how many of them this group had not claimed.
 
@@ -140,3 +153,42 @@ class Admin:
         remaining = deadline - time.monotonic()
         messages = self._reader.read_all(topic, partitions, timeout=remaining)
         return newest_letters(queue, messages)
+
+    # -- single records
+
+    def find_records(
+        self,
+        queues: Sequence[str],
+        matches: Callable[[Record], bool],
+        *,
+        group: str,
+        since_ms: int | None,
+        until_ms: int | None,
+        timeout: float,
+    ) -> Found:
+        """Return the records of queues that a function recognizes, in the order of their sending; see `Search.find`."""
+        return self._search.find(
+            queues, matches, group=group, since_ms=since_ms, until_ms=until_ms, timeout=timeout
+        )
+
+    def record_at(
+        self, queue: str, partition: int, offset: int, *, group: str, timeout: float
+    ) -> FoundRecord | None:
+        """Return one record; None where there never was one."""
+        return self._search.at(queue, partition, offset, group=group, timeout=timeout)
+
+    # -- the cluster
+
+    def cluster(self, *, group: str, timeout: float) -> ClusterStatus:
+        """Return how the cluster is set up."""
+        return self._cluster.status(group, time.monotonic() + timeout)
+
+    def rights(
+        self, queues: Sequence[str], *, group: str, timeout: float
+    ) -> Mapping[tuple[str, str], frozenset[str]]:
+        """Return what we may do: operations by resource, such as `("topic", "billing")`; what nobody tells is left out."""
+        return self._cluster.rights(queues, group, time.monotonic() + timeout)
+
+    def newest_commit_ms(self, *, timeout: float) -> int | None:
+        """Return when a broker last wrote a commit of any group, by its own clock; None where nobody tells."""
+        return self._cluster.newest_commit_ms(time.monotonic() + timeout)

@@ -8,16 +8,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from .codes import Code
-from .errors import RequestRefused, TaskqKafkaError
-from .forks import AdminClient
+from .errors import TaskqKafkaError
 from .lag import waiting
 from .members import Members
 from .options import TransportOptions
@@ -145,7 +142,7 @@ class Backlog:
             return []
         lows = self._questions.offsets(places, OffsetSpec.earliest(), deadline)
         ends = self._questions.offsets(places, OffsetSpec.latest(), deadline)
-        committed = self._committed(group, places, deadline)
+        committed = self._members.committed(group, places, deadline)
         waits = []
         for queue, partitions in found.items():
             topic, lag, firsts = topics[queue], 0, []
@@ -159,24 +156,6 @@ class Backlog:
             if partitions:
                 waits.append(_Waiting(queue, topic, len(partitions), lag, tuple(firsts)))
         return waits
-
-    def _committed(
-        self, group: str, places: list[TopicPartition], deadline: float
-    ) -> dict[tuple[str, int], tuple[int, str | None]]:
-        """Return offset and metadata that a group has committed; nothing for a group that does not exist."""
-        wanted = ConsumerGroupTopicPartitions(group, places)
-
-        def question(client: AdminClient, limit: float) -> Future[Any]:
-            (answer,) = client.list_consumer_group_offsets([wanted], request_timeout=limit).values()
-            return answer
-
-        try:
-            found = self._questions.ask_coordinator(question, deadline).topic_partitions
-        except RequestRefused as error:
-            if error.code != Code.GROUP_ID_NOT_FOUND:
-                raise
-            return {}
-        return {(each.topic, each.partition): (each.offset, each.metadata) for each in found}
 
     def _ages(self, firsts: list[tuple[str, int, int]], deadline: float) -> dict[str, float]:
         """Return for each topic the age of its oldest waiting record, as far as it can be read in a few seconds."""

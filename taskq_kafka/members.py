@@ -1,40 +1,131 @@
-"""Who is in a consumer group. Any thread may call; every call blocks, at most until its deadline (`time.monotonic`)."""
+"""What a group's coordinator knows: its members, and what it has committed.
+
+Any thread may call; every call blocks, at most until its deadline (`time.monotonic`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
+
+from confluent_kafka import (
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    ConsumerGroupType,
+    TopicPartition,
+)
 
 from .codes import Code
 from .errors import RequestRefused
 from .forks import AdminClient
+from .options import TransportOptions
 from .questions import Questions
+from .topics import queue_of
+
+_PROTOCOLS = {ConsumerGroupType.CONSUMER: "consumer", ConsumerGroupType.CLASSIC: "classic"}
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMember:
+    """One member of a consumer group: a worker has one for each of its queues."""
+
+    id: str
+    name: str
+    """Its client.id."""
+
+    host: str
+    holds: Mapping[str, Sequence[int]]
+    """Partitions by queue; empty where it holds none."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """A consumer group."""
+
+    group: str
+    """Kafka's name of it, with the prefix."""
+
+    protocol: str
+    """`consumer` (KIP-848) or `classic`; empty where the broker cannot say, or the group does not exist."""
+
+    members: Sequence[GroupMember]
 
 
 class Members:
     """Asks a group's coordinator."""
 
-    def __init__(self, questions: Questions) -> None:
-        """Ask with this; nothing is asked yet."""
+    def __init__(self, options: TransportOptions, questions: Questions) -> None:
+        """Ask with these; nothing is asked yet."""
+        self._prefix = options.prefix
         self._questions = questions
 
+    def status(self, group: str, deadline: float) -> GroupStatus:
+        """Return who is in a group (its name without prefix), whatever protocol it speaks."""
+        group = self._prefix + group
+        described = self._describe(group, deadline)
+        if described is None or described.state == ConsumerGroupState.DEAD:
+            return GroupStatus(group, "", ())
+        members = sorted(
+            (self._member(each) for each in described.members),
+            key=lambda member: (member.name, sorted(member.holds), member.id),
+        )
+        return GroupStatus(group, _PROTOCOLS.get(described.type, ""), members)
+
     def workers_by_topic(self, group: str, deadline: float) -> dict[str, int]:
-        """Return for each topic how many members of a group hold a partition of it, whatever protocol they speak."""
+        """Return for each topic how many members of a group (its name with the prefix) hold a partition of it."""
+        described = self._describe(group, deadline)
+        counts: dict[str, int] = {}
+        for member in () if described is None else described.members:
+            for topic in {place.topic for place in _held(member)}:
+                counts[topic] = counts.get(topic, 0) + 1
+        return counts
+
+    def committed(
+        self, group: str, places: list[TopicPartition], deadline: float
+    ) -> dict[tuple[str, int], tuple[int, str | None]]:
+        """Return offset and metadata that a group (its name with the prefix) has committed; nothing for one that never was."""
+        wanted = ConsumerGroupTopicPartitions(group, places)
+
+        def question(client: AdminClient, limit: float) -> Future[Any]:
+            (answer,) = client.list_consumer_group_offsets([wanted], request_timeout=limit).values()
+            return answer
+
+        try:
+            found = self._questions.ask_coordinator(question, deadline).topic_partitions
+        except RequestRefused as error:
+            if error.code != Code.GROUP_ID_NOT_FOUND:
+                raise
+            return {}
+        return {(each.topic, each.partition): (each.offset, each.metadata) for each in found}
+
+    def _describe(self, group: str, deadline: float) -> Any:
+        """Return the description of a group; None for one that never was, or where the broker cannot say (mock cluster)."""
 
         def question(client: AdminClient, limit: float) -> Future[Any]:
             (answer,) = client.describe_consumer_groups([group], request_timeout=limit).values()
             return answer
 
         try:
-            members = self._questions.ask_coordinator(question, deadline).members
+            return self._questions.ask_coordinator(question, deadline)
         except RequestRefused as error:
-            # A group that never was; or the mock cluster, which cannot say.
             if error.code not in (Code.GROUP_ID_NOT_FOUND, Code.LOCAL_UNSUPPORTED_FEATURE):
                 raise
-            return {}
-        counts: dict[str, int] = {}
-        for member in members:
-            held = member.assignment.topic_partitions if member.assignment else ()
-            for topic in {place.topic for place in held}:
-                counts[topic] = counts.get(topic, 0) + 1
-        return counts
+            return None
+
+    def _member(self, member: Any) -> GroupMember:
+        holds: dict[str, list[int]] = {}
+        for place in _held(member):
+            queue = queue_of(self._prefix, place.topic) or place.topic
+            holds.setdefault(queue, []).append(place.partition)
+        return GroupMember(
+            id=member.member_id,
+            name=member.client_id,
+            host=member.host.lstrip("/"),
+            holds={queue: sorted(numbers) for queue, numbers in sorted(holds.items())},
+        )
+
+
+def _held(member: Any) -> Sequence[Any]:
+    return member.assignment.topic_partitions if member.assignment else ()

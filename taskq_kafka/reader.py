@@ -57,6 +57,24 @@ class Reader:
         places = [TopicPartition(topic, number, offset) for topic, number, offset in starts]
         return list(self._read(places, only_first=True, timeout=timeout))
 
+    def scan(
+        self, starts: Iterable[tuple[str, int, int]], *, until_ms: int | None, patience: float
+    ) -> Iterator[Message]:
+        """Yield all records from each (topic, partition, offset) on, as they arrive; the caller takes all of them.
+
+        Args:
+            starts: Where to begin.
+            until_ms: A partition ends before its first record with a later timestamp; None: at its end.
+            patience: Seconds without anything new after which it is given up.
+
+        Raises:
+            TaskqKafkaError: The broker sent nothing for so long.
+        """
+        places = [TopicPartition(topic, number, offset) for topic, number, offset in starts]
+        return self._read(
+            places, only_first=False, timeout=patience, until_ms=until_ms, is_patient=True
+        )
+
     def close(self) -> None:
         """Let go of the client."""
         with self._lock:
@@ -65,32 +83,35 @@ class Reader:
             consumer.close()
 
     def _read(
-        self, starts: list[TopicPartition], *, only_first: bool, timeout: float
+        self,
+        starts: list[TopicPartition],
+        *,
+        only_first: bool,
+        timeout: float,
+        until_ms: int | None = None,
+        is_patient: bool = False,
     ) -> Iterator[Message]:
-        """Yield records until each partition has come to its end (or gave one, with `only_first`)."""
-        deadline = monotonic() + timeout
+        """Yield records until each partition has come to its end: gave one, with `only_first`, or a later one than `until_ms`.
+
+        With `is_patient` the time begins anew with all that arrives.
+        """
         if not starts:
             return
+        span = _Span(starts, only_first=only_first, until_ms=until_ms)
+        deadline = monotonic() + timeout
         with self._assigned(starts, timeout) as consumer:
-            open_places = {(start.topic, start.partition) for start in starts}
-            while open_places:
+            while span.is_open:
                 remaining = deadline - monotonic()
                 if remaining <= 0:
                     raise self._too_late(timeout)
                 # consume() alone would wait for a full batch.
                 first = consumer.poll(remaining)
                 arrived = [] if first is None else [first, *consumer.consume(BATCH, 0)]
+                if arrived and is_patient:
+                    deadline = monotonic() + timeout
                 for message in arrived:
-                    place = (message.topic(), message.partition())
-                    error = message.error()
-                    if error is not None:
-                        if error.code() != PARTITION_EOF:
-                            raise map_error(error, topic=str(place[0]))
-                        open_places.discard(place)
-                    elif place in open_places:
+                    if span.takes(message):
                         yield message
-                        if only_first:
-                            open_places.discard(place)
 
     @contextmanager
     def _assigned(self, starts: list[TopicPartition], timeout: float) -> Iterator[Consumer]:
@@ -117,3 +138,43 @@ class Reader:
         why = f"reading was not finished within {timeout:g} s"
         error = ConnectionBroken(Code.LOCAL_TIMED_OUT, "_TIMED_OUT", why)
         return error if self._error_log is None else self._error_log.explain(error)
+
+
+class _Span:
+    """Which of the records that arrive belong to a read, and which partitions are not yet at their end."""
+
+    def __init__(
+        self, starts: Iterable[TopicPartition], *, only_first: bool, until_ms: int | None
+    ) -> None:
+        self._open: set[tuple[str | None, int | None]] = {
+            (start.topic, start.partition) for start in starts
+        }
+        self._only_first = only_first
+        self._until_ms = until_ms
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is to come."""
+        return bool(self._open)
+
+    def takes(self, message: Message) -> bool:
+        """Return whether a message is a record of the read; take note if it ends its partition.
+
+        Raises:
+            TaskqKafkaError: It is an error in a record's place.
+        """
+        place = (message.topic(), message.partition())
+        error = message.error()
+        if error is not None:
+            if error.code() != PARTITION_EOF:
+                raise map_error(error, topic=str(place[0]))
+            self._open.discard(place)
+            return False
+        is_wanted = place in self._open and not self._is_later(message)
+        if self._only_first or not is_wanted:
+            self._open.discard(place)
+        return is_wanted
+
+    def _is_later(self, message: Message) -> bool:
+        timestamp_ms: int = message.timestamp()[1]
+        return self._until_ms is not None and timestamp_ms > self._until_ms

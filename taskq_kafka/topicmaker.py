@@ -1,14 +1,16 @@
-"""Making topics: queues and their dead letters. Their settings are decided in topics.py.
+"""Making topics, of queues and their dead letters, and how those stand that exist.
 
-Any thread may call; every call blocks, at most `timeout` seconds.
+Their settings are decided in topics.py. Any thread may call; every call blocks, at most `timeout` seconds.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Event
+from typing import Any
 
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
@@ -28,6 +30,30 @@ from .topics import (
 )
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicStatus:
+    """How a topic of taskq's stands beside how taskq would make it."""
+
+    queue: str
+    topic: str
+    """Kafka's name of it, with the prefix."""
+
+    is_dead_letters: bool
+    """Whether it holds the queue's dead letters instead of its tasks."""
+
+    partitions: int
+    """0: it does not exist."""
+
+    replication: int
+    """Replicas of a partition; 0 where it does not exist."""
+
+    settings: Mapping[str, str]
+    """Of the wanted settings those that could be read, as they are."""
+
+    wanted: Mapping[str, str]
+    """As taskq would make it: `partitions`, `replication` (where that is known) and Kafka's own settings."""
 
 
 class TopicMaker:
@@ -62,6 +88,38 @@ class TopicMaker:
             return dlq_settings(self._options, queue_max_message_bytes=largest)
 
         self._create(dlq_topic(self._options.prefix, queue), settings, timeout)
+
+    def statuses(self, queues: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
+        """Return how the topics of these queues and of their dead letters stand, also of those that do not exist."""
+        deadline = time.monotonic() + timeout
+        topics = self._questions.metadata(None, timeout).topics
+        replication = self._default_replication(deadline)
+        found = []
+        for queue in queues:
+            source = topic_of(self._options.prefix, queue)
+            largest = DEFAULT_MAX_MESSAGE_BYTES
+            if source in topics:
+                largest = self._max_message_bytes(source, deadline)
+            dead = dlq_settings(self._options, queue_max_message_bytes=largest)
+            for topic, made, is_dead in (
+                (source, queue_settings(self._options), False),
+                (dlq_topic(self._options.prefix, queue), dead, True),
+            ):
+                wanted = _wanted(made, replication)
+                partitions, replicas = _size(topics.get(topic))
+                settings = self._settings(topic, wanted, deadline) if partitions else {}
+                found.append(
+                    TopicStatus(queue, topic, is_dead, partitions, replicas, settings, wanted)
+                )
+        return found
+
+    def _settings(self, topic: str, wanted: Mapping[str, str], deadline: float) -> dict[str, str]:
+        """Return a topic's settings, of those that taskq would set; none where we may not read them."""
+        try:
+            config = self._questions.config(ConfigResource(ResourceType.TOPIC, topic), deadline)
+        except (LookupError, PermissionError, RequestRefused):
+            return {}
+        return {name: config[name] for name in wanted if name in config}
 
     def _create(
         self, topic: str, settings: Callable[[float], TopicSettings], timeout: float
@@ -131,3 +189,22 @@ class TopicMaker:
             return int(config["max.message.bytes"])
         except (LookupError, PermissionError, RequestRefused):
             return DEFAULT_MAX_MESSAGE_BYTES
+
+
+def _wanted(made: TopicSettings, replication: int | None) -> dict[str, str]:
+    """Return all that a topic is made with, as text."""
+    wanted = {"partitions": str(made.partitions)}
+    if replication:
+        wanted["replication"] = str(replication)
+    wanted |= made.config
+    if replication:
+        wanted["min.insync.replicas"] = str(min_insync_replicas(replication))
+    return wanted
+
+
+def _size(topic: Any) -> tuple[int, int]:
+    """Return partitions and replicas of a topic in the client's metadata; zeros for none."""
+    if topic is None or topic.error is not None or not topic.partitions:
+        return 0, 0
+    replicas = min(len(partition.replicas) for partition in topic.partitions.values())
+    return len(topic.partitions), replicas

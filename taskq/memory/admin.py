@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from taskq.memory.cluster import Cluster
 from taskq.memory.options import MemoryOptions
-from taskq.protocols import QueueStatus, StoredDeadLetter
+from taskq.memory.search import record_at, records
+from taskq.protocols import (
+    ClusterStatus,
+    Found,
+    FoundRecord,
+    GroupMember,
+    GroupStatus,
+    QueueStatus,
+    Record,
+    StoredDeadLetter,
+    TopicStatus,
+)
 
 
 class Admin:
@@ -78,16 +89,105 @@ class Admin:
             letters = log.dead.get(self._options.prefix + queue, {}).values()
             return sorted(letters, key=lambda letter: (letter.timestamp_ms, letter.id))
 
-    def purge(self, queue: str) -> int:
+    def create_dead_letter_topic(self, queue: str, *, timeout: float) -> None:
+        """Make the place of a queue's dead letters."""
+        with self._cluster.locked() as log:
+            log.dead.setdefault(self._options.topic_of(queue), {})
+
+    def topics(self, queues: Sequence[str], *, timeout: float) -> list[TopicStatus]:
+        """Return whether the topics of these queues and of their dead letters exist; there are no settings here."""
+        with self._cluster.locked() as log:
+            found = []
+            for queue in queues:
+                name = self._options.topic_of(queue)
+                topic = log.topics.get(name)
+                partitions = 0 if topic is None else len(topic.partitions)
+                wanted = {"partitions": str(self._options.partitions)}
+                dead = 1 if name in log.dead else 0
+                found += [
+                    TopicStatus(queue, name, False, partitions, min(partitions, 1), {}, wanted),
+                    TopicStatus(queue, name + ".dlq", True, dead, dead, {}, {}),
+                ]
+            return found
+
+    def group(self, group: str, *, timeout: float) -> GroupStatus:
+        """Return who is in a group; one that does not exist has no members."""
+        name = self._options.prefix + group
+        found: list[GroupMember] = []
+        with self._cluster.locked() as log:
+            for topic in log.topics.values():
+                for place, member in enumerate(topic.group(name).members):
+                    holds = {member.queue: sorted(member.holds)} if member.holds else {}
+                    id = f"{member.queue}-{place}"
+                    found.append(GroupMember(id, "memory", "memory", holds))
+        return GroupStatus(name, "consumer" if found else "", found)
+
+    def find_records(
+        self,
+        queues: Sequence[str],
+        matches: Callable[[Record], bool],
+        *,
+        group: str,
+        since_ms: int | None,
+        until_ms: int | None,
+        timeout: float,
+    ) -> Found:
+        """Return the records of queues that a function recognizes, in the order of their sending."""
+        searched = 0
+        found: list[FoundRecord] = []
+        with self._cluster.locked() as log:
+            for queue in queues:
+                topic = log.topics.get(self._options.topic_of(queue))
+                if topic is None:
+                    continue
+                standing = topic.group(self._options.prefix + group)
+                span = records(topic, standing, queue, since_ms=since_ms, until_ms=until_ms)
+                for record in span:
+                    searched += 1
+                    if matches(record):
+                        at = record_at(topic, standing, queue, record.partition, record.offset)
+                        found += [] if at is None else [at]
+        return Found(sorted(found, key=_sending), searched)
+
+    def record_at(
+        self, queue: str, partition: int, offset: int, *, group: str, timeout: float
+    ) -> FoundRecord | None:
+        """Return one record; None where there never was one."""
+        with self._cluster.locked() as log:
+            topic = log.topics.get(self._options.topic_of(queue))
+            if topic is None:
+                return None
+            standing = topic.group(self._options.prefix + group)
+            return record_at(topic, standing, queue, partition, offset)
+
+    def purge(self, queue: str, *, group: str, timeout: float) -> int:
         """Delete all records of a queue for every group; return how many of them this group had not claimed."""
         with self._cluster.waking() as log:
             topic = log.topics.get(self._options.topic_of(queue))
             if topic is None:
                 return 0
-            waiting = topic.group(self._options.group_id).lag()
+            waiting = topic.group(self._options.prefix + group).lag()
             topic.purge()
             return waiting
+
+    def cluster(self, *, group: str, timeout: float) -> ClusterStatus:
+        """Return that there is one broker, without settings."""
+        return ClusterStatus(1, None, {})
+
+    def rights(
+        self, queues: Sequence[str], *, group: str, timeout: float
+    ) -> dict[tuple[str, str], frozenset[str]]:
+        """Return nothing: there are no rights here, everything is allowed."""
+        return {}
+
+    def newest_commit_ms(self, *, timeout: float) -> int | None:
+        """Return None: the clock is this process's."""
+        return None
 
     def _without_prefix(self, topics: Iterable[str]) -> list[str]:
         prefix = self._options.prefix
         return sorted(topic[len(prefix) :] for topic in topics if topic.startswith(prefix))
+
+
+def _sending(found: FoundRecord) -> tuple[int, int, int]:
+    return (-1 if found.record is None else found.record.timestamp_ms), found.partition, found.offset

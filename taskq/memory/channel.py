@@ -104,7 +104,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
         )
 
     def _purge(self, queue: str) -> int:
-        return self.connection.admin.purge(queue)
+        return self.connection.admin.purge(queue, group=self._options.group, timeout=0)
 
     def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:
         raise ChannelError(f"queue {queue!r}: topics are not deleted; purge it instead")

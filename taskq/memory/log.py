@@ -141,7 +141,7 @@ class Member:
             found = hold.take(partition, self.group.progress[number])
             if found is not None:
                 offset, redelivered = found
-                taken.append(_record(self.queue, number, offset, partition.at(offset)))
+                taken.append(record_of(self.queue, number, offset, partition.at(offset)))
                 taken[-1].epoch, taken[-1].redelivered = hold.epoch, redelivered
                 turn.append(number)
                 self._last = number
@@ -304,5 +304,6 @@ class Log:
             self.topics[name] = Topic(partitions)
 
 
-def _record(queue: str, number: int, offset: int, entry: Entry) -> Record:
+def record_of(queue: str, number: int, offset: int, entry: Entry) -> Record:
+    """Return what stands at an offset as a record that nobody has fetched."""
     return Record(queue, number, offset, entry.timestamp_ms, entry.key, entry.value, entry.headers)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from taskq_kafka.lag import waiting
+import pytest
+
+from taskq_kafka.lag import standing, waiting
 from taskq_kafka.offsets import State
 
 
@@ -28,3 +30,26 @@ def test_what_is_settled_out_of_order_does_not_wait() -> None:
 
 def test_text_of_a_newer_version_says_nothing() -> None:
     assert waiting(low=0, end=9, committed=4, metadata="tq9:xyz") == (5, 4)
+
+
+OUT_OF_ORDER = State(5, unfinished=(5, 7), settled_end=9).metadata()
+
+
+@pytest.mark.parametrize(
+    ("offset", "committed", "metadata", "stands"),
+    [
+        (4, 5, None, (True, 0)),
+        (5, 5, None, (False, 0)),
+        (8, 5, None, (False, 3)),
+        (6, 5, OUT_OF_ORDER, (True, 0)),
+        (7, 5, OUT_OF_ORDER, (False, 1)),
+        (10, 5, OUT_OF_ORDER, (False, 3)),
+        (10, 5, "tq9:from the future", (False, 5)),
+        (3, -1, None, (False, 1)),
+        (10, 1, None, (False, 8)),
+    ],
+)
+def test_record_stands_claimed_or_behind_what_is_unclaimed(
+    offset: int, committed: int, metadata: str | None, stands: tuple[bool, int]
+) -> None:
+    assert standing(offset, low=2, committed=committed, metadata=metadata) == stands

@@ -1,0 +1,157 @@
+"""How a cluster is set up and what we may do there, as far as its brokers tell.
+
+Any thread may call; every call blocks, at most until its deadline (`time.monotonic`). What we may not know is left out, and no
+error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from confluent_kafka import TopicCollection, TopicPartition
+from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
+
+from .codes import Code
+from .errors import RequestRefused
+from .forks import AdminClient
+from .options import TransportOptions
+from .questions import Questions
+from .topics import topic_of
+
+OFFSETS_TOPIC: Final = "__consumer_offsets"
+"""Where commits stand. A group's coordinator writes them, with its own clock's time."""
+
+_UNTOLD = (LookupError, PermissionError, RequestRefused)
+"""What is not there, may not be read, or this kind of broker does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """How a cluster is set up, as far as we may know."""
+
+    brokers: int
+    settings: Mapping[str, str] | None
+    """One broker's settings; None where we may not read them, or it has none."""
+
+    group_settings: Mapping[str, str]
+    """What the workers' group has set; empty where that cannot be read."""
+
+
+class ClusterView:
+    """Looks at a cluster through the eyes of who we are logged in as."""
+
+    def __init__(self, options: TransportOptions, questions: Questions) -> None:
+        """Ask with these; nothing is asked yet."""
+        self._options = options
+        self._questions = questions
+
+    def status(self, group: str, deadline: float) -> ClusterStatus:
+        """Return how the cluster is set up, and what a group (its name without prefix) has set."""
+        brokers = self._questions.metadata("", deadline - time.monotonic()).brokers
+        number = str(next(iter(brokers), 0))
+        settings = self._config(ResourceType.BROKER, number, deadline)
+        of_group = self._options.prefix + group
+        group_settings = None
+        if settings is not None or not self._is_bare(deadline):
+            group_settings = self._config(ResourceType.GROUP, of_group, deadline)
+        return ClusterStatus(len(brokers), settings, group_settings or {})
+
+    def rights(
+        self, queues: Sequence[str], group: str, deadline: float
+    ) -> dict[tuple[str, str], frozenset[str]]:
+        """Return our operations on cluster, topics and group, by kind and Kafka's name; what is not told is left out."""
+        if self._is_bare(deadline):
+            return {}
+        of_group = self._options.prefix + group
+        topics = [topic_of(self._options.prefix, queue) for queue in queues]
+        told = {("cluster", ""): self._operations(partial(self._described_cluster, deadline))}
+        for topic in topics:
+            told["topic", topic] = self._operations(partial(self._described_topic, topic, deadline))
+        told["group", of_group] = self._operations(
+            partial(self._described_group, of_group, deadline)
+        )
+        return {resource: may for resource, may in told.items() if may is not None}
+
+    def newest_commit_ms(self, deadline: float) -> int | None:
+        """Return when a broker last wrote a commit, by its own clock, in milliseconds since 1970; None if nobody tells."""
+        try:
+            partitions = self._questions.partitions(OFFSETS_TOPIC, deadline - time.monotonic())
+            if not partitions:
+                return None
+            places = [TopicPartition(OFFSETS_TOPIC, number) for number in partitions]
+            answers = self._questions.client.list_offsets(
+                dict.fromkeys(places, OffsetSpec.max_timestamp()),
+                request_timeout=max(0.001, deadline - time.monotonic()),
+            )
+            found = [
+                self._questions.result(answer, deadline, topic=OFFSETS_TOPIC).timestamp
+                for answer in answers.values()
+            ]
+        except _UNTOLD:
+            return None
+        newest = max(found)
+        return newest if newest > 0 else None
+
+    def _is_bare(self, deadline: float) -> bool:
+        """Return whether it is librdkafka's mock cluster, which never answers most questions."""
+        brokers = self._questions.metadata("", deadline - time.monotonic()).brokers
+        resource = ConfigResource(ResourceType.BROKER, str(next(iter(brokers), 0)))
+        try:
+            self._questions.config(resource, deadline)
+        except RequestRefused as error:
+            return error.code == Code.LOCAL_UNSUPPORTED_FEATURE
+        except (LookupError, PermissionError):
+            return False
+        return False
+
+    def _config(self, kind: ResourceType, name: str, deadline: float) -> Mapping[str, str] | None:
+        try:
+            return self._questions.config(ConfigResource(kind, name), deadline)
+        except _UNTOLD:
+            return None
+
+    def _operations(self, ask: Callable[[], Any]) -> frozenset[str] | None:
+        """Return the operations that an answer allows; none at all where even the question is forbidden."""
+        try:
+            allowed: Iterable[Any] | None = ask().authorized_operations
+        except PermissionError:
+            return frozenset()
+        except _UNTOLD:
+            return None
+        if allowed is None:
+            return None
+        return frozenset(_name(operation.name) for operation in allowed)
+
+    def _described_cluster(self, deadline: float) -> Any:
+        answer = self._questions.client.describe_cluster(
+            include_authorized_operations=True,
+            request_timeout=max(0.001, deadline - time.monotonic()),
+        )
+        return self._questions.result(answer, deadline)
+
+    def _described_topic(self, topic: str, deadline: float) -> Any:
+        (answer,) = self._questions.client.describe_topics(
+            TopicCollection([topic]),
+            include_authorized_operations=True,
+            request_timeout=max(0.001, deadline - time.monotonic()),
+        ).values()
+        return self._questions.result(answer, deadline, topic=topic)
+
+    def _described_group(self, group: str, deadline: float) -> Any:
+        def question(client: AdminClient, limit: float) -> Future[Any]:
+            (answer,) = client.describe_consumer_groups(
+                [group], include_authorized_operations=True, request_timeout=limit
+            ).values()
+            return answer
+
+        return self._questions.ask_coordinator(question, deadline)
+
+
+def _name(operation: str) -> str:
+    """Return an operation as Kafka's own tools write it: `DESCRIBE_CONFIGS` is DescribeConfigs."""
+    return "".join(part.capitalize() for part in operation.split("_"))
