@@ -15,8 +15,9 @@ from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_rows
 from taskq.clock import SystemClock
 from taskq.cron import CronSchedule
+from taskq.crondialects import read_elsewhere
 from taskq.cronfields import DIALECTS
-from taskq.cronwords import describe
+from taskq.cronsentence import sentence
 from taskq.errors import ScheduleFileError, TaskqError, UsageError
 from taskq.instants import write_seconds
 from taskq.near import nearest
@@ -205,11 +206,12 @@ def _upcoming_of(cron: CronSchedule) -> list[datetime]:
 
 def _explained(cron: CronSchedule, upcoming: Sequence[datetime]) -> dict[str, Any]:
     fields = cron.fields
+    other = read_elsewhere(cron)
     return {
         "expression": cron.expression,
         "dialect": cron.dialect,
         "timezone": cron.timezone,
-        "words": describe(cron),
+        "words": sentence(cron),
         "every": None if cron.every is None else int(cron.every.total_seconds()),
         "fields": fields
         and {
@@ -221,6 +223,7 @@ def _explained(cron: CronSchedule, upcoming: Sequence[datetime]) -> dict[str, An
             "day_of_week": fields.day_of_week.values,
         },
         "days": None if fields is None else "either" if fields.either_day else "both",
+        "elsewhere": other and {"dialect": other.dialect, "words": sentence(other)},
         "next": [write_seconds(at) for at in upcoming],
     }
 
@@ -239,5 +242,13 @@ def _print_explained(
             click.echo(f"task: {row['task']}")
         click.echo(f"expression: {row['expression']} (dialect {row['dialect']})")
         click.echo(row["words"])
+        if row["elsewhere"]:
+            click.echo(_other_meaning(**row["elsewhere"]))
         for at in row["next"] or ["never"]:
             click.echo(f"next: {at}")
+
+
+def _other_meaning(dialect: str, words: str) -> str:
+    """Return the warning about a line of five fields that may have been copied from the other dialect."""
+    whose = "legacy entries" if dialect == "robfig-v1" else "native entries and crontab"
+    return f"careful: in the dialect {dialect}, that of {whose}, the same five fields mean: {words}"

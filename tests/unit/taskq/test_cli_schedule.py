@@ -131,11 +131,11 @@ def test_unknown_id_exits_with_1_and_names_the_nearest(
 @pytest.mark.parametrize(
     ("arguments", "dialect", "words"),
     [
-        (["0 5 * * *"], "standard", "At 05:00:00"),
-        (["0 5 * * *", "--dialect", "robfig-v1"], "robfig-v1", "minute 5 of every hour"),
+        (["0 5 * * *"], "standard", "At 05:00 "),
+        (["0 5 * * *", "--dialect", "robfig-v1"], "robfig-v1", "At 5 minutes past the hour"),
         (["@daily", "--timezone", "Asia/Tokyo"], "standard", "(Asia/Tokyo)"),
         (["@every 90s"], "standard", "Every 1 min 30 s"),
-        (["--", "*/5 * * * *"], "standard", "minutes 0, 5, 10"),
+        (["--", "*/5 * * * *"], "standard", "Every 5 minutes"),
     ],
 )
 def test_explain_tells_an_expression_in_words(
@@ -147,6 +147,35 @@ def test_explain_tells_an_expression_in_words(
     assert row["dialect"] == dialect
     assert words in row["words"]
     assert len(row["next"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("dialect", "other", "words"),
+    [
+        ("standard", "robfig-v1", "At 5 minutes past the hour"),
+        ("robfig-v1", "standard", "At 05:00"),
+    ],
+)
+def test_explain_warns_of_what_the_other_dialect_would_read(
+    dialect: str, other: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["schedule", "explain", "0 5 * * *", "--dialect", dialect]) == 0
+    told = capsys.readouterr().out
+    assert main(["schedule", "explain", "0 5 * * *", "--dialect", dialect, "--json"]) == 0
+
+    elsewhere = read_json(capsys)["elsewhere"]
+    assert f"careful: in the dialect {other}" in told
+    assert elsewhere["dialect"] == other
+    assert words in elsewhere["words"]
+    assert elsewhere["words"] in told
+
+
+def test_explain_does_not_warn_where_nothing_can_be_mistaken(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["schedule", "explain", "0 0 5 * * *"]) == 0
+
+    assert "careful" not in capsys.readouterr().out
 
 
 def test_explain_refuses_a_wrong_expression_in_one_line(
