@@ -264,9 +264,11 @@ class GroupStatus:
     """Kafka's name of it, with the prefix."""
 
     protocol: str
-    """`consumer` (KIP-848) or `classic`; empty where the broker cannot say, or the group does not exist."""
+    """`consumer` (KIP-848) or `classic`; empty where the group does not exist, or the broker cannot say."""
 
     members: Sequence[GroupMember]
+    is_told: bool = True
+    """Whether the broker can tell members; librdkafka's mock cluster cannot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from typing import Final
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from .errors import TaskqKafkaError
+from .codes import Code
+from .errors import RequestRefused, TaskqKafkaError
 from .lag import waiting
 from .members import Members
 from .options import TransportOptions
@@ -118,12 +119,21 @@ class Backlog:
             places = [TopicPartition(each.topic, number) for number in range(each.partitions)]
             ends = self._questions.offsets(places, OffsetSpec.latest(), deadline)
             cuts = [TopicPartition(topic, number, end) for (topic, number), end in ends.items()]
-            remaining = deadline - time.monotonic()
-            for answer in self._questions.client.delete_records(
-                cuts, request_timeout=remaining
-            ).values():
-                self._questions.result(answer, deadline)
+            self._delete(cuts, deadline)
         return sum(each.lag for each in waits)
+
+    def _delete(self, cuts: list[TopicPartition], deadline: float) -> None:
+        """Delete what stands below the offsets."""
+        remaining = max(0.001, deadline - time.monotonic())
+        answers = self._questions.client.delete_records(cuts, request_timeout=remaining)
+        for answer in answers.values():
+            try:
+                self._questions.result(answer, deadline)
+            except RequestRefused as error:
+                if error.code != Code.LOCAL_UNSUPPORTED_FEATURE:
+                    raise
+                why = "it cannot delete records (an embedded broker, as of `taskq dev`)"
+                raise RequestRefused(error.code, error.name, why) from error
 
     def _queue_partitions(self, queue: str, deadline: float) -> list[int]:
         topic = topic_of(self._options.prefix, queue)

@@ -26,6 +26,9 @@ from .topics import queue_of
 
 _PROTOCOLS = {ConsumerGroupType.CONSUMER: "consumer", ConsumerGroupType.CLASSIC: "classic"}
 
+_NO_MEMBERS = (Code.GROUP_ID_NOT_FOUND, Code.LOCAL_UNSUPPORTED_FEATURE)
+"""A group that never was; or librdkafka's mock cluster, which cannot say."""
+
 
 @dataclass(frozen=True, slots=True)
 class GroupMember:
@@ -48,9 +51,11 @@ class GroupStatus:
     """Kafka's name of it, with the prefix."""
 
     protocol: str
-    """`consumer` (KIP-848) or `classic`; empty where the broker cannot say, or the group does not exist."""
+    """`consumer` (KIP-848) or `classic`; empty where the group does not exist, or the broker cannot say."""
 
     members: Sequence[GroupMember]
+    is_told: bool = True
+    """Whether the broker can tell members; librdkafka's mock cluster cannot."""
 
 
 class Members:
@@ -64,8 +69,13 @@ class Members:
     def status(self, group: str, deadline: float) -> GroupStatus:
         """Return who is in a group (its name without prefix), whatever protocol it speaks."""
         group = self._prefix + group
-        described = self._describe(group, deadline)
-        if described is None or described.state == ConsumerGroupState.DEAD:
+        try:
+            described = self._described(group, deadline)
+        except RequestRefused as error:
+            if error.code not in _NO_MEMBERS:
+                raise
+            return GroupStatus(group, "", (), error.code == Code.GROUP_ID_NOT_FOUND)
+        if described.state == ConsumerGroupState.DEAD:
             return GroupStatus(group, "", ())
         members = sorted(
             (self._member(each) for each in described.members),
@@ -75,9 +85,14 @@ class Members:
 
     def workers_by_topic(self, group: str, deadline: float) -> dict[str, int]:
         """Return for each topic how many members of a group (its name with the prefix) hold a partition of it."""
-        described = self._describe(group, deadline)
+        try:
+            members = self._described(group, deadline).members
+        except RequestRefused as error:
+            if error.code not in _NO_MEMBERS:
+                raise
+            return {}
         counts: dict[str, int] = {}
-        for member in () if described is None else described.members:
+        for member in members:
             for topic in {place.topic for place in _held(member)}:
                 counts[topic] = counts.get(topic, 0) + 1
         return counts
@@ -100,19 +115,14 @@ class Members:
             return {}
         return {(each.topic, each.partition): (each.offset, each.metadata) for each in found}
 
-    def _describe(self, group: str, deadline: float) -> Any:
-        """Return the description of a group; None for one that never was, or where the broker cannot say (mock cluster)."""
+    def _described(self, group: str, deadline: float) -> Any:
+        """Return the client's description of a group."""
 
         def question(client: AdminClient, limit: float) -> Future[Any]:
             (answer,) = client.describe_consumer_groups([group], request_timeout=limit).values()
             return answer
 
-        try:
-            return self._questions.ask_coordinator(question, deadline)
-        except RequestRefused as error:
-            if error.code not in (Code.GROUP_ID_NOT_FOUND, Code.LOCAL_UNSUPPORTED_FEATURE):
-                raise
-            return None
+        return self._questions.ask_coordinator(question, deadline)
 
     def _member(self, member: Any) -> GroupMember:
         holds: dict[str, list[int]] = {}

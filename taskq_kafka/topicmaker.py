@@ -94,20 +94,21 @@ class TopicMaker:
         deadline = time.monotonic() + timeout
         topics = self._questions.metadata(None, timeout).topics
         replication = self._default_replication(deadline)
+        is_bare = replication == 0  # and asked for a topic's settings it never answers
         found = []
         for queue in queues:
             source = topic_of(self._options.prefix, queue)
             largest = DEFAULT_MAX_MESSAGE_BYTES
-            if source in topics:
+            if source in topics and not is_bare:
                 largest = self._max_message_bytes(source, deadline)
             dead = dlq_settings(self._options, queue_max_message_bytes=largest)
             for topic, made, is_dead in (
                 (source, queue_settings(self._options), False),
                 (dlq_topic(self._options.prefix, queue), dead, True),
             ):
-                wanted = _wanted(made, replication)
+                wanted = {} if is_bare else _wanted(made, replication)
                 partitions, replicas = _size(topics.get(topic))
-                settings = self._settings(topic, wanted, deadline) if partitions else {}
+                settings = self._settings(topic, wanted, deadline) if partitions and wanted else {}
                 found.append(
                     TopicStatus(queue, topic, is_dead, partitions, replicas, settings, wanted)
                 )

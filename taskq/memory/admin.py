@@ -70,9 +70,7 @@ class Admin:
         statuses = self.queue_status(queues, group=self._options.group, timeout=timeout)
         return {status.queue: status.partitions for status in statuses}
 
-    def worker_counts(
-        self, queues: Sequence[str], *, group: str, timeout: float
-    ) -> dict[str, int]:
+    def worker_counts(self, queues: Sequence[str], *, group: str, timeout: float) -> dict[str, int]:
         """Return how many members of a group hold a partition of each queue."""
         statuses = self.queue_status(queues, group=group, timeout=timeout)
         workers = {status.queue: status.workers for status in statuses}
@@ -190,4 +188,8 @@ class Admin:
 
 
 def _sending(found: FoundRecord) -> tuple[int, int, int]:
-    return (-1 if found.record is None else found.record.timestamp_ms), found.partition, found.offset
+    return (
+        (-1 if found.record is None else found.record.timestamp_ms),
+        found.partition,
+        found.offset,
+    )
