@@ -1,6 +1,8 @@
-"""Foreign text made harmless for logs and terminals. Pure."""
+"""Values as people read them, and foreign text made harmless for logs and terminals. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 def escaped(text: str, *, keep: str = "") -> str:
@@ -16,3 +18,34 @@ def escaped(text: str, *, keep: str = "") -> str:
         each if each.isprintable() or each in keep else each.encode("unicode_escape").decode()
         for each in text
     )
+
+
+def age(seconds: float) -> str:
+    """Return a time span in its two largest units: `1h 2m`."""
+    whole = max(0, int(seconds))
+    for size, unit, smaller, smaller_unit in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "m"),
+        (60, "m", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size}{unit} {rest}{smaller_unit}"
+    return f"{whole}s"
+
+
+def runs(numbers: Iterable[int]) -> str:
+    """Return sorted numbers with runs of three and more as ranges: `0-3, 7`."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    texts = (f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in found)
+    return ", ".join(texts)
+
+
+def counted(count: int, word: str) -> str:
+    """Return a number with its word: `1 record`, `1,234 records`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"

@@ -1,9 +1,13 @@
-"""How commands print data: plain lines for people, one JSON document for programs. To stdout; all else goes to stderr."""
+"""How commands print data: a table on a terminal, plain lines in a pipe, one JSON document for programs.
+
+To stdout; all else goes to stderr.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,12 +34,23 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> No
     """Print a line of headings and one a row, in columns that line up; None is `-`. Nothing for no rows."""
     if not rows:
         return
-    lines = [[heading.upper().replace("_", " ") for heading in columns]]
-    lines += [[_cell(row[column]) for column in columns] for row in rows]
+    headings = [heading.upper().replace("_", " ") for heading in columns]
+    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    if is_terminal():
+        from taskq.cli.terminal import draw_table
+
+        draw_table(headings, cells)
+        return
+    lines = [headings, *cells]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
     for line in lines:
         padded = (text.ljust(width) for text, width in zip(line, widths, strict=True))
         click.echo("  ".join(padded).rstrip())
+
+
+def is_terminal() -> bool:
+    """Return whether a person reads what is printed, and no program."""
+    return sys.stdout.isatty()
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
