@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from taskq.app import App
+from taskq.cli.asking import admin_of
+from taskq.cli.completion import complete_queue
 from taskq.cli.groups import TaskqGroup
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_rows
@@ -30,12 +30,12 @@ def dlq() -> None:
 
 
 @dlq.command("list", cls=TaskqCommand, data=True)
-@click.argument("queue", required=False)
+@click.argument("queue", required=False, shell_complete=complete_queue)
 @pass_invocation
 def list_(invocation: Invocation, queue: str | None) -> None:
     """Print the dead letters of QUEUE, or of all queues; the oldest first."""
     app = invocation.app()
-    with _admin(app) as admin:
+    with admin_of(app) as admin:
         timeout = app.settings.connect_timeout
         rows = [_row(view) for view in _views(admin, _queues(admin, queue, timeout), timeout)]
     columns = _COLUMNS if invocation.json else _LISTED
@@ -52,7 +52,7 @@ def show(invocation: Invocation, names: tuple[str, ...]) -> None:
     *given, id = names
     queue = given[0] if given else None
     app = invocation.app()
-    with _admin(app) as admin:
+    with admin_of(app) as admin:
         found = _find(admin, queue, id, app.settings.connect_timeout)
     if not found:
         place = f" of queue {queue!r}" if queue else ""
@@ -64,16 +64,6 @@ def show(invocation: Invocation, names: tuple[str, ...]) -> None:
         print_json(_document(found[-1]))
     else:
         _print(found[-1])
-
-
-@contextmanager
-def _admin(app: App) -> Iterator[Admin]:
-    try:
-        app.broker.check()
-        with app.broker.errors():
-            yield app.broker.admin
-    finally:
-        app.close()
 
 
 def _queues(admin: Admin, queue: str | None, timeout: float) -> list[str]:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from taskq.cli.options import common_options
 from taskq.near import nearest
@@ -59,13 +60,22 @@ class TaskqGroup(click.Group):
             raise click.UsageError(f"unknown command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin so, from the table, and the options."""
+        commands = [
+            CompletionItem(name, help=self._summary(name))
+            for name in self.list_commands(ctx)
+            if name.startswith(incomplete)
+        ]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def _summary(self, name: str) -> str:
+        entry = self.lazy.get(name)
+        return entry.summary if entry else self.commands[name].get_short_help_str(80)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table, so that no file is loaded for it."""
-        rows = []
-        for name in self.list_commands(ctx):
-            entry = self.lazy.get(name)
-            summary = entry.summary if entry else self.commands[name].get_short_help_str(80)
-            rows.append((name, summary))
+        rows = [(name, self._summary(name)) for name in self.list_commands(ctx)]
         if rows:
             with formatter.section("Commands"):
                 formatter.write_dl(rows)

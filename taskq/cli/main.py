@@ -15,13 +15,20 @@ from taskq.near import nearest
 _COMMANDS = {
     "beat": Entry("taskq.cli.beat:beat", "Send the tasks of schedules when they are due."),
     "call": Entry("taskq.cli.send:send", "The same as send.", hidden=True),
+    "completion": Entry(
+        "taskq.cli.completion:completion", "Print a shell's completion script: bash, zsh, fish."
+    ),
     "config": Entry("taskq.cli.config:config", "Print the settings and where each came from."),
     "dlq": Entry("taskq.cli.dlq:dlq", "Look at dead letters."),
+    "find": Entry("taskq.cli.find:find", "Say where a task is."),
+    "purge": Entry("taskq.cli.purge:purge", "Delete what waits in a queue."),
     "queues": Entry("taskq.cli.queues:queues", "Print queues, what waits in them, and workers."),
     "schedule": Entry("taskq.cli.schedule:schedule", "Check and explain schedules."),
     "send": Entry("taskq.cli.send:send", "Send a task by its name."),
     "tasks": Entry("taskq.cli.tasks:tasks", "Print the tasks of the app."),
+    "topics": Entry("taskq.cli.topics:topics", "List and make the topics that taskq needs."),
     "worker": Entry("taskq.cli.worker:worker", "Run tasks."),
+    "workers": Entry("taskq.cli.workers:workers", "Print the workers and what they hold."),
 }
 
 _FAILED, _USAGE, _UNREACHABLE, _INTERRUPTED = 1, 2, 3, 130

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 import click
 
+from taskq.cli.asking import admin_of, needed_queues
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
-from taskq.cli.output import print_json, print_table
+from taskq.cli.output import is_terminal, print_json, print_table
+from taskq.clock import SystemClock
+from taskq.instants import write_seconds
+from taskq.printing import age
+from taskq.protocols import QueueStatus
 
 _COLUMNS = ("queue", "partitions", "lag", "oldest_age", "workers")
 
@@ -16,35 +23,48 @@ _COLUMNS = ("queue", "partitions", "lag", "oldest_age", "workers")
 @click.command(cls=TaskqCommand, data=True)
 @pass_invocation
 def queues(invocation: Invocation) -> None:
-    """Print the queues: how many tasks wait, the age of the oldest, and how many workers listen."""
+    """Print the queues: how many tasks wait, the age of the oldest, and how many workers listen.
+
+    Queues that the app of -A needs and that do not exist yet have no partitions.
+    """
     app = invocation.app()
     timeout, group = app.settings.connect_timeout, app.settings.group
-    try:
-        app.broker.check()
-        with app.broker.errors():
-            admin = app.broker.admin
-            names = admin.queues(timeout=timeout)
-            found = admin.queue_status(names, group=group, timeout=timeout)
-    finally:
-        app.close()
-    rows = [{column: asdict(status)[column] for column in _COLUMNS} for status in found]
+    with admin_of(app) as admin:
+        names = sorted({*admin.queues(timeout=timeout), *needed_queues(app)})
+        found = {
+            status.queue: status
+            for status in admin.queue_status(names, group=group, timeout=timeout)
+        }
+        # Who listens cannot always be told: then nobody is said to be missing.
+        is_told = admin.group(group, timeout=timeout).is_told if is_terminal() else False
+    rows = [_row(found.get(name) or QueueStatus(name, 0, 0, None, 0)) for name in names]
     if invocation.json:
         print_json(rows)
-    else:
-        print_table([{**row, "oldest_age": _age(row["oldest_age"])} for row in rows], _COLUMNS)
+        return
+    notes = [_note(row, is_told=is_told) for row in rows]
+    table = [
+        {**row, "oldest_age": _age(row["oldest_age"]), "note": note}
+        for row, note in zip(rows, notes, strict=True)
+    ]
+    # In a pipe the columns are always the same ones.
+    print_table(table, (*_COLUMNS, "note") if is_terminal() and any(notes) else _COLUMNS)
 
 
-def _age(seconds: Any) -> str | None:
-    """Return an age as people read it, in its two largest units."""
-    if seconds is None:
-        return None
-    whole = max(0, int(seconds))
-    for size, unit, smaller, smaller_unit in (
-        (86400, "d", 3600, "h"),
-        (3600, "h", 60, "m"),
-        (60, "m", 1, "s"),
-    ):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size}{unit} {rest}{smaller_unit}"
-    return f"{whole}s"
+def _row(status: QueueStatus) -> dict[str, Any]:
+    return {column: asdict(status)[column] for column in _COLUMNS}
+
+
+def _age(seconds: float | None) -> str | None:
+    return None if seconds is None else age(seconds)
+
+
+def _note(row: Mapping[str, Any], *, is_told: bool) -> str:
+    """Return what a person should know beside the numbers; nothing where all is as it should be."""
+    if not row["partitions"]:
+        return "does not exist yet"
+    if not row["lag"] or row["workers"] or not is_told:
+        return ""
+    if row["oldest_age"] is None:
+        return "no worker"
+    since = SystemClock().now() - timedelta(seconds=row["oldest_age"])
+    return f"no worker; the oldest has waited since {write_seconds(since)}"

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from taskq.app import App
+from taskq.cli.completion import complete_queue, complete_task
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json
 from taskq.errors import EncodeError, InvalidArguments, UsageError
@@ -42,7 +43,7 @@ def _headers(
 
 
 @click.command(cls=TaskqCommand, data=True)
-@click.argument("task")
+@click.argument("task", shell_complete=complete_task)
 @click.option(
     "-a",
     "--args",
@@ -59,7 +60,12 @@ def _headers(
     callback=_json_of(dict, "an object, such as '{\"amount\": 3}'"),
     help="Keyword arguments, a JSON object.",
 )
-@click.option("--queue", metavar="QUEUE", help="Default: the task's own, else the default queue.")
+@click.option(
+    "--queue",
+    metavar="QUEUE",
+    shell_complete=complete_queue,
+    help="Default: the task's own, else the default queue.",
+)
 @click.option("--key", metavar="KEY", help="The record's key: one key, one partition.")
 @click.option("--task-id", metavar="ID", help="Default: a new one.")
 @click.option(

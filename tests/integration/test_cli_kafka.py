@@ -3,53 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
 
 from taskq.cli.output import print_json
+from tests.support.commands import Taskq
 from tests.support.kafka import Kafka, admin
-from tests.support.processes import environment
 from tests.support.station import PATIENCE, TASKS, Station, headers_of, seen_by, station
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@dataclass(frozen=True)
-class Taskq:
-    """Runs commands in the test's own folder."""
-
-    place: Station
-
-    def __call__(self, *arguments: str, **variables: str) -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", "taskq", *arguments],
-            cwd=self.place.folder,
-            env=environment({**self.place.environment, **variables}),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture

@@ -10,7 +10,18 @@ from typing import cast
 from taskq.app import App
 from taskq.broker import Broker
 from taskq.errors import BrokerUnreachable
-from taskq.protocols import DeadLetter, Outgoing, QueueStatus, StoredDeadLetter
+from taskq.protocols import (
+    ClusterStatus,
+    DeadLetter,
+    Found,
+    FoundRecord,
+    GroupStatus,
+    Outgoing,
+    QueueStatus,
+    Record,
+    StoredDeadLetter,
+    TopicStatus,
+)
 
 
 class FakePublisher:
@@ -45,6 +56,13 @@ class FakeAdmin:
         self.stored: list[StoredDeadLetter] = []
         self.is_reachable = True
         self.created: list[str] = []
+        self.topic_statuses: list[TopicStatus] = []
+        self.members = GroupStatus("taskq", "consumer", ())
+        self.records: list[FoundRecord] = []
+        self.purged: list[str] = []
+        self.cluster_status = ClusterStatus(1, None, {})
+        self.told_rights: dict[tuple[str, str], frozenset[str]] = {}
+        self.searches: list[tuple[int | None, int | None]] = []
 
     def check(self, *, timeout: float) -> None:
         if not self.is_reachable:
@@ -75,6 +93,63 @@ class FakeAdmin:
 
     def dead_letters(self, queue: str, *, timeout: float) -> Iterable[StoredDeadLetter]:
         return [letter for letter in self.stored if letter.queue == queue]
+
+    def create_dead_letter_topic(self, queue: str, *, timeout: float) -> None:
+        self.created.append(f"{queue}.dlq")
+
+    def topics(self, queues: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
+        return [each for each in self.topic_statuses if each.queue in queues]
+
+    def group(self, group: str, *, timeout: float) -> GroupStatus:
+        return self.members
+
+    def find_records(
+        self,
+        queues: Sequence[str],
+        matches: Callable[[Record], bool],
+        *,
+        group: str,
+        since_ms: int | None,
+        until_ms: int | None,
+        timeout: float,
+    ) -> Found:
+        self.searches.append((since_ms, until_ms))
+        looked_at = [
+            each
+            for each in self.records
+            if each.record is not None
+            and (
+                not each.is_claimed
+                if since_ms is None or until_ms is None
+                else since_ms <= each.record.timestamp_ms <= until_ms
+            )
+        ]
+        found = [each for each in looked_at if each.record is not None and matches(each.record)]
+        return Found(found, len(looked_at))
+
+    def record_at(
+        self, queue: str, partition: int, offset: int, *, group: str, timeout: float
+    ) -> FoundRecord | None:
+        place = (queue, partition, offset)
+        return next(
+            (each for each in self.records if (each.queue, each.partition, each.offset) == place),
+            None,
+        )
+
+    def purge(self, queue: str, *, group: str, timeout: float) -> int:
+        self.purged.append(queue)
+        return sum(status.lag for status in self.statuses if status.queue == queue)
+
+    def cluster(self, *, group: str, timeout: float) -> ClusterStatus:
+        return self.cluster_status
+
+    def rights(
+        self, queues: Sequence[str], *, group: str, timeout: float
+    ) -> Mapping[tuple[str, str], frozenset[str]]:
+        return self.told_rights
+
+    def newest_commit_ms(self, *, timeout: float) -> int | None:
+        return None
 
 
 class FakeBroker:

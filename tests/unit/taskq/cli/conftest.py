@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,11 @@ def taskq(
         return Run(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands believe that a person reads what they print, on a wide screen."""
+    monkeypatch.setenv("COLUMNS", "160")
+    for module in ("output", "queues"):
+        monkeypatch.setattr(import_module(f"taskq.cli.{module}"), "is_terminal", lambda: True)

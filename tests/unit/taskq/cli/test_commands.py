@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from taskq.app import App
-from taskq.protocols import QueueStatus, StoredDeadLetter
+from taskq.protocols import GroupStatus, QueueStatus, StoredDeadLetter
 from tests.support.fake_broker import FakeBroker
 from tests.unit.taskq.cli.conftest import Taskq
 
@@ -124,6 +124,7 @@ def test_queues_are_listed(taskq: Taskq, broker: FakeBroker) -> None:
 
     run = taskq("queues", "--json")
 
+    assert [row["queue"] for row in run.json] == ["a", "b", "billing", "taskq"]
     assert run.json[0] == {
         "queue": "a",
         "partitions": 12,
@@ -133,8 +134,47 @@ def test_queues_are_listed(taskq: Taskq, broker: FakeBroker) -> None:
     }
     assert run.json[1]["oldest_age"] is None
     lines = taskq("queues").out.splitlines()
-    assert lines[1].split() == ["a", "12", "3", "1h", "2m", "2"]
-    assert lines[2].split() == ["b", "12", "0", "-", "0"]
+    assert lines[1].split()[:6] == ["a", "12", "3", "1h", "2m", "2"]
+    assert lines[2].split()[:5] == ["b", "12", "0", "-", "0"]
+
+
+def test_queues_that_the_app_needs_are_listed_before_they_exist(
+    taskq: Taskq, broker: FakeBroker
+) -> None:
+    run = taskq("queues")
+
+    assert [line.split() for line in run.out.splitlines()[1:]] == [
+        ["billing", "0", "0", "-", "0"],
+        ["taskq", "0", "0", "-", "0"],
+    ]
+    assert taskq("queues", "--json").json[0] == {
+        "queue": "billing",
+        "partitions": 0,
+        "lag": 0,
+        "oldest_age": None,
+        "workers": 0,
+    }
+
+
+def test_a_terminal_is_told_since_when_tasks_wait_without_a_worker(
+    taskq: Taskq, broker: FakeBroker, terminal: None
+) -> None:
+    broker.admin.statuses = [QueueStatus("a", 12, 3, 60.0, 0), QueueStatus("b", 12, 0, None, 0)]
+
+    lines = taskq("queues").out.splitlines()
+
+    assert "no worker; the oldest has waited since 20" in lines[2]
+    assert "no worker" not in lines[3]
+    assert "does not exist yet" in lines[4]
+
+
+def test_no_worker_is_missed_where_the_broker_cannot_tell_members(
+    taskq: Taskq, broker: FakeBroker, terminal: None
+) -> None:
+    broker.admin.statuses = [QueueStatus("a", 12, 3, 60.0, 0)]
+    broker.admin.members = GroupStatus("taskq", "", (), is_told=False)
+
+    assert "no worker" not in taskq("queues").out
 
 
 def test_config_tells_where_values_came_from(

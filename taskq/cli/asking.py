@@ -1,0 +1,44 @@
+"""What commands that ask a broker share: a checked connection, and which queues there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from taskq.app import App
+from taskq.errors import TaskqError
+from taskq.near import nearest
+from taskq.protocols import Admin
+
+
+@contextmanager
+def admin_of(app: App) -> Iterator[Admin]:
+    """Give the admin of an app's broker, which answers; its errors become ours, and the app is closed in the end.
+
+    Raises:
+        BrokerUnreachable: No broker answers.
+    """
+    try:
+        app.broker.check()
+        with app.broker.errors():
+            yield app.broker.admin
+    finally:
+        app.close()
+
+
+def needed_queues(app: App) -> set[str]:
+    """Return the queues that a worker of the app takes from: those of its tasks, and the default queue."""
+    return {app.settings.default_queue, *(task.queue for task in app.registry)}
+
+
+def require_queue(admin: Admin, queue: str, timeout: float) -> None:
+    """Raise unless a queue exists.
+
+    Raises:
+        TaskqError: It does not; the error offers the nearest name.
+    """
+    known = admin.queues(timeout=timeout)
+    if queue not in known:
+        near = nearest(queue, known)
+        hint = f"did you mean {near!r}?" if near else "'taskq queues' prints those that exist"
+        raise TaskqError(f"there is no queue {queue!r}; {hint}")

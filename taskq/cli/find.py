@@ -1,0 +1,239 @@
+"""`taskq find`: where a task is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import click
+
+from taskq.app import App
+from taskq.cli.asking import admin_of, needed_queues
+from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
+from taskq.cli.output import print_json
+from taskq.clues import MARGIN_MS, Clue, read_clue, recognizer
+from taskq.deadletters import DeadLetterView, read_dead_letter
+from taskq.errors import TaskqError
+from taskq.instants import write_instant
+from taskq.message import identify
+from taskq.printing import counted, escaped
+from taskq.protocols import Admin, FoundRecord, GroupStatus
+
+_FAILED = 1
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What was found of a task, and how far was looked."""
+
+    records: Sequence[FoundRecord] = ()
+    letters: Sequence[DeadLetterView] = ()
+    looked: list[str] = field(default_factory=list)
+    """What was searched, in words."""
+
+    @property
+    def waiting(self) -> FoundRecord | None:
+        """The record that stands there and nobody has claimed; the last of several."""
+        unclaimed = (each for each in reversed(self.records) if not each.is_claimed)
+        return next((each for each in unclaimed if each.record is not None), None)
+
+
+@click.command(cls=TaskqCommand, data=True)
+@click.argument("id")
+@pass_invocation
+@click.pass_context
+def find(ctx: click.Context, invocation: Invocation, id: str) -> None:
+    """Say where the task with ID is: it waits, was claimed, is a dead letter, or is unknown (exit code 1).
+
+    ID may also be QUEUE/PARTITION/OFFSET of its record. An id that taskq or a schedule made tells its time, so finished
+    tasks are found, too; for any other all waiting records and dead letters are searched.
+    """
+    app = invocation.app()
+    timeout, group = app.settings.connect_timeout, app.settings.group
+    clue = read_clue(id)
+    with admin_of(app) as admin:
+        found = _search(app, admin, id, clue)
+        workers = admin.group(group, timeout=timeout) if found.waiting is not None else None
+    document = _document(id, found, workers)
+    if invocation.json:
+        print_json(document)
+        if document["state"] == "unknown":
+            ctx.exit(_FAILED)
+    elif document["state"] == "unknown":
+        raise TaskqError(
+            f"no task has the id {id!r}; searched: {'; '.join(found.looked)}{_limits(clue)}"
+        )
+    else:
+        _print(document, is_told=workers is None or workers.is_told)
+
+
+def _limits(clue: Clue) -> str:
+    """Return, for an id that tells nothing, what the search cannot know."""
+    if clue.place is not None or clue.made_ms is not None:
+        return ""
+    return ". A task that has finished is found by its id only if taskq or a schedule made the id"
+
+
+def _search(app: App, admin: Admin, id: str, clue: Clue) -> _Findings:
+    found = _Findings()
+    timeout, group = app.settings.connect_timeout, app.settings.group
+    queues = sorted({*admin.queues(timeout=timeout), *needed_queues(app)})
+    if clue.place is not None:
+        at = None
+        if clue.place[0] in queues:
+            at = admin.record_at(*clue.place, group=group, timeout=timeout)
+        found.records = () if at is None else (at,)
+        found.looked.append(f"the record {id}")
+    elif clue.made_ms is not None:
+        since_ms, until_ms = clue.made_ms - MARGIN_MS, clue.made_ms + MARGIN_MS
+        _look(app, admin, queues, id, found, (since_ms, until_ms))
+    if clue.place is None and not found.records:
+        # Also for an id with a time: a task that was sent again, or late, keeps its first id.
+        _look(app, admin, queues, id, found, (None, None))
+    if found.waiting is None:
+        _look_at_letters(app, admin, id, found)
+    return found
+
+
+def _look(
+    app: App,
+    admin: Admin,
+    queues: Sequence[str],
+    id: str,
+    found: _Findings,
+    span: tuple[int | None, int | None],
+) -> None:
+    since_ms, until_ms = span
+    answer = admin.find_records(
+        queues,
+        recognizer(id),
+        group=app.settings.group,
+        since_ms=since_ms,
+        until_ms=until_ms,
+        timeout=app.settings.connect_timeout,
+    )
+    found.records = answer.records
+    where = f"in {counted(len(queues), 'queue')}"
+    if since_ms is None or until_ms is None:
+        found.looked.append(f"{counted(answer.searched, 'waiting record')} {where}")
+    else:
+        times = f"{_time(since_ms)} to {_time(until_ms)}"
+        found.looked.append(f"{counted(answer.searched, 'record')} {where} sent from {times}")
+
+
+def _look_at_letters(app: App, admin: Admin, id: str, found: _Findings) -> None:
+    timeout = app.settings.connect_timeout
+    letters = [
+        read_dead_letter(letter)
+        for queue in admin.dead_letter_queues(timeout=timeout)
+        for letter in admin.dead_letters(queue, timeout=timeout)
+    ]
+    found.looked.append(counted(len(letters), "dead letter"))
+    found.letters = [view for view in letters if id in (view.id, view.source)]
+
+
+def _document(id: str, found: _Findings, workers: GroupStatus | None) -> dict[str, Any]:
+    """Return what is known of a task, under the names that `--json` prints."""
+    document: dict[str, Any] = {"id": id, "state": "unknown", "task": None, "queue": None}
+    document |= dict.fromkeys(
+        ("partition", "offset", "ahead", "worker", "sent_at", "reason", "error", "failed_at")
+    )
+    document["searched"] = list(found.looked)
+    record = found.waiting or (found.records[-1] if found.records else None)
+    if record is not None:
+        document |= _place(record)
+    if found.waiting is not None:
+        document["state"] = "waiting"
+        document["ahead"] = found.waiting.ahead
+        document["worker"] = _holder(found.waiting, workers)
+    elif found.letters:
+        document |= _letter(found.letters[-1])
+    elif record is not None:
+        # Deleted and not claimed: by a purge, or by the topic's retention.
+        document["state"] = "claimed" if record.is_claimed else "deleted"
+    return document
+
+
+def _place(at: FoundRecord) -> dict[str, Any]:
+    document: dict[str, Any] = {"queue": at.queue, "partition": at.partition, "offset": at.offset}
+    if at.record is None:
+        return document
+    envelope = identify(at.record)
+    if at.record.timestamp_ms > 0:
+        document["sent_at"] = _time(at.record.timestamp_ms)
+    return {**document, "task": None if envelope is None else envelope.task or None}
+
+
+def _letter(view: DeadLetterView) -> dict[str, Any]:
+    queue, partition, offset = read_clue(view.source).place or (view.queue, None, None)
+    return {
+        "state": "dead letter",
+        "task": view.task,
+        "queue": queue,
+        "partition": partition,
+        "offset": offset,
+        "reason": view.reason,
+        "error": view.error,
+        "failed_at": view.failed_at,
+    }
+
+
+def _holder(at: FoundRecord, workers: GroupStatus | None) -> str | None:
+    for member in () if workers is None else workers.members:
+        if at.partition in member.holds.get(at.queue, ()):
+            return f"{member.name} ({member.host})"
+    return None
+
+
+def _time(milliseconds: int) -> str:
+    return write_instant(datetime.fromtimestamp(milliseconds / 1000, timezone.utc))
+
+
+def _print(document: dict[str, Any], *, is_told: bool) -> None:
+    where = (
+        f"queue {document['queue']}, partition {document['partition']}, offset {document['offset']}"
+    )
+    lines = [f"state: {document['state']}"]
+    if document["task"]:
+        lines.append(f"task: {document['task']}")
+    lines.append(f"record: {where}")
+    if document["sent_at"]:
+        lines.append(f"sent: {document['sent_at']}")
+    lines += [
+        f"{name}: {document[name]}" for name in ("reason", "error", "failed_at") if document[name]
+    ]
+    lines.append(_meaning(document, is_told=is_told))
+    for line in lines:
+        click.echo(escaped(line))
+
+
+def _meaning(document: dict[str, Any], *, is_told: bool) -> str:
+    """Return in words what a state means and what can be done."""
+    state = document["state"]
+    if state == "waiting":
+        return _waits(document, is_told=is_told)
+    if state == "claimed":
+        return (
+            "A worker has claimed it: it runs or has run, or was lost with its worker; it will not run again. "
+            "The worker's log says which."
+        )
+    if state == "deleted":
+        return "It was deleted before a worker claimed it (a purge, or the topic's retention): it will not run."
+    return f"It failed for good; 'taskq dlq show {document['id']}' prints all of it."
+
+
+def _waits(document: dict[str, Any], *, is_told: bool) -> str:
+    ahead = document["ahead"]
+    before = (
+        f"{counted(ahead, 'record')} of its partition before it"
+        if ahead
+        else "It is the next of its partition"
+    )
+    before = f"{before}." if not ahead else f"There {'is' if ahead == 1 else 'are'} {before}."
+    if document["worker"]:
+        return f"{before} The worker {document['worker']} holds the partition."
+    if not is_told:
+        return f"{before} This broker cannot tell which worker holds the partition."
+    return f"{before} No worker holds the partition; start one with 'taskq worker -Q {document['queue']}'."

@@ -1,0 +1,60 @@
+"""`taskq purge`: delete what waits in a queue."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from taskq.cli.asking import admin_of, require_queue
+from taskq.cli.completion import complete_queue
+from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
+from taskq.cli.output import print_json
+from taskq.errors import TaskqError, UsageError
+from taskq.printing import counted
+from taskq.queues import check_queue
+
+
+@click.command(cls=TaskqCommand, data=True)
+@click.argument("queue", shell_complete=complete_queue)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_invocation
+def purge(invocation: Invocation, queue: str, yes: bool) -> None:
+    """Delete all tasks that wait in QUEUE, for every consumer group; they cannot be had back.
+
+    A worker that is running still runs what it had fetched before: up to a megabyte of records for each queue.
+    Dead letters stay.
+    """
+    app = invocation.app()
+    check_queue(queue, prefix=app.settings.prefix)
+    timeout, group = app.settings.connect_timeout, app.settings.group
+    with admin_of(app) as admin:
+        require_queue(admin, queue, timeout)
+        [status] = admin.queue_status([queue], group=group, timeout=timeout)
+        if not yes:
+            _ask(queue, status.lag)
+        deleted = admin.purge(queue, group=group, timeout=timeout)
+    if invocation.json:
+        print_json({"queue": queue, "deleted": deleted})
+    else:
+        click.echo(f"deleted {counted(deleted, 'waiting task')} of queue {queue}")
+    if status.workers:
+        listening = counted(status.workers, "worker")
+        click.echo(
+            f"taskq: {listening} took from the queue: what they had fetched by now, they still run",
+            err=True,
+        )
+
+
+def _ask(queue: str, lag: int) -> None:
+    """Return if a person says yes.
+
+    Raises:
+        UsageError: There is none to be asked.
+        TaskqError: The answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("purge asks before it deletes, and nobody is there to answer; add --yes")
+    waiting = counted(lag, "waiting task")
+    if not click.confirm(f"Delete {waiting} of queue {queue}, for good?", err=True):
+        raise TaskqError("nothing was deleted")

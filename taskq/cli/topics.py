@@ -1,0 +1,130 @@
+"""`taskq topics`: which topics taskq needs, which exist, and making those that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from taskq.app import App
+from taskq.cli.asking import admin_of, needed_queues
+from taskq.cli.groups import TaskqGroup
+from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
+from taskq.cli.output import print_json, print_table
+from taskq.printing import escaped
+from taskq.protocols import Admin, TopicStatus
+from taskq.queues import check_queue
+from taskq.topicdifferences import differences, exists
+
+_COLUMNS = ("topic", "kind", "state", "partitions", "replication", "differences")
+
+_QUEUES = click.argument("names", metavar="[QUEUE]...", nargs=-1)
+
+
+@click.group(cls=TaskqGroup)
+def topics() -> None:
+    """List and make the topics of queues and of their dead letters.
+
+    Those of the queues that exist, that the app of -A needs, and that are named.
+    """
+
+
+@topics.command("list", cls=TaskqCommand, data=True)
+@_QUEUES
+@pass_invocation
+def list_(invocation: Invocation, names: Sequence[str]) -> None:
+    """Print the topics, their settings, and what is not as taskq would make it."""
+    app = invocation.app()
+    with admin_of(app) as admin:
+        rows = [_row(topic) for topic in _statuses(app, admin, names)]
+    if invocation.json:
+        print_json(rows)
+    else:
+        print_table([{**row, "differences": _told(row["differences"])} for row in rows], _COLUMNS)
+
+
+@topics.command(cls=TaskqCommand, data=True)
+@_QUEUES
+@pass_invocation
+def plan(invocation: Invocation, names: Sequence[str]) -> None:
+    """Print what `apply` would make; changes nothing."""
+    app = invocation.app()
+    with admin_of(app) as admin:
+        rows = [_row(topic) for topic in _statuses(app, admin, names)]
+    _report(invocation, rows, verb="would make", nothing="there is nothing to make")
+
+
+@topics.command(cls=TaskqCommand, data=True)
+@_QUEUES
+@pass_invocation
+def apply(invocation: Invocation, names: Sequence[str]) -> None:
+    """Make the topics that are missing, whatever 'auto_create' says; those that exist stay as they are."""
+    app = invocation.app()
+    with admin_of(app) as admin:
+        timeout = app.settings.connect_timeout
+        rows = []
+        for topic in _statuses(app, admin, names):
+            rows.append(_row(topic))
+            if exists(topic):
+                continue
+            make = admin.create_dead_letter_topic if topic.is_dead_letters else admin.create_queue
+            make(topic.queue, timeout=timeout)
+            rows[-1]["state"] = "made"
+    _report(invocation, rows, verb="made", nothing="there was nothing to make")
+
+
+def _statuses(app: App, admin: Admin, names: Sequence[str]) -> Sequence[TopicStatus]:
+    """Return how all topics stand that the command is about."""
+    settings = app.settings
+    named = {check_queue(name, prefix=settings.prefix) for name in names}
+    known = admin.queues(timeout=settings.connect_timeout)
+    queues = sorted({*known, *needed_queues(app), *named})
+    return admin.topics(queues, timeout=settings.connect_timeout)
+
+
+def _row(topic: TopicStatus) -> dict[str, Any]:
+    different = differences(topic)
+    state = "missing" if not exists(topic) else "differs" if different else "ok"
+    return {
+        "topic": topic.topic,
+        "queue": topic.queue,
+        "kind": "dead letters" if topic.is_dead_letters else "tasks",
+        "state": state,
+        "partitions": topic.partitions,
+        "replication": topic.replication,
+        "settings": dict(topic.settings),
+        "wanted": dict(topic.wanted),
+        "differences": {
+            name: {"is": own, "wanted": wanted} for name, (own, wanted) in different.items()
+        },
+    }
+
+
+def _report(
+    invocation: Invocation, rows: Sequence[dict[str, Any]], *, verb: str, nothing: str
+) -> None:
+    """Print what is, would be or was made, and what is used as it is."""
+    if invocation.json:
+        print_json([row for row in rows if row["state"] != "ok"])
+        return
+    is_idle = True
+    for row in rows:
+        if row["state"] == "differs":
+            told = _told(row["differences"])
+            line = f"{row['topic']}: exists with other settings and is used as it is: {told}"
+            click.echo(escaped(line))
+        elif row["state"] != "ok":
+            is_idle = False
+            wanted = ", ".join(f"{name}={value}" for name, value in row["wanted"].items())
+            click.echo(
+                escaped(f"{verb} {row['topic']} ({wanted})" if wanted else f"{verb} {row['topic']}")
+            )
+    if is_idle:
+        click.echo(nothing)
+
+
+def _told(different: dict[str, dict[str, str]]) -> str:
+    return ", ".join(
+        f"{name}={each['is']} (taskq makes {each['wanted']})" for name, each in different.items()
+    )
