@@ -20,6 +20,7 @@ _COMMANDS = {
     ),
     "config": Entry("taskq.cli.config:config", "Print the settings and where each came from."),
     "dlq": Entry("taskq.cli.dlq:dlq", "Look at dead letters."),
+    "doctor": Entry("taskq.cli.doctor:doctor", "Check the broker, topics, rights and queues."),
     "find": Entry("taskq.cli.find:find", "Say where a task is."),
     "purge": Entry("taskq.cli.purge:purge", "Delete what waits in a queue."),
     "queues": Entry("taskq.cli.queues:queues", "Print queues, what waits in them, and workers."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -20,8 +21,8 @@ class SecureKafka:
     username = "taskq"
     password = "correct horse"  # with a space: it must survive URLs and settings
 
-    def __init__(self, home: Installation) -> None:
-        """Prepare it; blocks for a second or two while Java makes a certificate."""
+    def __init__(self, home: Installation, *, more: Mapping[str, str] = {}) -> None:
+        """Prepare it, with more settings; blocks for a second or two while Java makes a certificate."""
         identity = Identity()
         self._ports = {"SASL": reserve_port(), "TLS": reserve_port()}
         self.kafka = Kafka(home=home, identity=identity)
@@ -44,7 +45,7 @@ class SecureKafka:
         for name in ("sasl", "tls"):
             settings[f"listener.name.{name}.sasl.enabled.mechanisms"] = "PLAIN"
             settings[f"listener.name.{name}.plain.sasl.jaas.config"] = login
-        self.kafka.configure(settings)
+        self.kafka.configure({**settings, **more})
 
     @property
     def sasl_address(self) -> str:

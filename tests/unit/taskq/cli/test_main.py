@@ -127,3 +127,14 @@ def test_a_module_that_fails_is_one_line(taskq: Taskq, tmp_path: Path) -> None:
     assert run.code == 2
     assert run.err.startswith("taskq: cannot load the app 'own_failing': ValueError: no luck (")
     assert run.err.count("\n") == 1
+
+
+def test_help_loads_neither_tables_nor_words() -> None:
+    code = (
+        "import sys; from taskq.cli.main import main; main(['--help']); main(['doctor', '--help']);"
+        "sys.exit(any(name in sys.modules for name in ('rich', 'cron_descriptor')))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr

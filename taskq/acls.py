@@ -1,0 +1,139 @@
+"""Which rights each command needs on a cluster with access rules (ACLs).
+
+Pure; tests/integration/test_acls.py grants exactly these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+ANY_QUEUE = "QUEUE"
+"""Stands for each queue's topic where no queues are known."""
+
+CLUSTER = "kafka-cluster"
+"""What Kafka calls the cluster's own resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """Operations on one resource that a command needs."""
+
+    command: str
+    kind: str
+    """`topic`, `group` or `cluster`."""
+
+    name: str
+    is_prefix: bool
+    """Whether it is for all names that begin so."""
+
+    operations: tuple[str, ...]
+    use: str
+    is_optional: bool = False
+    """Whether the command works without it, if less well."""
+
+
+def needed_rights(
+    queues: Sequence[str], *, prefix: str, group: str, auto_create: bool
+) -> list[Right]:
+    """Return what each command needs.
+
+    Args:
+        queues: Their names, without prefix. With a prefix one rule for all names behind it takes their place.
+        prefix: Stands before all topics and groups; empty for none.
+        group: The workers' group, without prefix.
+        auto_create: Whether missing topics are made on first use.
+    """
+    topics = [(prefix, True)] if prefix else [(queue, False) for queue in queues or [ANY_QUEUE]]
+    rights: list[Right] = []
+    for topic, is_prefix in topics:
+        dead = topic if is_prefix else f"{topic}.dlq"
+        rights += _of_topic(topic, dead, is_prefix=is_prefix, auto_create=auto_create)
+    rights += _of_group(prefix + group)
+    rights += _of_cluster(auto_create=auto_create)
+    rights += _of_reader(f"{prefix}taskq-reader")
+    order = list(dict.fromkeys(right.command for right in rights))
+    return sorted(rights, key=lambda right: order.index(right.command))
+
+
+def _of_topic(topic: str, dead: str, *, is_prefix: bool, auto_create: bool) -> Iterator[Right]:
+    create = ("Create",) if auto_create else ()
+
+    def on(command: str, name: str, *operations: str, use: str, optional: bool = False) -> Right:
+        return Right(command, "topic", name, is_prefix, operations, use, optional)
+
+    sends = ("Describe", "Write", *create)
+    yield on("send, delay(), beat", topic, *sends, use="send tasks")
+    yield on(
+        "worker",
+        topic,
+        "Describe",
+        "Read",
+        "Write",
+        *create,
+        use="take tasks, and send what follows them",
+    )
+    yield on("worker", dead, *sends, use="write dead letters")
+    if auto_create:
+        yield on(
+            "worker",
+            topic,
+            "DescribeConfigs",
+            use="know how large a dead letter may be",
+            optional=True,
+        )
+    yield on("queues, find", topic, "Describe", "Read", use="count and read what waits")
+    yield on("find, dlq", dead, "Describe", "Read", use="read dead letters")
+    yield on("purge", topic, "Describe", "Delete", use="delete what waits")
+    yield on("topics, doctor", topic, "Describe", "DescribeConfigs", use="read settings")
+    yield on("topics, doctor", dead, "Describe", "DescribeConfigs", use="read settings")
+    yield on("topics apply", topic, "Create", use="make queues")
+    yield on("topics apply", dead, "Create", use="make the topics of dead letters")
+
+
+def _of_group(group: str) -> Iterator[Right]:
+    def on(command: str, *operations: str, use: str, optional: bool = False) -> Right:
+        return Right(command, "group", group, False, operations, use, optional)
+
+    yield on("worker", "Describe", "Read", use="join, and commit claims")
+    yield on(
+        "worker", "AlterConfigs", use="give the group a short session (KIP-848)", optional=True
+    )
+    yield on("queues, find", "Describe", use="know what was claimed, and by whom")
+    yield on("workers", "Describe", use="print the members")
+    yield on("purge", "Describe", use="count what waits")
+    yield on("topics, doctor", "Describe", use="know the members")
+    yield on("topics, doctor", "DescribeConfigs", use="read the group's session", optional=True)
+
+
+def _of_cluster(*, auto_create: bool) -> Iterator[Right]:
+    def on(command: str, *operations: str, use: str) -> Right:
+        return Right(command, "cluster", CLUSTER, False, operations, use, is_optional=True)
+
+    if auto_create:
+        yield on(
+            "send, delay(), beat",
+            "DescribeConfigs",
+            use="make topics with the right min.insync.replicas",
+        )
+    yield on("worker", "DescribeConfigs", use="know how long offsets are kept, and make topics")
+    yield on(
+        "topics, doctor",
+        "Describe",
+        "DescribeConfigs",
+        use="read the brokers' settings and our rights",
+    )
+    yield Right(
+        "topics, doctor",
+        "topic",
+        "__consumer_offsets",
+        False,
+        ("Describe",),
+        "compare clocks",
+        is_optional=True,
+    )
+
+
+def _of_reader(group: str) -> Iterator[Right]:
+    for command in ("queues, find", "find, dlq"):
+        yield Right(command, "group", group, False, ("Describe",), "read without joining a group")

@@ -1,0 +1,72 @@
+"""What the checks are given: all that the command could learn, as it was then."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from taskq.protocols import ClusterStatus, GroupStatus, QueueStatus, TopicStatus
+from taskq.topicdifferences import exists
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """One answer to the question when a broker last wrote a commit, and when it was asked. Milliseconds since 1970."""
+
+    asked_ms: int
+    """By this machine's clock, as the next one is."""
+
+    answered_ms: int
+    newest_ms: int | None
+    """By the broker's clock; None where nobody tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A cluster seen from here."""
+
+    address: str
+    session_timeout: float
+    """Setting, in seconds."""
+
+    auto_create: bool
+    group_protocol: str
+    cluster: ClusterStatus
+    group: GroupStatus
+    needed: Collection[str]
+    """Queues of the app."""
+
+    ours: Collection[str]
+    """Queues that are certainly taskq's; see `our_queues`."""
+
+    topics: Sequence[TopicStatus]
+    queues: Sequence[QueueStatus]
+    dead_letters: Mapping[str, int]
+    """How many wait, by queue."""
+
+    rights: Mapping[tuple[str, str], frozenset[str]]
+    stamps: Sequence[Stamp]
+    """In the order of asking."""
+
+    unseen: Sequence[str] = ()
+    """What this user may not look at, in words."""
+
+
+def our_queues(
+    needed: Collection[str],
+    *,
+    prefix: str,
+    topics: Sequence[TopicStatus],
+    group: GroupStatus,
+) -> set[str]:
+    """Return the queues that are certainly taskq's: without a prefix any topic of a shared cluster looks like one.
+
+    Those are the app's, all behind a prefix, those with dead letters or workers, and those that are set up as taskq makes them.
+    """
+    found = set(needed)
+    for topic in topics:
+        as_made = topic.settings.get("retention.ms") == "-1"
+        has_letters = topic.is_dead_letters and exists(topic)
+        if prefix or has_letters or (as_made and not topic.is_dead_letters):
+            found.add(topic.queue)
+    return found.union(*(member.holds for member in group.members))
