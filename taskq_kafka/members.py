@@ -12,12 +12,12 @@ from typing import Any
 
 from confluent_kafka import (
     ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
     ConsumerGroupType,
     TopicPartition,
 )
 
 from .codes import Code
+from .coordinator import CommittedOffsets
 from .errors import RequestRefused
 from .forks import AdminClient
 from .options import TransportOptions
@@ -65,6 +65,7 @@ class Members:
         """Ask with these; nothing is asked yet."""
         self._prefix = options.prefix
         self._questions = questions
+        self._offsets = CommittedOffsets(options)
 
     def status(self, group: str, deadline: float) -> GroupStatus:
         """Return who is in a group (its name without prefix), whatever protocol it speaks."""
@@ -101,18 +102,21 @@ class Members:
         self, group: str, places: list[TopicPartition], deadline: float
     ) -> dict[tuple[str, int], tuple[int, str | None]]:
         """Return offset and metadata that a group (its name with the prefix) has committed; nothing for one that never was."""
-        wanted = ConsumerGroupTopicPartitions(group, places)
-
-        def question(client: AdminClient, limit: float) -> Future[Any]:
-            (answer,) = client.list_consumer_group_offsets([wanted], request_timeout=limit).values()
-            return answer
-
         try:
-            found = self._questions.ask_coordinator(question, deadline).topic_partitions
+            # Tells at once who may not ask, and waits for a coordinator that is not ready.
+            self._described(group, deadline)
         except RequestRefused as error:
-            if error.code != Code.GROUP_ID_NOT_FOUND:
+            if error.code not in _NO_MEMBERS:
                 raise
-            return {}
+
+        def ask(remaining: float) -> list[TopicPartition]:
+            with self._questions.explained():
+                return self._offsets.of(group, places, timeout=remaining)
+
+        found = self._questions.repeat(ask, deadline)
+        for each in found:
+            if each.error is not None:
+                raise self._questions.error_log.explain(each.error, topic=each.topic)
         return {(each.topic, each.partition): (each.offset, each.metadata) for each in found}
 
     def _described(self, group: str, deadline: float) -> Any:
