@@ -114,15 +114,16 @@ class Broker:
             yield
         except ConnectionError as error:
             raise BrokerUnreachable(str(self.address), getattr(error, "why", str(error))) from error
-        except (ValueError, LookupError, PermissionError, *self._channel_errors()) as error:
+        except self._refusals() as error:
             option = getattr(error, "option", None)
             if isinstance(option, str):
                 raise self._invalid(option, error) from error
             raise BrokerRefused(str(self.address), str(error)) from error
 
-    def _channel_errors(self) -> tuple[type[Exception], ...]:
-        """Return kombu's tuple of the transport that is in use; before that there are no such errors."""
-        return () if self._shared is None else tuple(self._shared.channel_errors)
+    def _refusals(self) -> tuple[type[Exception], ...]:
+        """Return the classes of errors that are a refusal; the transport's own belong to it once there is one."""
+        own = () if self._shared is None else self._shared.channel_errors
+        return (ValueError, LookupError, PermissionError, *own)
 
     def _invalid(self, option: str, error: Exception) -> InvalidSetting:
         """Return the error about a setting that the client does not take; one that is none of ours is librdkafka's."""

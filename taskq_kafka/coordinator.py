@@ -1,9 +1,9 @@
 """Questions that only a group's coordinator answers (members, committed offsets), asked so that librdkafka survives an outage.
 
 In librdkafka (2.16.0 and before) such a question of an AdminClient outlives its own time limit: it goes on looking for the
-coordinator with memory that is freed already, and the process aborts when the broker comes back (`rd_kafka_enq_once_del_source_return:
-Assertion eonce->refcnt > 0`). See docs/decisions/0007-questions-to-a-coordinator.md. So the client's own limit is an hour here, the
-waiting is ours, and a client that owes an answer is let go: closing it ends the question in order.
+coordinator with memory that is freed already, and the process aborts when the broker comes back. So the client's own limit is an
+hour here, the waiting is ours, and a client that owes an answer is let go, which ends the question in order. Where the fault is
+stands in docs/decisions/0007-questions-to-a-coordinator.md.
 """
 
 from __future__ import annotations

@@ -59,9 +59,7 @@ class Admin:
         statuses = self.queue_status(queues, group=self._options.group, timeout=timeout)
         return {status.queue: status.partitions for status in statuses}
 
-    def worker_counts(
-        self, queues: Sequence[str], *, group: str, timeout: float
-    ) -> dict[str, int]:
+    def worker_counts(self, queues: Sequence[str], *, group: str, timeout: float) -> dict[str, int]:
         """Return how many members of a group hold a partition of each queue."""
         statuses = self.queue_status(queues, group=group, timeout=timeout)
         workers = {status.queue: status.workers for status in statuses}
