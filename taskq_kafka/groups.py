@@ -7,18 +7,27 @@ still for three quarters of a minute, and each hand-over would take seconds.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError, KafkaException
+from confluent_kafka import (
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    ConsumerGroupType,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from . import forks
 from .coordinator import CoordinatorClient
+from .offsets import NewerFormat, State
 from .options import TransportOptions
 
 logger = logging.getLogger(__name__)
@@ -93,6 +102,33 @@ class Groups:
             if member.member_id not in own:
                 count += not partitions or any(part.topic == topic for part in partitions)
         return count
+
+    def stored(self, topic: str, partitions: Sequence[int]) -> dict[int, State] | None:
+        """Return what the group has stored for partitions of a topic; None if there was no answer.
+
+        Left out are partitions without a committed offset, or with one of a format that this version does not know.
+        Blocks for a round trip, at most five seconds.
+        """
+        places = [TopicPartition(topic, partition) for partition in partitions]
+        wanted = ConsumerGroupTopicPartitions(self.group, places)
+
+        def question(client: forks.AdminClient, limit: float) -> Future[Any]:
+            (answer,) = client.list_consumer_group_offsets([wanted], request_timeout=limit).values()
+            return answer
+
+        try:
+            found = self._coordinator.ask(question, timeout=REQUEST_TIMEOUT).topic_partitions
+        except (KafkaException, FutureTimeoutError) as error:
+            logger.debug("group %s: no answer what it has stored: %s", self.group, error)
+            return None
+        states = {}
+        for place in found:
+            with contextlib.suppress(NewerFormat, ValueError):
+                if place.error is not None:
+                    return None
+                if place.offset >= 0:
+                    states[place.partition] = State.parse(place.offset, place.metadata)
+        return states
 
     def _choose(self) -> str:
         description = self._describe()
