@@ -104,8 +104,11 @@ class Beat:
         """Let `run` return after what it is just sending. Any thread may call it; not a signal handler of the thread in `run`."""
         self._stop.set()
 
-    def run(self) -> None:
+    def run(self) -> int:
         """Load the files and send what is due until `stop` is called. Blocks.
+
+        Returns:
+            How many occurrences were due and could not be sent; each was named in the log.
 
         Raises:
             ScheduleFileError: A file cannot be used.
@@ -114,7 +117,7 @@ class Beat:
         self.start()
         while not self._stop.is_set():
             self._wait(self._safe_step())
-        self._say_unsent()
+        return self._say_unsent()
 
     def start(self) -> None:
         """Load the files and see that the broker answers.
@@ -252,17 +255,18 @@ class Beat:
         unsent.next_try = self._clock.monotonic() + pause
         return next(error for error in answers if error is not None)
 
-    def _say_unsent(self) -> None:
-        """Name what a stopping beat has not sent: nobody else knows of it."""
-        for unsent in self._unsent.values():
-            for occurrence in unsent.occurrences:
-                logger.error(
-                    "%s was due at %s and could not be sent before beat stopped; it is lost unless it is sent by hand",
-                    occurrence.task_id,
-                    occurrence.due.isoformat(),
-                    extra={"event": "occurrence.lost", "id": occurrence.task_id},
-                )
+    def _say_unsent(self) -> int:
+        """Name what a stopping beat has not sent: nobody else knows of it. Returns how many these are."""
+        lost = [each for unsent in self._unsent.values() for each in unsent.occurrences]
+        for occurrence in lost:
+            logger.error(
+                "%s was due at %s and could not be sent before beat stopped; it is lost unless it is sent by hand",
+                occurrence.task_id,
+                occurrence.due.isoformat(),
+                extra={"event": "occurrence.lost", "id": occurrence.task_id},
+            )
         logger.info("beat has stopped", extra={"event": "beat.stopped"})
+        return len(lost)
 
     # Loading
 
@@ -273,15 +277,9 @@ class Beat:
         try:
             self._load(source, file)
         except ScheduleFileError as error:
-            logger.error(
-                "%s; the schedules that ran before go on unchanged",
-                error,
-                extra={
-                    "event": "schedule.load_failed",
-                    "path": source.path,
-                    "problems": error.problems,
-                },
-            )
+            source.refuse(error)
+        else:
+            source.accept()
 
     def _load(self, source: ScheduleSource, file: ScheduleFile) -> None:
         now = self._clock.now()

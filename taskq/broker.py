@@ -100,6 +100,12 @@ class Broker:
         with self.errors():
             self.admin.check(timeout=self.settings.connect_timeout)
 
+    @property
+    def refusals(self) -> tuple[type[Exception], ...]:
+        """Errors that say that the broker refuses something, such as missing rights: ours, and those of the transport in use."""
+        own = () if self._shared is None else self._shared.channel_errors
+        return (BrokerRefused, *own)
+
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Turn the transport's errors into ours.
@@ -110,20 +116,23 @@ class Broker:
             BrokerRefused: For others that are a ValueError, LookupError or PermissionError, or among the transport's
                 `channel_errors`, which is kombu's word for "the request failed, the connection lives".
         """
+        refused: tuple[type[Exception], ...] = (
+            ValueError,
+            LookupError,
+            PermissionError,
+            *self.refusals,
+        )
         try:
             yield
+        except BrokerRefused:
+            raise
         except ConnectionError as error:
             raise BrokerUnreachable(str(self.address), getattr(error, "why", str(error))) from error
-        except self._refusals() as error:
+        except refused as error:
             option = getattr(error, "option", None)
             if isinstance(option, str):
                 raise self._invalid(option, error) from error
             raise BrokerRefused(str(self.address), str(error)) from error
-
-    def _refusals(self) -> tuple[type[Exception], ...]:
-        """Return the classes of errors that are a refusal; the transport's own belong to it once there is one."""
-        own = () if self._shared is None else self._shared.channel_errors
-        return (ValueError, LookupError, PermissionError, *own)
 
     def _invalid(self, option: str, error: Exception) -> InvalidSetting:
         """Return the error about a setting that the client does not take; one that is none of ours is librdkafka's."""

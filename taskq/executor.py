@@ -88,7 +88,7 @@ class Executor:
         Args:
             app: Where the tasks are registered.
             plan: How log lines are made.
-            clock: For follow-ups that expire.
+            clock: For what expires.
         """
         self.hooks = Hooks(app.middleware)
         self._app = app
@@ -112,6 +112,8 @@ class Executor:
         envelope: Envelope | None = None
         try:
             envelope = read_headers(record, self._formats)
+            if envelope.expires is not None and envelope.is_expired(self._clock.now()):
+                return self._expired(envelope)
             found = self._registry.find(envelope.task, record.queue)
             args, kwargs, embed = read_body(envelope, record.value, self._formats)
             found.check_arguments(args, kwargs)
@@ -228,6 +230,11 @@ class Executor:
             name, id, runtime, f"{reason}: {error}", f"dead letter {_source(record)}"
         )
         return FAILED, runtime, line, (reason, error, "", [])
+
+    def _expired(self, envelope: Envelope) -> Result:
+        """Return the result of a message whose time passed while it was claimed and waited behind another."""
+        line = self._lines.ignored(envelope.task, envelope.id, 0.0, "expired before it could run")
+        return IGNORED, 0.0, line, None
 
     def _after(self, call: Call, outcome: Outcome) -> None:
         if self._has_after:

@@ -42,8 +42,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @pass_invocation
 def beat(
     invocation: Invocation, files: tuple[str, ...], namespace: str | None, replace: bool
-) -> None:
-    """Send the tasks of schedules when they are due."""
+) -> int:
+    """Send the tasks of schedules when they are due, until SIGINT or SIGTERM; a second signal ends it at once.
+
+    Exit code 0: all that was due is sent. 1: some was not (the log names it).
+    """
     app = invocation.app(schedule=list(files) or None, namespace=namespace)
     settings = app.settings
     configure_logging(settings.log_level)
@@ -55,18 +58,18 @@ def beat(
         check_tasks=bool(settings.app),
     )
     try:
-        _run(sender)
+        return 1 if _run(sender) else 0
     finally:
         app.close()
 
 
-def _run(sender: Beat) -> None:
+def _run(sender: Beat) -> int:
     """Run beat in a thread of its own, so that a signal, which comes in this one, may take the locks to stop it."""
     with (
         ThreadPoolExecutor(1, thread_name_prefix="taskq-beat") as threads,
         _stopped_by_signals(sender),
     ):
-        threads.submit(sender.run).result()
+        return threads.submit(sender.run).result()
 
 
 @contextmanager

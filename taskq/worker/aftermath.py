@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from taskq.clock import Clock
-from taskq.executor import FAILED, SUCCEEDED, Result, wants_dead_letter
+from taskq.executor import FAILED, SUCCEEDED, Result, one_line, wants_dead_letter
 from taskq.logs import LogPlan, TaskLines, TaskLog
 from taskq.protocols import Outgoing
 from taskq.registry import Registry
@@ -52,27 +53,38 @@ class Aftermath:
                 lines.append((_LEVELS[kind], _EVENTS[kind], line))
         self._log.write(lines)
 
+    def _not_followed(self, delivery: Delivery, queue: str, why: str) -> Entry:
+        error = f"it succeeded, but what was to follow it in queue {queue} cannot be sent: {why}"
+        return self._letter(delivery, "failed", one_line(error), "")
+
+    def _letter(self, delivery: Delivery, reason: str, error: str, traceback: str) -> Entry:
+        letter = dead_letter(
+            delivery.record,
+            delivery.envelope,
+            reason=reason,
+            error=error,
+            traceback=traceback,
+            has_run=reason not in _NOT_RUN,
+            worker=self._worker,
+            now=self._clock.now(),
+        )
+        return Entry(letter, f"the dead letter of {delivery}")
+
     def _conclude_more(self, delivery: Delivery, result: Result) -> str | None:
         kind, runtime, line, detail = result
         assert detail is not None
         reason, error, traceback, messages = detail
         entries = [
-            Entry(Outgoing(queue, value, headers), f"what follows {delivery}, for queue {queue}")
+            Entry(
+                Outgoing(queue, value, headers),
+                f"what follows {delivery}, for queue {queue}",
+                partial(self._not_followed, delivery, queue),
+            )
             for queue, value, headers in messages
         ]
         is_wanted = wants_dead_letter(reason, self._registry.get(delivery.task))
         if kind == FAILED and reason and is_wanted:
-            letter = dead_letter(
-                delivery.record,
-                delivery.envelope,
-                reason=reason,
-                error=error,
-                traceback=traceback,
-                has_run=reason not in _NOT_RUN,
-                worker=self._worker,
-                now=self._clock.now(),
-            )
-            entries.append(Entry(letter, f"the dead letter of {delivery}"))
+            entries.append(self._letter(delivery, reason, error, traceback))
         if entries:
             self._outbox.put(entries)
         if line is not None or kind == SUCCEEDED:

@@ -81,6 +81,7 @@ class Intake:
         self._status = IntakeStatus()
         # The thread's own, from here on:
         self._hand: list[Delivery] = []
+        self._may_expire = False
         self._claiming: list[Delivery] = []
         self._claiming_since = 0.0
         self._lost = 0
@@ -142,6 +143,9 @@ class Intake:
                 self._wait_before_reopening(error)
             except BrokerUnreachable as error:
                 self._wait_before_reopening(error)
+            except self._app.broker.refusals as error:
+                self._say_refused(error)
+                self._wait(_LONGEST_BACKOFF)
             except Exception as error:
                 # The loop's door: a bug or a broken channel costs a new channel, not the worker.
                 logger.exception("intake of queue %s failed", self.queue)
@@ -157,8 +161,20 @@ class Intake:
             self._backoff,
             extra={"event": "intake.lost", "queue": self.queue},
         )
-        self._clock.wait(self._stopping, self._backoff)
+        self._wait(self._backoff)
         self._backoff = min(self._backoff * 2, _LONGEST_BACKOFF)
+
+    def _say_refused(self, error: Exception) -> None:
+        logger.error(
+            "queue %s: %s; tried again in %g s",
+            self.queue,
+            one_line(str(error)),
+            _LONGEST_BACKOFF,
+            extra={"event": "intake.refused", "queue": self.queue},
+        )
+
+    def _wait(self, seconds: float) -> None:
+        self._clock.wait(self._stopping, seconds)
 
     def _serve(self) -> None:
         """Open a channel and take from it until the worker stops or the channel breaks."""
@@ -215,8 +231,14 @@ class Intake:
         if self._is_hand_doubtful:
             self._is_hand_doubtful = False
             held = channel.held([delivery.record.delivery_tag for delivery in self._hand])
-            self._hand = [each for each in self._hand if each.record.delivery_tag in held]
+            self._keep([each for each in self._hand if each.record.delivery_tag in held])
         return records
+
+    def _keep(self, hand: list[Delivery]) -> None:
+        """Keep only a part of the hand. Who has nothing in hand leaves the line: the slot that is kept for him is others'."""
+        self._hand = hand
+        if not hand:
+            self._dispatcher.leave_line(self.queue)
 
     def _sort(self, channel: IntakeChannel, records: Sequence[Record]) -> None:
         """Put what can be run in hand; write off the rest."""
@@ -229,6 +251,7 @@ class Intake:
             verdict = judge(record, now)
             if isinstance(verdict, Delivery):
                 self._hand.append(verdict)
+                self._may_expire = self._may_expire or verdict.envelope.expires is not None
             elif isinstance(verdict, Refused):
                 refused.append(verdict)
             else:
@@ -236,7 +259,7 @@ class Intake:
         if refused:
             self._refusals.write_off(channel, refused, self._keep_membership)
 
-    def _skip(self, channel: IntakeChannel, expired: Expired) -> None:
+    def _skip(self, channel: IntakeChannel, expired: Expired | Delivery) -> None:
         channel.settle([expired.record.delivery_tag])
         logger.info(
             "task %s[%s] expired before it could run; it is not run",
@@ -244,6 +267,16 @@ class Intake:
             expired.envelope.id,
             extra={"event": "task.expired", "queue": self.queue},
         )
+
+    def _skip_expired(self, channel: IntakeChannel) -> None:
+        """Write off what expired while it waited in hand for a slot."""
+        now = self._clock.now()
+        kept = [each for each in self._hand if not each.envelope.is_expired(now)]
+        for delivery in self._hand:
+            if delivery.envelope.is_expired(now):
+                self._skip(channel, delivery)
+        self._may_expire = any(each.envelope.expires is not None for each in kept)
+        self._keep(kept)
 
     def _keep_membership(self, channel: IntakeChannel) -> None:
         """Poll without taking records, while the queue stands still."""
@@ -256,6 +289,10 @@ class Intake:
 
     def _claim(self, channel: IntakeChannel) -> bool:
         """Claim as much of the hand as has slots, and hand it out; return whether there was a slot for anything."""
+        if self._may_expire:
+            self._skip_expired(channel)
+            if not self._hand:
+                return True
         grants = self._dispatcher.reserve(self.queue, self._hand)
         if not grants:
             return False

@@ -34,6 +34,8 @@ class Entry:
 
     what: DeadLetter | Outgoing
     name: str
+    instead: Callable[[str], Entry] | None = None
+    """Of a follow-up: makes the dead letter, from a reason, that is written if it can never be sent."""
 
 
 class Outbox:
@@ -127,6 +129,15 @@ class Outbox:
                     extra={"event": "outbox.unknown"},
                 )
                 continue
+            if entry.instead is not None and not _is_passing(error):
+                logger.error(
+                    "%s cannot be sent (%s); the task that asked for it goes to the dead letters",
+                    entry.name,
+                    error,
+                    extra={"event": "outbox.refused"},
+                )
+                keep.append(entry.instead(str(error)))
+                continue
             keep.append(entry)
             why = str(error)
         with self._change:
@@ -147,3 +158,8 @@ class Outbox:
             next(told_letters if isinstance(entry.what, DeadLetter) else told_messages)
             for entry in batch
         ]
+
+
+def _is_passing(error: Exception) -> bool:
+    """Return whether the same write may succeed later: the broker is away, or the error says so itself."""
+    return isinstance(error, ConnectionError) or getattr(error, "retriable", False) is True

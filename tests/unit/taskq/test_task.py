@@ -124,6 +124,15 @@ def test_many_calls_with_one_that_does_not_fit_send_nothing() -> None:
     assert broker.sent == []
 
 
+def test_key_that_is_no_text_is_refused_at_the_caller() -> None:
+    invoice, broker = invoice_app()
+
+    with pytest.raises(InvalidArguments, match="UTF-8"):
+        invoice.options(key="\udcff").delay("ACME", 3)
+
+    assert broker.sent == []
+
+
 def test_one_task_id_cannot_name_many() -> None:
     invoice, _ = invoice_app()
 
