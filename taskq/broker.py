@@ -18,7 +18,7 @@ from taskq.address import Address, parse_address
 from taskq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting
 from taskq.message import JSON, JSON_ONLY, Format, Formats
 from taskq.near import nearest
-from taskq.protocols import Admin, IntakeChannel, Outgoing, Publisher
+from taskq.protocols import Admin, EmbeddedBroker, IntakeChannel, Outgoing, Publisher
 from taskq.settings import SETTINGS, Settings
 
 _TRANSPORTS = {
@@ -172,6 +172,21 @@ class Broker:
             connect_timeout=settings.connect_timeout,
             transport_options=options,
         )
+
+
+def start_embedded() -> EmbeddedBroker:
+    """Start a broker in this process, for development; blocks until it has an address.
+
+    Raises:
+        BrokerUnreachable: It did not start.
+    """
+    # Nothing is connected for it: settings and address play no part.
+    broker = Broker(Settings())
+    try:
+        with broker.errors():
+            return cast(EmbeddedBroker, broker._transport().start_embedded())
+    finally:
+        broker.close()
 
 
 def _kombu() -> Any:

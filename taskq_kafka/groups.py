@@ -1,8 +1,8 @@
 """Which group protocol a worker speaks, and who else is in its group.
 
 `auto` asks the broker: a group that is not empty keeps its type. An empty one becomes a KIP-848 group where the broker allows it a
-short session, else a classic one: with a default broker's 45 s session and 5 s heartbeat a killed worker's partitions would stand
-still for three quarters of a minute, and each hand-over would take seconds.
+short session, or is an embedded one, else a classic one: with a default broker's 45 s session and 5 s heartbeat a killed worker's
+partitions would stand still for three quarters of a minute, and each hand-over would take seconds.
 """
 
 from __future__ import annotations
@@ -135,6 +135,9 @@ class Groups:
         if description is not None and description.state not in _EMPTY:
             protocol = "consumer" if description.type is ConsumerGroupType.CONSUMER else "classic"
             reason = "as its members"
+        elif self._is_bare:
+            # An embedded broker has its members wait three seconds before a classic group begins, and cannot be told otherwise.
+            protocol, reason = "consumer", "an embedded broker"
         elif self._shorten_session():
             protocol, reason = "consumer", f"session {self._options.session_timeout:g} s"
         else:
