@@ -210,7 +210,7 @@ class BrokerUnreachable(TaskqError):
     def __init__(self, address: str, why: str = "") -> None:
         reason = f" ({why})" if why else ""
         super().__init__(
-            f"no broker answers at {address}{reason}; start one, for example with `docker compose up`, or name another with -b"
+            f"no broker answers at {address}{reason}; start one with `taskq dev` or `docker compose up`, or name another with -b"
         )
         self.address = address
         self.why = why

@@ -16,6 +16,7 @@ _COMMANDS = {
     "beat": Entry("taskq.cli.beat:beat", "Send the tasks of schedules when they are due."),
     "call": Entry("taskq.cli.send:send", "The same as send.", hidden=True),
     "config": Entry("taskq.cli.config:config", "Print the settings and where each came from."),
+    "dev": Entry("taskq.cli.dev:dev", "Run a broker, a worker and beat in one terminal."),
     "dlq": Entry("taskq.cli.dlq:dlq", "Look at dead letters."),
     "queues": Entry("taskq.cli.queues:queues", "Print queues, what waits in them, and workers."),
     "schedule": Entry("taskq.cli.schedule:schedule", "Check and explain schedules."),

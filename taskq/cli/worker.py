@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from typing import NoReturn
 
 import click
@@ -27,6 +29,7 @@ from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 @click.option(
     "--claim-ahead", metavar="N", help="Most tasks a slot may hold before it is free; 0: none."
 )
+@click.option("--also-queues", metavar="QUEUE[,...]", multiple=True, hidden=True)  # dev's
 @pass_invocation
 def worker(
     invocation: Invocation,
@@ -38,6 +41,7 @@ def worker(
     group: str | None,
     grace: str | None,
     claim_ahead: str | None,
+    also_queues: tuple[str, ...],
 ) -> NoReturn:
     """Run tasks until SIGINT or SIGTERM; a second signal, or SIGQUIT, ends it at once.
 
@@ -67,8 +71,9 @@ def worker(
         settings,
         app.registry,
         host=socket.gethostname(),
-        only=_split(queues),
-        without=_split(exclude_queues),
+        only=split_names(queues),
+        without=split_names(exclude_queues),
+        also=split_names(also_queues),
     )
     plan = plan_lines()
     clock = SystemClock()
@@ -81,19 +86,27 @@ def worker(
         clock=clock,
     )
     code = Worker(app, options, tasks, plan, version=__version__, clock=clock).run()
-    _leave(code)
+    leave(code)
 
 
-def _split(values: tuple[str, ...]) -> list[str]:
+def split_names(values: Sequence[str]) -> list[str]:
     """Return the names; one that is empty too, so that an empty variable in a script is not taken for no option."""
     return [name.strip() for value in values for name in value.split(",")]
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
     """End the process: past the threads that tasks may have left behind, and past a broker that does not answer."""
     if threading.active_count() > 1:
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
+        _remove_sockets()
         os._exit(code)
     sys.exit(code)
+
+
+def _remove_sockets() -> None:
+    """Remove the folder of multiprocessing's sockets, as the interpreter's own end does."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        shutil.rmtree(util.get_temp_dir(), ignore_errors=True)

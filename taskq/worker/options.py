@@ -37,6 +37,7 @@ def worker_options(
     host: str,
     only: Sequence[str] = (),
     without: Sequence[str] = (),
+    also: Sequence[str] = (),
 ) -> WorkerOptions:
     """Return the options of a worker.
 
@@ -46,14 +47,17 @@ def worker_options(
         host: The machine's name.
         only: Queues to take; none: the default queue and those of all tasks.
         without: Queues to leave out.
+        also: Queues besides those of the tasks, if there is no `only`.
 
     Raises:
         InvalidQueueName: One of them is not a queue's name.
         UsageError: No queue is left.
     """
-    for queue in (*only, *without):
+    for queue in (*only, *without, *also):
         check_queue(queue, prefix=settings.prefix)
-    wanted = list(dict.fromkeys(only)) or sorted({settings.default_queue, *registry.queues()})
+    wanted = list(dict.fromkeys(only)) or sorted(
+        {settings.default_queue, *registry.queues(), *also}
+    )
     queues = tuple(queue for queue in wanted if queue not in without)
     if not queues:
         raise UsageError("no queue is left for this worker: -X leaves out all that it would take")

@@ -13,13 +13,19 @@ from taskq.worker.options import WorkerOptions, worker_options
 
 
 def _options(
-    *, only: tuple[str, ...] = (), without: tuple[str, ...] = (), **settings: object
+    *,
+    only: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
+    **settings: object,
 ) -> WorkerOptions:
     app = App()
     app.adopt(Sources((Layer("flag", settings),)))
     app.task("a")(lambda: None)
     app.task("b", queue="billing")(lambda: None)
-    return worker_options(app.settings, app.registry, host="host", only=only, without=without)
+    return worker_options(
+        app.settings, app.registry, host="host", only=only, without=without, also=also
+    )
 
 
 def test_without_queues_it_takes_the_default_queue_and_those_of_all_tasks() -> None:
@@ -42,6 +48,11 @@ def test_bad_queue_names_are_refused(queue: str) -> None:
         _options(only=(queue,))
     with pytest.raises(InvalidQueueName):
         _options(without=(queue,))
+
+
+def test_queues_of_a_schedule_come_on_top_unless_some_are_chosen() -> None:
+    assert "scheduled" in _options(also=("scheduled",)).queues
+    assert _options(only=("a",), also=("scheduled",)).queues == ("a",)
 
 
 def test_slots_by_pool() -> None:
