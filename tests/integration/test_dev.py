@@ -85,11 +85,13 @@ def test_the_command_sends_to_the_worker_and_its_end_ends_nothing(
     processes: Processes, folder: Path
 ) -> None:
     script = "import sys, taskq; taskq.send_task('greet', ['me'], queue='greetings'); print('sent'); sys.exit(3)"
-    dev = processes.taskq("dev", *FAST, "--", sys.executable, "-c", script, cwd=folder)
+    env = {"TASKQ_BROKER": "127.0.0.1:1"}  # of a shell that was used for something else before
+    dev = processes.taskq("dev", *FAST, "--", sys.executable, "-c", script, cwd=folder, env=env)
 
     dev.wait_for_line(r"^worker \| hello me$", timeout=60)
     dev.wait_for_line(r"^run    \| sent$")
     dev.wait_for_line(r"^dev    \| .*python.* ended with exit code 3$")
+    dev.wait_for_line(r"^dev    \| the broker that the environment names is not used")
 
     assert dev.stop(timeout=60) == 0
 
