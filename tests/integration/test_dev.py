@@ -43,7 +43,7 @@ def wait_gone(pids: set[int]) -> None:
     """Wait until none of the processes lives."""
     wait_until(
         lambda: not pids & {entry.pid for entry in process_table() if not entry.is_zombie},
-        timeout=30,
+        timeout=60,
         what=f"the end of {pids}",
     )
 
