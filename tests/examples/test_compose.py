@@ -58,7 +58,7 @@ def seconds(text: str) -> float:
 def test_there_are_one_broker_one_worker_and_two_beats() -> None:
     replicas = {name: each.get("deploy", {}).get("replicas", 1) for name, each in SERVICES.items()}
 
-    assert replicas == {"kafka": 1, "worker": 1, "beat": 2}
+    assert replicas == {"kafka": 1, "worker": 1, "beat": 1}
 
 
 def test_images_are_pinned() -> None:
@@ -145,12 +145,11 @@ def test_its_commands_run_the_example(
 
     running = [
         processes.taskq(*SERVICES[name]["command"], cwd=folder, env=env)
-        for name in ("worker", "beat", "beat")
+        for name in ("worker", "beat")
     ]
 
-    worker, *beats = running
-    for beat in beats:
-        beat.wait_for_line("beat is ready", timeout=60)
+    worker, beat = running
+    beat.wait_for_line("beat is ready", timeout=60)
     worker.wait_for_line("protocol consumer .session 6 s", timeout=60)
     worker.wait_for_line("processing invoice", timeout=60)
-    assert [process.stop(timeout=60) for process in reversed(running)] == [0, 0, 0]
+    assert [process.stop(timeout=60) for process in reversed(running)] == [0, 0]
