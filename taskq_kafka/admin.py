@@ -17,7 +17,6 @@ from threading import Event
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaException,
     TopicPartition,
@@ -29,7 +28,7 @@ from .codes import TOPIC_ABSENT, Code, is_answer
 from .coordinator import CoordinatorClient, Question
 from .deadletters import StoredDeadLetter, newest_letters
 from .errors import AuthenticationFailed, ConnectionBroken, RequestRefused, TaskqKafkaError
-from .forks import AdminClient, new_admin
+from .forks import AdminClient, new_admin, new_consumer
 from .lag import waiting
 from .options import TransportOptions
 from .reader import Reader
@@ -388,19 +387,24 @@ class Admin:
     def _committed(
         self, group: str, places: list[TopicPartition], deadline: float
     ) -> dict[tuple[str, int], tuple[int, str | None]]:
-        """Return offset and metadata that a group has committed; nothing for a group that does not exist."""
-        wanted = ConsumerGroupTopicPartitions(group, places)
+        """Return offset and metadata that a group has committed; nothing where it has none.
 
-        def question(client: AdminClient, limit: float) -> Future[Any]:
-            (answer,) = client.list_consumer_group_offsets([wanted], request_timeout=limit).values()
-            return answer
+        By a Consumer that joins nothing: an AdminClient that is told "not the coordinator" ends the process
+        (docs/decisions/0012-committed-offsets-by-a-consumer.md).
+        """
 
-        try:
-            found = self._ask_coordinator(question, deadline).topic_partitions
-        except RequestRefused as error:
-            if error.code != Code.GROUP_ID_NOT_FOUND:
-                raise
-            return {}
+        def ask(remaining: float) -> list[TopicPartition]:
+            with self._explained():
+                consumer = new_consumer({**self._options.reader_config(), "group.id": group})
+                try:
+                    return consumer.committed(places, timeout=remaining)
+                finally:
+                    consumer.close()
+
+        found = self._repeat(ask, deadline)
+        for each in found:
+            if each.error is not None:
+                raise self._error_log.explain(each.error, topic=each.topic)
         return {(each.topic, each.partition): (each.offset, each.metadata) for each in found}
 
     def _workers(self, group: str, deadline: float) -> dict[str, int]:
