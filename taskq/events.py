@@ -21,7 +21,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "hook.failed": "A hook raised; the task or worker goes on.",
         "intake.blocked": "A queue's intake has stopped until its dead letters can be written. `queue`.",
         "intake.left": "A full worker left the group, so that others take its partitions. `queue`.",
-        "intake.lost": "Records were taken away by a rebalance before they were claimed. `queue`.",
+        "intake.lost": "A queue's intake lost the broker; it tries again. `queue`.",
         "intake.no_partition": "There are more workers than partitions; this one has none. `queue`.",
         "intake.rebalanced": "Partitions came or went. `queue`.",
         "intake.refused": "The broker refuses what a queue's intake asks; it is tried again. `queue`.",

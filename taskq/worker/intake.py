@@ -166,7 +166,7 @@ class Intake:
 
     def _say_refused(self, error: Exception) -> None:
         logger.error(
-            "queue %s: %s; tried again in %g s",
+            "queue %s stands still: %s; tried again in %g s",
             self.queue,
             one_line(str(error)),
             _LONGEST_BACKOFF,

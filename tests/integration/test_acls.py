@@ -151,3 +151,15 @@ def test_user_without_rights_is_told_so_in_one_line(
     assert code in (1, 2), text
     (line,) = text.splitlines()
     assert "no right to use" in line
+
+
+def test_worker_without_rights_says_so_without_a_traceback_and_lives(place: Station) -> None:
+    become(place, "nobody")
+
+    worker = place.worker("-c", "1")
+
+    line = worker.wait_for_line("stands still", timeout=30).string
+    assert " ERROR worker: " in line
+    assert "no right to use" in line
+    assert worker.stop() == 0
+    assert "Traceback" not in worker.text
