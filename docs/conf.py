@@ -19,6 +19,9 @@ extensions = [
 ]
 exclude_patterns = ["_ext"]
 
+default_role = "literal"
+"""What single backticks mean in docstrings."""
+
 myst_heading_anchors = 3
 """So deep can a link name a heading: `page.md#its-words`."""
 
