@@ -25,10 +25,11 @@ from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec, Resource
 
 from .clientlog import ErrorLog
 from .codes import TOPIC_ABSENT, Code, is_answer
+from .committed import committed
 from .coordinator import CoordinatorClient, Question
 from .deadletters import StoredDeadLetter, newest_letters
 from .errors import AuthenticationFailed, ConnectionBroken, RequestRefused, TaskqKafkaError
-from .forks import AdminClient, new_admin, new_consumer
+from .forks import AdminClient, new_admin
 from .lag import waiting
 from .options import TransportOptions
 from .reader import Reader
@@ -351,12 +352,12 @@ class Admin:
             return []
         lows = self._offsets(places, OffsetSpec.earliest(), deadline)
         ends = self._offsets(places, OffsetSpec.latest(), deadline)
-        committed = self._committed(group, places, deadline)
+        stored = self._committed(group, places, deadline)
         waits = []
         for queue, partitions in found.items():
             topic, lag, firsts = topics[queue], 0, []
             for number in partitions:
-                offset, metadata = committed.get((topic, number), (-1, None))
+                offset, metadata = stored.get((topic, number), (-1, None))
                 low, end = lows[topic, number], ends[topic, number]
                 count, first = waiting(low=low, end=end, committed=offset, metadata=metadata)
                 lag += count
@@ -387,24 +388,13 @@ class Admin:
     def _committed(
         self, group: str, places: list[TopicPartition], deadline: float
     ) -> dict[tuple[str, int], tuple[int, str | None]]:
-        """Return offset and metadata that a group has committed; nothing where it has none.
-
-        By a Consumer that joins nothing: an AdminClient that is told "not the coordinator" ends the process
-        (docs/decisions/0012-committed-offsets-by-a-consumer.md).
-        """
+        """Return offset and metadata that a group has committed; an offset below zero where it has none."""
 
         def ask(remaining: float) -> list[TopicPartition]:
             with self._explained():
-                consumer = new_consumer({**self._options.reader_config(), "group.id": group})
-                try:
-                    return consumer.committed(places, timeout=remaining)
-                finally:
-                    consumer.close()
+                return committed(self._options, group, places, timeout=remaining)
 
         found = self._repeat(ask, deadline)
-        for each in found:
-            if each.error is not None:
-                raise self._error_log.explain(each.error, topic=each.topic)
         return {(each.topic, each.partition): (each.offset, each.metadata) for each in found}
 
     def _workers(self, group: str, deadline: float) -> dict[str, int]:
