@@ -35,7 +35,7 @@ nitpick_ignore_regex = [
     # what the public names are made of
     (
         r"py:.*",
-        r"taskq\.(app|cron|cronfields|message|outcome|protocols|result|sendoptions|settings|task)\..*",
+        r"taskq\.(app|cron|cronfields|deadletters|memory|message|outcome|protocols|result|sendoptions|settings|task|testing)\..*",
     ),
 ]
 

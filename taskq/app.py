@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, Literal, NoReturn, TypeVar, overload
 
@@ -53,6 +54,7 @@ class App:
         self._formats: Formats | None = None
         # By process id. Those of a parent stay here after a fork: a child must neither use nor collect them.
         self._brokers: dict[int, Broker] = {}
+        self._make_broker: Callable[[Settings], Broker] = Broker
         self.configure(**settings)
 
     def configure(self, **settings: Any) -> None:
@@ -77,6 +79,30 @@ class App:
         self._refuse_if_connected()
         self._sources = sources
         self._forget_settings()
+
+    @contextmanager
+    def standing_in(
+        self, make_broker: Callable[[Settings], Broker], **flags: Any
+    ) -> Iterator[None]:
+        """Within the block use another broker and other settings; afterwards all is as it was. For tests: taskq/testing/.
+
+        Tasks and middleware stay: a module that is imported within the block is not imported again after it.
+
+        Args:
+            make_broker: Makes the broker from the settings, when it is first used.
+            flags: Settings that are stronger than flag, environment and file.
+        """
+        sources = (self._sources or read_sources()).with_flags(flags)
+        before = self._sources, self._code, self._brokers, self._make_broker
+        self._sources, self._code, self._brokers = sources, dict(self._code), {}
+        self._make_broker = make_broker
+        self._forget_settings()
+        try:
+            yield
+        finally:
+            self.close()
+            self._sources, self._code, self._brokers, self._make_broker = before
+            self._forget_settings()
 
     @property
     def settings(self) -> Settings:
@@ -120,7 +146,7 @@ class App:
         broker = self._brokers.get(pid)
         if broker is None:
             # One step under the interpreter's lock, so that two threads get one broker; a lock of ours could be held in a fork.
-            broker = self._brokers.setdefault(pid, Broker(self.settings))
+            broker = self._brokers.setdefault(pid, self._make_broker(self.settings))
         return broker
 
     @overload

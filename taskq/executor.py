@@ -88,7 +88,7 @@ class Executor:
         Args:
             app: Where the tasks are registered.
             plan: How log lines are made.
-            clock: For what expires.
+            clock: Says whether an `eta` has come, and what has expired.
         """
         self.hooks = Hooks(app.middleware)
         self._app = app
@@ -111,7 +111,7 @@ class Executor:
         started = perf_counter()
         envelope: Envelope | None = None
         try:
-            envelope = read_headers(record, self._formats)
+            envelope = read_headers(record, self._formats, now=self._clock.now)
             if envelope.expires is not None and envelope.is_expired(self._clock.now()):
                 return self._expired(envelope)
             found = self._registry.find(envelope.task, record.queue)
