@@ -18,8 +18,8 @@
     ├── PublishFailed
     └── UnknownTask
 
-`Reject` and `Ignore`, which a task raises itself, hang on the same root and are in outcome.py; `TaskNotRun` and `NeverIdle`, which only
-tests see, in testing/engine.py. Each error carries its data as
+`Reject` and `Ignore`, which a task raises itself, hang on the same root and are in outcome.py; `TaskNotRun` and `NeverIdle`, which
+only tests see, in testing/engine.py. Each error carries its data as
 attributes; its text says what happened, to what, and what to do next. Programs test types and attributes, never the text.
 """
 

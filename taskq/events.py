@@ -1,6 +1,7 @@
 """The names of events in taskq's log records (`record.event`), and what each means.
 
-Programs and tests look for the name, never for the text of a line. What else a record carries stands behind its meaning.
+Programs and tests look for the name, never for the text of a line. What else a record carries stands behind its meaning. Records of
+all `task.` events carry `task` (its name), `id`, `queue`, `partition`, `offset`. With `--log-format json` all of it is in the line.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "claim.answered": "The broker answered a claim that had waited long. `queue`.",
         "claim.refused": "The broker refused a claim; its tasks run elsewhere. `queue`.",
         "claim.unanswered": "A claim waits for the broker; its tasks do not run before. `queue`.",
+        "command.failed": "The process ends with an error, if it logs JSON. `exit_code`.",
         "hook.failed": "A hook raised; the task or worker goes on.",
         "intake.blocked": "A queue's intake has stopped until its dead letters can be written. `queue`.",
         "intake.left": "A full worker left the group, so that others take its partitions. `queue`.",
@@ -46,14 +48,16 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "schedule.removed": "A load removed a schedule. `schedule`.",
         "schedule.unknown_task": "A schedule names a task that the app does not have.",
         "settings.unknown_variable": "A variable TASKQ_* is no setting; ignored. `variable`.",
-        "task.expired": "A task came after its `expires`; it did not run. `queue`.",
-        "task.lost": "A task was claimed and will not run, or did not end. `queue`.",
-        "task.refused": "A message cannot be run; it goes to the dead letters. `queue`, `reason`.",
-        "task.succeeded": "A task returned.",
+        "task.expired": "A task came after its `expires`; it did not run.",
+        "task.failed": "A task failed for good, or could not be run. In JSON: `error`, `traceback`, `runtime`.",
+        "task.ignored": "A task raised `Ignore`. In JSON: `runtime`.",
+        "task.lost": "A task was claimed and will not run, or did not end.",
+        "task.refused": "A message cannot be run; it goes to the dead letters. `reason`.",
+        "task.succeeded": "A task returned. In JSON: `runtime`, its seconds.",
         "worker.broken": "The worker cannot go on.",
         "worker.failed": "The worker's own code failed; the worker stops.",
         "worker.killed": "The grace is over; what runs is given up.",
-        "worker.ready": "The worker takes tasks.",
+        "worker.ready": "The worker takes tasks. What the banner says: `worker`, `queues`, `tasks` …",
         "worker.stopped": "The worker has ended.",
         "worker.stopping": "The worker takes no more tasks.",
     }

@@ -267,6 +267,12 @@ class Settings:
     log_level: str = _row(
         ", ".join(_LOG_LEVELS), _choice(*_LOG_LEVELS), "info", "Least level that is logged."
     )
+    log_format: str = _row(
+        "text or json",
+        _choice("text", "json"),
+        "text",
+        "How worker and beat log; json is one object a line.",
+    )
     kafka: Mapping[str, str] = _row(
         "table",
         _kafka,

@@ -14,8 +14,8 @@ from types import FrameType
 import click
 
 from taskq.beat import Beat
-from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
-from taskq.logs import configure_logging
+from taskq.cli.options import Invocation, TaskqCommand, log_format_option, pass_invocation
+from taskq.logs import configure_logging, held_back
 
 logger = logging.getLogger(__name__)
 
@@ -39,17 +39,25 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @click.option(
     "--replace", is_flag=True, help="Let a changed file remove every schedule that it held before."
 )
+@log_format_option
 @pass_invocation
 def beat(
-    invocation: Invocation, files: tuple[str, ...], namespace: str | None, replace: bool
+    invocation: Invocation,
+    files: tuple[str, ...],
+    namespace: str | None,
+    replace: bool,
+    log_format: str | None,
 ) -> int:
     """Send the tasks of schedules when they are due, until SIGINT or SIGTERM; a second signal ends it at once.
 
     Exit code 0: all that was due is sent. 1: some was not (the log names it).
     """
-    app = invocation.app(schedule=list(files) or None, namespace=namespace)
-    settings = app.settings
-    configure_logging(settings.log_level)
+    with held_back():
+        app = invocation.app(
+            schedule=list(files) or None, namespace=namespace, log_format=log_format
+        )
+        settings = app.settings
+        configure_logging(settings.log_level, settings.log_format)
     sender = Beat(
         app,
         settings.schedule,

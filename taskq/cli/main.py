@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ import click
 from taskq.cli.groups import Entry, TaskqGroup
 from taskq.errors import BrokerUnreachable, TaskqError, UsageError
 from taskq.near import nearest
+
+logger = logging.getLogger(__name__)
 
 _COMMANDS = {
     "beat": Entry("taskq.cli.beat:beat", "Send the tasks of schedules when they are due."),
@@ -80,8 +83,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(line: str, code: int) -> int:
-    print(f"taskq: {' '.join(line.split())}", file=sys.stderr)
+    line = " ".join(line.split())
+    if _is_log_json():
+        extra = {"event": "command.failed", "exit_code": code}
+        logger.critical("%s", line, extra=extra)
+    else:
+        print(f"taskq: {line}", file=sys.stderr)
     return code
+
+
+def _is_log_json() -> bool:
+    """Return whether worker or beat came so far that their stderr is JSON; imports nothing for a command that logs nothing."""
+    logs = sys.modules.get("taskq.logs")
+    return logs is not None and bool(logs.is_json())
 
 
 def _usage_line(error: click.ClickException) -> str:

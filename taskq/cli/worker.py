@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import click
 
-from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
+from taskq.cli.options import Invocation, TaskqCommand, log_format_option, pass_invocation
 
 
 @click.command(cls=TaskqCommand)
@@ -29,6 +29,7 @@ from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 @click.option(
     "--claim-ahead", metavar="N", help="Most tasks a slot may hold before it is free; 0: none."
 )
+@log_format_option
 @click.option("--also-queues", metavar="QUEUE[,...]", multiple=True, hidden=True)  # dev's
 @pass_invocation
 def worker(
@@ -42,6 +43,7 @@ def worker(
     grace: str | None,
     claim_ahead: str | None,
     also_queues: tuple[str, ...],
+    log_format: str | None,
 ) -> NoReturn:
     """Run tasks until SIGINT or SIGTERM; a second signal, or SIGQUIT, ends it at once.
 
@@ -49,7 +51,7 @@ def worker(
     """
     from taskq import __version__
     from taskq.clock import SystemClock
-    from taskq.logs import configure_logging, plan_lines
+    from taskq.logs import configure_logging, held_back, plan_lines
     from taskq.worker.options import worker_options
     from taskq.worker.poolfactory import make_pool
     from taskq.worker.supervisor import Worker
@@ -61,12 +63,13 @@ def worker(
         "group": group,
         "grace": grace,
         "claim_ahead": claim_ahead,
+        "log_format": log_format,
     }
-    app = invocation.app(**flags)
-    settings = app.settings
-    configure_logging(
-        settings.log_level
-    )  # after the app's modules, which may have their own wishes
+    with held_back():
+        app = invocation.app(**flags)
+        settings = app.settings
+        # After the app's modules, which may have their own wishes.
+        configure_logging(settings.log_level, settings.log_format)
     options = worker_options(
         settings,
         app.registry,

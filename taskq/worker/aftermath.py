@@ -8,14 +8,13 @@ from functools import partial
 
 from taskq.clock import Clock
 from taskq.executor import FAILED, SUCCEEDED, Result, one_line, wants_dead_letter
-from taskq.logs import LogPlan, TaskLines, TaskLog
+from taskq.logs import TASK_EVENTS, LogPlan, TaskLine, TaskLines, TaskLog
 from taskq.protocols import Outgoing
 from taskq.registry import Registry
 from taskq.worker.deadletters import dead_letter
 from taskq.worker.delivery import Delivery
 from taskq.worker.outbox import Entry, Outbox
 
-_EVENTS = ("task.succeeded", "task.ignored", "task.failed")
 _LEVELS = (logging.INFO, logging.INFO, logging.ERROR)
 _NOT_RUN = frozenset({"bad_arguments", "unreadable", "unsupported", "unknown_task"})
 
@@ -44,13 +43,13 @@ class Aftermath:
 
     def conclude(self, results: Sequence[tuple[Delivery, Result]]) -> None:
         """Log results and hand what is to be written to the outbox."""
-        lines: list[tuple[int, str, str]] = []
+        lines: list[TaskLine] = []
         for delivery, result in results:
             kind, _, line, detail = result
             if detail is not None:
                 line = self._conclude_more(delivery, result) or line
             if line is not None:
-                lines.append((_LEVELS[kind], _EVENTS[kind], line))
+                lines.append((_LEVELS[kind], TASK_EVENTS[kind], line, delivery))
         self._log.write(lines)
 
     def _not_followed(self, delivery: Delivery, queue: str, why: str) -> Entry:
@@ -68,7 +67,7 @@ class Aftermath:
             worker=self._worker,
             now=self._clock.now(),
         )
-        return Entry(letter, f"the dead letter of {delivery}")
+        return Entry(letter, f"the dead letter of {delivery}", fields=delivery.fields)
 
     def _conclude_more(self, delivery: Delivery, result: Result) -> str | None:
         kind, runtime, line, detail = result
@@ -79,6 +78,7 @@ class Aftermath:
                 Outgoing(queue, value, headers),
                 f"what follows {delivery}, for queue {queue}",
                 partial(self._not_followed, delivery, queue),
+                delivery.fields,
             )
             for queue, value, headers in messages
         ]
@@ -90,4 +90,6 @@ class Aftermath:
         if line is not None or kind == SUCCEEDED:
             return line
         then = f"dead letter {delivery.source}" if is_wanted else "no dead letter is wanted"
-        return self._lines.failed(delivery.task, delivery.envelope.id, runtime, error, then)
+        return self._lines.failed(
+            delivery.task, delivery.envelope.id, delivery.record, runtime, error, then, traceback
+        )

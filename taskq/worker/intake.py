@@ -16,7 +16,7 @@ from taskq.errors import BrokerUnreachable, TaskqError
 from taskq.executor import one_line
 from taskq.protocols import IntakeChannel, IntakeStatus, Rebalance, Record
 from taskq.worker.claimwatch import OpenClaim
-from taskq.worker.delivery import Delivery
+from taskq.worker.delivery import Delivery, task_fields
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.fullness import Fullness
 from taskq.worker.outbox import Outbox
@@ -265,7 +265,7 @@ class Intake:
             "task %s[%s] expired before it could run; it is not run",
             expired.envelope.task,
             expired.envelope.id,
-            extra={"event": "task.expired", "queue": self.queue},
+            extra={"event": "task.expired", **_fields_of(expired)},
         )
 
     def _skip_expired(self, channel: IntakeChannel) -> None:
@@ -324,7 +324,7 @@ class Intake:
             logger.error(
                 "lost: %s: its claim got no answer, so it may be claimed and does not run",
                 delivery,
-                extra={"event": "task.lost", "queue": self.queue},
+                extra={"event": "task.lost", **delivery.fields},
             )
 
     def _without_refused(self, batch: list[Delivery], granted: set[int]) -> list[Delivery]:
@@ -433,3 +433,7 @@ class Intake:
             workers + 1,
             extra={"event": "intake.no_partition", "queue": self.queue},
         )
+
+
+def _fields_of(expired: Expired | Delivery) -> dict[str, object]:
+    return task_fields(expired.envelope.task, expired.envelope.id, expired.record)

@@ -17,10 +17,10 @@ from typing import NoReturn
 from taskq.app import App
 from taskq.clock import Clock
 from taskq.errors import TaskqError
-from taskq.logs import LogPlan, quiet_client
+from taskq.logs import TEXT, LogPlan, quiet_client
 from taskq.middleware import Hooks
 from taskq.worker.aftermath import Aftermath
-from taskq.worker.banner import Place, banner
+from taskq.worker.banner import Place, banner, banner_fields
 from taskq.worker.claimwatch import ClaimWatch
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
@@ -221,9 +221,11 @@ class Worker:
             protocol=", ".join(protocols),
             partitions=self._partition_counts(),
         )
-        print(banner(self._options, self._app.registry, place), file=sys.stderr, flush=True)
+        if settings.log_format == TEXT:
+            print(banner(self._options, self._app.registry, place), file=sys.stderr, flush=True)
         self._hooks.call("worker_ready")
-        logger.info("ready", extra={"event": "worker.ready"})
+        fields = banner_fields(self._options, self._app.registry, place)
+        logger.info("ready", extra={"event": "worker.ready", **fields})
 
     def _partition_counts(self) -> Mapping[str, int]:
         broker = self._app.broker
@@ -294,11 +296,12 @@ class Worker:
         _name_lost(self._dispatcher.unfinished(), "claimed and not finished")
         _name_lost(claiming, "its claim got no answer, so it may be claimed and does not run")
         for entry in self._outbox.held():
-            logger.error("lost: %s was not written", entry.name, extra={"event": "outbox.lost"})
+            extra = {"event": "outbox.lost", **entry.fields}
+            logger.error("lost: %s was not written", entry.name, extra=extra)
         self._outbox.close()
         return code
 
 
 def _name_lost(deliveries: list[Delivery], why: str) -> None:
     for delivery in deliveries:
-        logger.error("lost: %s: %s", delivery, why, extra={"event": "task.lost"})
+        logger.error("lost: %s: %s", delivery, why, extra={"event": "task.lost", **delivery.fields})

@@ -216,9 +216,8 @@ def main(setup: ChildSetup, link: socket.socket, memory: Any, lock: Lock) -> Non
 def _serve(setup: ChildSetup, link: socket.socket, state: memoryview, lock: Lock) -> int:
     try:
         app = setup.load()
-        configure_logging(
-            setup.logs.level
-        )  # after the app's modules, which may have their own wishes
+        # After the app's modules, which may have their own wishes.
+        configure_logging(setup.logs.level, setup.logs.form)
         executor = Executor(app, setup.logs)
         executor.hooks.call_strictly("worker_process_init")
     except BaseException as error:  # noqa: BLE001 - around the user's modules and hooks

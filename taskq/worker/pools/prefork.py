@@ -403,7 +403,7 @@ class PreforkPool:
                 "%s succeeded; its %s died before it could report",
                 delivery,
                 link.description,
-                extra={"event": "task.succeeded"},
+                extra={"event": "task.succeeded", **delivery.fields},
             )
             ended.append((delivery, (SUCCEEDED, 0.0, None, None)))
         for delivery in verdict.running:
