@@ -29,6 +29,7 @@ from taskq.cli.options import Invocation, TaskqCommand, log_format_option, pass_
 @click.option(
     "--claim-ahead", metavar="N", help="Most tasks a slot may hold before it is free; 0: none."
 )
+@click.option("--health", metavar="HOST:PORT", help="Where to answer /healthz and /readyz.")
 @log_format_option
 @click.option("--also-queues", metavar="QUEUE[,...]", multiple=True, hidden=True)  # dev's
 @pass_invocation
@@ -42,8 +43,9 @@ def worker(
     group: str | None,
     grace: str | None,
     claim_ahead: str | None,
-    also_queues: tuple[str, ...],
+    health: str | None,
     log_format: str | None,
+    also_queues: tuple[str, ...],
 ) -> NoReturn:
     """Run tasks until SIGINT or SIGTERM; a second signal, or SIGQUIT, ends it at once.
 
@@ -63,6 +65,7 @@ def worker(
         "group": group,
         "grace": grace,
         "claim_ahead": claim_ahead,
+        "health": health,
         "log_format": log_format,
     }
     with held_back():

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from taskq.app import App
 from taskq.clock import Clock
@@ -19,6 +20,7 @@ from taskq.worker.claimwatch import OpenClaim
 from taskq.worker.delivery import Delivery, task_fields
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.fullness import Fullness
+from taskq.worker.health import Pulse
 from taskq.worker.outbox import Outbox
 from taskq.worker.refusals import Refusals
 from taskq.worker.screening import Expired, Refused, Screen
@@ -79,6 +81,8 @@ class Intake:
         self._giving_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"taskq-intake-{queue}", daemon=True)
         self._status = IntakeStatus()
+        self._moved = clock.monotonic()
+        self._waits_for = ""
         # The thread's own, from here on:
         self._hand: list[Delivery] = []
         self._may_expire = False
@@ -117,6 +121,15 @@ class Intake:
     def status(self) -> IntakeStatus:
         """The channel's place in the group, as of the last fetch."""
         return self._status
+
+    @property
+    def pulse(self) -> Pulse:
+        """What health is judged by."""
+        claim, waits_for = self.open_claim, self._waits_for
+        if claim is not None:
+            waits_for = f"a claim of {claim.count} record{'s' if claim.count != 1 else ''}"
+        is_joined = self._status.assigned or self._spare.is_settled or self._has_left
+        return Pulse(self.queue, self.is_running, self._moved, waits_for, is_joined)
 
     def claiming(self) -> list[Delivery]:
         """Return what a claim is under way for: if the process ends now, it may be claimed and will not run."""
@@ -174,13 +187,16 @@ class Intake:
         )
 
     def _wait(self, seconds: float) -> None:
+        self._move()
         self._clock.wait(self._stopping, seconds)
 
     def _serve(self) -> None:
         """Open a channel and take from it until the worker stops or the channel breaks."""
-        channel = self._app.broker.open_channel()
+        with self._waiting_for("a connection"):
+            channel = self._app.broker.open_channel()
         try:
-            channel.listen(self.queue, on_rebalance=self._rebalances.append)
+            with self._waiting_for("its group"):
+                channel.listen(self.queue, on_rebalance=self._rebalances.append)
             while not self._stopping.is_set():
                 self._step(channel)
                 self._backoff = _FIRST_BACKOFF
@@ -191,9 +207,25 @@ class Intake:
             self._spare = Spare()
             self._dispatcher.leave_line(self.queue)
             self._status = IntakeStatus()
-            channel.close()
+            with self._waiting_for("leaving its group"):
+                channel.close()
+
+    def _move(self) -> None:
+        """Tell health that the thread came by."""
+        self._moved = self._clock.monotonic()
+
+    @contextmanager
+    def _waiting_for(self, what: str) -> Iterator[None]:
+        """Tell health that what follows takes as long as the broker does."""
+        self._waits_for = what
+        try:
+            yield
+        finally:
+            self._move()  # first: else it seems to stand still in between
+            self._waits_for = ""
 
     def _step(self, channel: IntakeChannel) -> None:
+        self._move()
         if self._has_left:
             self._wait_outside(channel)
             return
@@ -220,6 +252,7 @@ class Intake:
 
     def _poll(self, channel: IntakeChannel, limit: int, timeout: float) -> Sequence[Record]:
         """Fetch, and look at what a rebalance has done to the records in hand."""
+        self._move()
         records = channel.fetch(limit, timeout)
         self._status = channel.status()
         if self._rebalances:
@@ -307,12 +340,14 @@ class Intake:
                 give_up=self._giving_up.is_set,
             )
         except BaseException:
+            self._move()
             self._name_lost(batch)
             self._claiming = []
             self._dispatcher.cancel(batch)
             raise
         if refused:
             batch = self._without_refused(batch, set(granted))
+        self._move()
         self._dispatcher.hand_out(batch)
         self._claiming = []
         return True
@@ -359,7 +394,8 @@ class Intake:
         full_for = self._dispatcher.full_for()
         if not self._fullness.should_ask(now, full_for=full_for, is_waiting=is_waiting):
             return False
-        return channel.other_members() > 0
+        with self._waiting_for("the number of workers"):
+            return channel.other_members() > 0
 
     def _leave(self, channel: IntakeChannel) -> None:
         logger.info(

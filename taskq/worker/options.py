@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from taskq.errors import UsageError
+from taskq.hostport import HostPort, parse_host_port
 from taskq.queues import check_queue
 from taskq.registry import Registry
 from taskq.settings import Settings
@@ -28,6 +29,9 @@ class WorkerOptions:
     """Seconds for what runs to finish after the first signal."""
 
     claim_ahead: int
+
+    health: HostPort | None = None
+    """Where probes are answered; None: nowhere."""
 
 
 def worker_options(
@@ -71,4 +75,5 @@ def worker_options(
         name=settings.name or host,
         grace=settings.grace,
         claim_ahead=settings.claim_ahead,
+        health=None if settings.health is None else parse_host_port(settings.health),
     )

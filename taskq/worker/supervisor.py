@@ -24,6 +24,7 @@ from taskq.worker.banner import Place, banner, banner_fields
 from taskq.worker.claimwatch import ClaimWatch
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
+from taskq.worker.health import Pulse, Stage, liveness, readiness
 from taskq.worker.intake import Intake
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outbox import Outbox
@@ -56,6 +57,14 @@ class _Phase(Enum):
     RUNNING = "running"
     DRAINING = "draining"
     ENDING = "ending"
+
+
+_STAGES = {
+    _Phase.STARTING: Stage.STARTING,
+    _Phase.RUNNING: Stage.RUNNING,
+    _Phase.DRAINING: Stage.STOPPING,
+    _Phase.ENDING: Stage.STOPPING,
+}
 
 
 class Worker:
@@ -111,7 +120,9 @@ class Worker:
 
         Raises:
             BrokerUnreachable: No broker answered within `connect_timeout` seconds at the start.
+            InvalidSetting: Nobody can listen where `health` says.
         """
+        self._answer_probes()
         self._prepare_broker()  # before the signals are ours: Ctrl-C ends the wait for a broker
         with Signals() as signals:
             self._outbox.start()
@@ -126,6 +137,25 @@ class Worker:
             self._served.set()
             thread.join()
             return self._code
+
+    def _answer_probes(self) -> None:
+        place = self._options.health
+        if place is None:
+            return
+        from taskq.worker.probes import Probes  # no worker without probes needs an HTTP server
+
+        Probes(
+            place,
+            {
+                "/healthz": lambda: liveness(
+                    _STAGES[self._phase], self._pulses(), self._clock.monotonic()
+                ),
+                "/readyz": lambda: readiness(_STAGES[self._phase], self._pulses()),
+            },
+        ).start()
+
+    def _pulses(self) -> list[Pulse]:
+        return [intake.pulse for intake in self._intakes]
 
     def _prepare_broker(self) -> None:
         broker, settings = self._app.broker, self._app.settings
@@ -245,9 +275,11 @@ class Worker:
     # Stopping
 
     def _drain(self) -> None:
+        self._enter(
+            _Phase.DRAINING
+        )  # first: from here on a thread that has ended is as it should be
         for intake in self._intakes:
             intake.stop()
-        self._enter(_Phase.DRAINING)
 
     def _next_while_draining(self, elapsed: float) -> int | None:
         intakes_run = any(intake.is_running for intake in self._intakes)

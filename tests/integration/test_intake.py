@@ -375,3 +375,37 @@ def test_a_full_outbox_stops_the_intake(stage: Stage, monkeypatch: pytest.Monkey
     stage.dispatcher.wake_all()
 
     assert not stage.channel.claimed
+
+
+def test_an_intake_that_takes_nothing_moves_all_the_same(stage: Stage) -> None:
+    before = stage.intake.pulse.moved
+
+    wait_until(lambda: stage.intake.pulse.moved > before, timeout=10, what="the thread to move")
+    assert stage.intake.pulse.waits_for == ""
+
+
+def test_an_intake_that_waits_for_a_slot_moves(stage: Stage) -> None:
+    stage.channel.put(record_of("a"), record_of("a"))
+    stage.pool.wait_started(1)
+    before = stage.intake.pulse.moved
+
+    wait_until(lambda: stage.intake.pulse.moved > before, timeout=10, what="the thread to move")
+
+
+def test_an_intake_that_claims_says_so(stage: Stage) -> None:
+    seen: list[str] = []
+    stage.channel.on_claim = lambda tags: seen.append(stage.intake.pulse.waits_for)
+
+    stage.channel.put(record_of("a"))
+    stage.pool.wait_started(1)
+
+    assert seen == ["a claim of 1 record"]
+    wait_until(lambda: stage.intake.pulse.waits_for == "", timeout=10, what="the end of the claim")
+
+
+def test_an_intake_whose_thread_has_ended_says_so(stage: Stage) -> None:
+    assert stage.intake.pulse.is_running
+
+    stage.stop()
+
+    assert not stage.intake.pulse.is_running
