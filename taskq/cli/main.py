@@ -11,6 +11,7 @@ import click
 
 from taskq.cli.groups import Entry, TaskqGroup
 from taskq.errors import BrokerUnreachable, TaskqError, UsageError
+from taskq.exitcodes import FAILED, FINE, INTERRUPTED, UNREACHABLE, USAGE
 from taskq.near import nearest
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,6 @@ _COMMANDS = {
     "tasks": Entry("taskq.cli.tasks:tasks", "Print the tasks of the app."),
     "worker": Entry("taskq.cli.worker:worker", "Run tasks."),
 }
-
-_FAILED, _USAGE, _UNREACHABLE, _INTERRUPTED = 1, 2, 3, 130
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -65,21 +64,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             None if arguments is None else list(arguments), prog_name="taskq", standalone_mode=False
         )
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return code if isinstance(code, int) else FINE
     except click.ClickException as error:
-        return _complain(_usage_line(error), _USAGE)
+        return _complain(_usage_line(error), USAGE)
     except UsageError as error:
-        return _complain(str(error), _USAGE)
+        return _complain(str(error), USAGE)
     except BrokerUnreachable as error:
-        return _complain(str(error), _UNREACHABLE)
+        return _complain(str(error), UNREACHABLE)
     except TaskqError as error:
-        return _complain(str(error), _FAILED)
+        return _complain(str(error), FAILED)
     except (click.Abort, KeyboardInterrupt):
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         # Who reads our output has enough. The interpreter flushes once more at its end: let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _FAILED
+        return FAILED
 
 
 def _complain(line: str, code: int) -> int:

@@ -17,6 +17,7 @@ from typing import NoReturn
 from taskq.app import App
 from taskq.clock import Clock
 from taskq.errors import TaskqError
+from taskq.exitcodes import FAILED, FINE, SIGNALLED
 from taskq.logs import TEXT, LogPlan, quiet_client
 from taskq.middleware import Hooks
 from taskq.worker.aftermath import Aftermath
@@ -47,9 +48,6 @@ _SHUTDOWN_SECONDS = 5.0
 
 _GIVE_UP_BEFORE = 1.0
 """Seconds before the end of the grace at which claims without an answer are given up, so that they can be named in time."""
-
-DRAINED, FAILED, SIGNALLED = 0, 1, 128
-"""Exit codes; a second signal's number is added to the last."""
 
 
 class _Phase(Enum):
@@ -112,7 +110,7 @@ class Worker:
         self._phase = _Phase.STARTING
         self._since = 0.0
         self._has_banner = False
-        self._code = DRAINED
+        self._code = FINE
         self._served = threading.Event()
 
     def run(self) -> int:
@@ -174,7 +172,7 @@ class Worker:
             self._code = self._supervise(signals)
         finally:
             self._pool.kill()
-            if not self._served.wait(_SHUTDOWN_SECONDS if self._code == DRAINED else 0.2):
+            if not self._served.wait(_SHUTDOWN_SECONDS if self._code == FINE else 0.2):
                 sys.stderr.flush()
                 self._exit_now(self._code)
 
@@ -313,7 +311,7 @@ class Worker:
         self._hooks.call("worker_shutdown")
         lost = sum(intake.lost for intake in self._intakes)
         logger.info("stopped", extra={"event": "worker.stopped"})
-        return FAILED if lost else DRAINED
+        return FAILED if lost else FINE
 
     def _break(self, why: str) -> int:
         logger.critical("%s; the worker stops", why, extra={"event": "worker.broken"})

@@ -19,8 +19,8 @@ from taskq import errors
 from taskq.cli import main
 from taskq.cli.options import common_options
 from taskq.events import EVENTS
+from taskq.exitcodes import EXIT_CODES
 from taskq.settings import SETTINGS
-from taskq.worker import supervisor
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -138,10 +138,8 @@ def test_every_public_name_is_in_the_docs() -> None:
 
 def test_every_exit_code_is_in_the_docs() -> None:
     text = docs("reference/exit-codes.md")
-    codes = {main._FAILED, main._USAGE, main._UNREACHABLE, main._INTERRUPTED}
-    codes |= {supervisor.DRAINED, supervisor.FAILED, supervisor.SIGNALLED}
 
-    assert not {code for code in codes if f"\n| `{code}` " not in text}
+    assert not {code for code in EXIT_CODES if f"\n| `{code}` " not in text}
 
 
 # Nothing is there that does not exist
