@@ -79,3 +79,14 @@ def test_a_failure_shows_the_tests_line_and_the_tasks(run: Pytest, tmp_path: Pat
     assert "def bad(): raise ValueError('no')" in done.stdout
     assert ">       taskq_app.run_until_idle()" in done.stdout
     assert "onmemory.py" not in done.stdout
+
+
+def test_a_program_that_imports_taskq_before_pytest_gets_no_warning(
+    run: Pytest, tmp_path: Path
+) -> None:
+    (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass")
+    code = "import sys, taskq, taskq_kafka, pytest; sys.exit(pytest.main(['-q', '-W', 'error']))"
+
+    done = run("-c", code)
+
+    assert done.returncode == 0, done.stdout + done.stderr
