@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,12 +10,11 @@ from taskq.app import App, default_app
 from taskq.deadletters import DeadLetterView, read_dead_letter
 from taskq.errors import UsageError
 from taskq.memory import MovableClock, cluster_named, forget_cluster
+from taskq.message import new_task_id
 from taskq.middleware import HookFailed, Hooks
 from taskq.testing.engine import Engine, TaskNotRun
 from taskq.testing.recorder import Recorder, Sent, recording_broker
 from taskq.testing.runs import Run
-
-_numbers = itertools.count(1)
 
 LIMIT = 10_000
 """Tasks that `run_until_idle` runs at most."""
@@ -84,8 +82,8 @@ class AppOnMemory:
             await engine.run_async(limit)
         return _judged(engine.runs, raise_errors=raise_errors)
 
-    def end(self) -> None:
-        """Call the hooks with which a worker's process ends, if it has begun; `on_memory` does it."""
+    def _end(self) -> None:
+        """Call the hooks with which a worker's process ends, if it has begun."""
         if self._has_begun:
             Hooks(self.app.middleware).call("worker_process_shutdown")
 
@@ -102,11 +100,11 @@ class AppOnMemory:
         """Call the hooks with which a worker's process begins, before the first task."""
         if self._has_begun:
             return
-        self._has_begun = True
         try:
             Hooks(self.app.middleware).call_strictly("worker_process_init")
         except HookFailed as error:
             raise error.__cause__ or error from None
+        self._has_begun = True
 
 
 @contextmanager
@@ -118,7 +116,7 @@ def on_memory(app: App = default_app) -> Iterator[AppOnMemory]:
     Args:
         app: By default the default app, that of `from taskq import task`.
     """
-    name = f"testing-{next(_numbers)}"
+    name = f"testing-{new_task_id()}"
     recorder = Recorder()
     clock = cluster_named(name).clock
     make_broker = recording_broker(recorder, lambda: app.formats)
@@ -128,7 +126,7 @@ def on_memory(app: App = default_app) -> Iterator[AppOnMemory]:
             try:
                 yield testing
             finally:
-                testing.end()
+                testing._end()
     finally:
         forget_cluster(name)
 

@@ -353,10 +353,14 @@ def test_the_workers_hooks_are_called_around_the_tasks(app: App) -> None:
 
 
 def test_a_start_hook_that_fails_is_raised(app: App) -> None:
+    called: list[str] = []
     app.on("worker_process_init")(fail("no database"))
+    app.on("worker_process_shutdown")(lambda: called.append("shutdown"))
 
     with on_memory(app) as testing, pytest.raises(ValueError, match="no database"):
         testing.run_until_idle()
+
+    assert called == []
 
 
 def test_lines_about_tasks_are_log_records(app: App, caplog: pytest.LogCaptureFixture) -> None:
