@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, Literal, NoReturn, TypeVar, overload
 
+from taskq.arguments import check_shape
 from taskq.broker import Broker, formats, written_format
 from taskq.canvas import Followup
 from taskq.errors import PublishFailed, UnknownOption, UsageError
@@ -21,7 +22,7 @@ from taskq.result import AsyncResult
 from taskq.sendoptions import SEND_OPTIONS, SendOptions, refuse_unknown
 from taskq.settings import Layer, Settings, resolve
 from taskq.sources import Sources, read_sources
-from taskq.task import TASK_OPTIONS, BoundTaskDecorator, P, Task, TaskDecorator
+from taskq.task import TASK_OPTIONS, BoundTaskDecorator, P, Task, TaskDecorator, check_task_name
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -240,13 +241,15 @@ class App:
             unknown: Raises `UnknownOption`.
         """
         refuse_unknown(unknown, ("args", "kwargs", "name", *SEND_OPTIONS), "send_task")
+        kwargs = {} if kwargs is None else kwargs
+        check_shape(check_task_name(name), args, kwargs)
         options = SendOptions(task_id, queue, key, headers)
         options.check(name)
         task = self.registry.get(name)
         if task is not None:
-            task.check_arguments(args, kwargs or {})
+            task.check_arguments(args, kwargs)
         id = task_id or new_task_id()
-        value, written = Writer(name, self.format).write(id, args, kwargs or {}, headers=headers)
+        value, written = Writer(name, self.format).write(id, args, kwargs, headers=headers)
         result: AsyncResult[Any] = AsyncResult(id, name, queue or self.queue_of(name))
         self.publish((Outgoing(result.queue, value, written, options.key_bytes),), (result,))
         return result

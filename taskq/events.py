@@ -29,7 +29,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "intake.refused": "The broker refuses what a queue's intake asks; it is tried again. `queue`.",
         "intake.rejoined": "A worker that had left is back in the group. `queue`.",
         "occurrence.left_out": "An occurrence is not sent. `schedule`.",
-        "occurrence.lost": "An occurrence was not sent when beat stopped. `id`: its task id.",
+        "occurrence.lost": "Occurrences of a schedule were not sent when beat stopped. `id`, `last`: task ids, `count`.",
         "occurrence.removed": "A schedule went with an occurrence that was due. `schedule`.",
         "occurrence.sent": "An occurrence was acknowledged by the broker.",
         "occurrence.unsent": "An occurrence was not acknowledged; it is tried again.",

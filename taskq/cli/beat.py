@@ -86,7 +86,8 @@ def _stopped_by_signals(sender: Beat) -> Iterator[None]:
     seen = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if seen.is_set():
+        if seen.is_set() or not sender.is_sending:
+            # The second, or it still waits for the broker: a client that waits hears nothing.
             os._exit(128 + number)
         seen.set()
         sender.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taskq.errors import UsageError
+from taskq.errors import InvalidSetting, UsageError
 from taskq.hostport import HostPort, parse_host_port
 from taskq.queues import check_queue
 from taskq.registry import Registry
@@ -13,6 +13,9 @@ from taskq.settings import Settings
 from taskq.worker.cpus import available_cpus
 
 _ASYNCIO_SLOTS = 100
+
+MOST_SLOTS = {"prefork": 1000, "threads": 10_000, "asyncio": 100_000}
+"""Of one worker. More processes or threads than these no machine starts; more tasks at a time are a matter of more workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ def worker_options(
     Raises:
         InvalidQueueName: One of them is not a queue's name.
         UsageError: No queue is left.
+        InvalidSetting: More slots than the pool can have.
     """
     for queue in (*only, *without, *also):
         check_queue(queue, prefix=settings.prefix)
@@ -68,6 +72,14 @@ def worker_options(
     slots = settings.concurrency
     if slots is None:
         slots = _ASYNCIO_SLOTS if settings.pool == "asyncio" else available_cpus()
+    most = MOST_SLOTS.get(settings.pool, slots)
+    if slots > most:
+        raise InvalidSetting(
+            "concurrency",
+            slots,
+            f"pool {settings.pool} takes {most:,} at the most; start more workers, or use another pool (-P)",
+            source=settings.source("concurrency"),
+        )
     return WorkerOptions(
         queues=queues,
         pool=settings.pool,

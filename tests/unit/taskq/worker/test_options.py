@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from taskq.app import App
-from taskq.errors import InvalidQueueName, UsageError
+from taskq.errors import InvalidQueueName, InvalidSetting, UsageError
 from taskq.settings import Layer
 from taskq.sources import Sources
 from taskq.worker.cpus import available_cpus
@@ -60,6 +60,11 @@ def test_slots_by_pool() -> None:
     assert _options(pool="solo", concurrency=5).concurrency == 1
     assert _options(concurrency=5).concurrency == 5
     assert _options().concurrency == available_cpus()
+
+
+def test_more_processes_than_a_machine_has_are_refused() -> None:
+    with pytest.raises(InvalidSetting, match="1,000 at the most"):
+        _options(concurrency=1_000_000)
 
 
 def test_the_name_is_the_hosts_unless_given() -> None:
