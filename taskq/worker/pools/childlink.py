@@ -67,6 +67,9 @@ class ChildLink:
         self.is_discarded = False
         """Whether it was ended on purpose before it was ready, to be started in another way."""
 
+        self.is_dead = False
+        """Whether `ensure_dead` has seen its end."""
+
         link.setblocking(False)
         self._link = link
         self._memory = memory  # keeps the mapping alive
@@ -226,6 +229,7 @@ class ChildLink:
             self.kill()
             process.join(_KILL_SECONDS)
             self._wait_for_hangup()
+        self.is_dead = True
         code = process.exitcode
         if code is not None and code < 0:
             return f"was killed by signal {-code} ({_signal_name(-code)})"
@@ -238,8 +242,8 @@ class ChildLink:
         hangup.poll(_KILL_SECONDS * 1000)
 
     def kill(self) -> None:
-        """Send SIGKILL."""
-        if self.process.pid is not None:
+        """Send SIGKILL, unless it is dead: its number may be another process's."""
+        if self.process.pid is not None and not self.is_dead:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, signal.SIGKILL)
 

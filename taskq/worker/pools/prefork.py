@@ -13,7 +13,8 @@ import selectors
 import socket
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
@@ -25,6 +26,7 @@ from taskq.worker.pools.child import ChildSetup
 from taskq.worker.pools.childlink import ChildLink
 from taskq.worker.pools.forkserver import ProcessStarter
 from taskq.worker.pools.protocol import PoolEvents
+from taskq.worker.pools.wire import Hello
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +76,10 @@ class PreforkPool:
         self._wanted: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._runs: dict[int, tuple[Delivery, float]] = {}  # by lane; the ticking thread's
         self._selector = selectors.DefaultSelector()
-        self._asked: deque[tuple[str, ChildLink | None]] = deque()
+        self._asked: deque[Callable[[], None]] = deque()
+        self._stranded: deque[tuple[int, Sequence[Delivery]]] = deque()
+        """Lane and deliveries that were sent to it when it had no child; the reading thread gives them back."""
+
         self._bell, self._bell_handle = socket.socketpair()
         self._events: PoolEvents | None = None
         self._starts = threading.Event()  # set to wake the starting thread out of its backoff
@@ -129,9 +134,12 @@ class PreforkPool:
         """Hand deliveries to a lane; see `Pool`."""
         link = self._children[lane]
         if link is None or not link.hand_over(deliveries):
-            self._tell.on_returned(deliveries)
+            # Not returned from here: the caller would be handed them again, for the same lane if that is not closed yet.
+            with self._guard:
+                self._stranded.append((lane, deliveries))
+            self._ask(self._give_back)
         elif link.has_unsent:
-            self._ask("write", link)
+            self._ask(partial(self._watch, link))
 
     def tick(self) -> None:
         """Call back what waits behind a task that runs for more than `RECALL_AFTER`."""
@@ -154,7 +162,8 @@ class PreforkPool:
         """Return what is handed over and not reported."""
         with self._guard:
             links = [link for link in self._children if link is not None]
-        return [delivery for link in links for delivery in link.held()]
+            stranded = [delivery for _, deliveries in self._stranded for delivery in deliveries]
+        return stranded + [delivery for link in links for delivery in link.held()]
 
     def shut_down(self) -> None:
         """Let all end after what they hold; see `Pool`."""
@@ -167,10 +176,10 @@ class PreforkPool:
             if link.is_ready:
                 link.tell_to_stop()
                 if link.has_unsent:
-                    self._ask("write", link)
+                    self._ask(partial(self._watch, link))
             else:
                 link.kill()
-        self._ask("wake", None)
+        self._ask(_nothing)
 
     def kill(self) -> None:
         """End everything now; see `Pool`."""
@@ -181,7 +190,7 @@ class PreforkPool:
         self._starts.set()
         for link in links:
             link.abandon()
-        self._ask("wake", None)
+        self._ask(_nothing)
 
     @property
     def _tell(self) -> PoolEvents:
@@ -235,7 +244,7 @@ class PreforkPool:
             return
         if not self._may_start():
             link.kill()
-        self._ask("add", link)
+        self._ask(partial(self._add, link))
 
     def _may_start(self) -> bool:
         return not self._is_stopping and self._broken is None
@@ -281,8 +290,9 @@ class PreforkPool:
 
     # Results and deaths: the reading thread
 
-    def _ask(self, what: str, link: ChildLink | None) -> None:
-        self._asked.append((what, link))
+    def _ask(self, call: Callable[[], None]) -> None:
+        """Have the reading thread call something, and wake it for that."""
+        self._asked.append(call)
         with contextlib.suppress(
             OSError
         ):  # full: it is going to wake up anyway; closed: it has ended
@@ -313,18 +323,27 @@ class PreforkPool:
     def _answer(self) -> None:
         self._bell.recv(4096)
         while self._asked:
-            what, link = self._asked.popleft()
-            if link is None:
-                continue
-            if what == "add":
-                self._selector.register(link, selectors.EVENT_READ, link)
-                self._selector.register(link.process.sentinel, selectors.EVENT_READ, link)
-            elif self._children[link.lane] is link:
-                self._watch(link)
+            self._asked.popleft()()
+
+    def _add(self, link: ChildLink) -> None:
+        self._selector.register(link, selectors.EVENT_READ, link)
+        self._selector.register(link.process.sentinel, selectors.EVENT_READ, link)
 
     def _watch(self, link: ChildLink) -> None:
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.has_unsent else 0)
-        self._selector.modify(link, events, link)
+        if self._children[link.lane] is link:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.has_unsent else 0)
+            self._selector.modify(link, events, link)
+
+    def _give_back(self) -> None:
+        """Return what was sent to lanes without a child. Such a lane is closed first, so that nothing goes there again."""
+        while self._stranded:
+            lane, deliveries = self._stranded[0]
+            link = self._children[lane]
+            if link is None or not link.is_ready:
+                self._tell.on_lane(lane, is_open=False)
+            self._tell.on_returned(deliveries)
+            with self._guard:  # listed until here: a kill meanwhile must name them
+                self._stranded.popleft()
 
     def _serve_link(self, link: ChildLink, mask: int) -> None:
         if self._children[link.lane] is not link:
@@ -340,12 +359,13 @@ class PreforkPool:
                 self._bury(link)
 
     def _take(self, link: ChildLink, message: Any) -> None:
-        if not isinstance(message, tuple):
-            results = link.match(message)
-            if results:
-                self._tell.on_results(link.lane, results)
-            return
-        kind, why, leftovers = message
+        if isinstance(message, tuple):
+            self._take_hello(link, message)
+        elif results := link.match(message):
+            self._tell.on_results(link.lane, results)
+
+    def _take_hello(self, link: ChildLink, hello: Hello) -> None:
+        kind, why, leftovers = hello
         if leftovers and self._starter.is_preloading:
             self._stop_preloading(leftovers)
         if leftovers and link.is_preloaded:
@@ -353,7 +373,8 @@ class PreforkPool:
             link.kill()
         elif kind == "failed":
             link.failure = why
-        else:
+        elif not link.is_dead:
+            # A dead one's lane stays closed: nobody would take what is sent there.
             self._lane_is_ready(link)
 
     def _lane_is_ready(self, link: ChildLink) -> None:
@@ -432,3 +453,7 @@ class PreforkPool:
                 extra={"event": "pool.process_died"},
             )
             self._want(link.lane)
+
+
+def _nothing() -> None:
+    """Do nothing; for waking the reading thread."""
