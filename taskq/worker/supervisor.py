@@ -110,6 +110,7 @@ class Worker:
         self._phase = _Phase.STARTING
         self._since = 0.0
         self._has_banner = False
+        self._is_broken = False
         self._code = FINE
         self._served = threading.Event()
 
@@ -183,7 +184,10 @@ class Worker:
             # The loop's door. The interpreter must not end by itself under threads that are inside librdkafka: it would crash, and
             # what was claimed would not be named.
             logger.exception("the worker's main loop failed", extra={"event": "worker.failed"})
-            return self._break(f"{type(error).__name__} in the main loop")
+            _say_broken(f"{type(error).__name__} in the main loop")
+            for intake in self._intakes:
+                intake.stop()
+            return self._end_at_once(FAILED)
 
     def _loop(self, signals: Signals) -> int:
         if not self._pool.uses_main_thread:
@@ -214,8 +218,11 @@ class Worker:
 
     def _next(self) -> int | None:
         """Go on to the next phase if it is time; return the exit code at the end."""
-        if self._pool.broken is not None and self._phase is not _Phase.ENDING:
-            return self._break(self._pool.broken)
+        why = self._pool.broken
+        if why is not None and not self._is_broken and self._phase is not _Phase.ENDING:
+            code = self._break(why)
+            if code is not None:
+                return code
         elapsed = self._clock.monotonic() - self._since
         if self._phase is _Phase.STARTING:
             if self._pool.is_ready:
@@ -311,13 +318,17 @@ class Worker:
         self._hooks.call("worker_shutdown")
         lost = sum(intake.lost for intake in self._intakes)
         logger.info("stopped", extra={"event": "worker.stopped"})
-        return FAILED if lost else FINE
+        return FAILED if lost or self._is_broken else FINE
 
-    def _break(self, why: str) -> int:
-        logger.critical("%s; the worker stops", why, extra={"event": "worker.broken"})
-        for intake in self._intakes:
-            intake.stop()
-        return self._end_at_once(FAILED)
+    def _break(self, why: str) -> int | None:
+        """Stop because the pool cannot go on: what its healthy lanes run has its grace. Return the code if nothing runs yet."""
+        self._is_broken = True
+        _say_broken(why)
+        if self._phase is _Phase.STARTING:
+            return self._end_at_once(FAILED)
+        if self._phase is _Phase.RUNNING:
+            self._drain()
+        return None
 
     def _end_at_once(self, code: int) -> int:
         """Kill what runs and name what is lost."""
@@ -330,6 +341,10 @@ class Worker:
             logger.error("lost: %s was not written", entry.name, extra=extra)
         self._outbox.close()
         return code
+
+
+def _say_broken(why: str) -> None:
+    logger.critical("%s; the worker stops", why, extra={"event": "worker.broken"})
 
 
 def _name_lost(deliveries: list[Delivery], why: str) -> None:

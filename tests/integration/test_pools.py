@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from taskq.clock import SystemClock
+from taskq.clock import Clock, SystemClock
 from taskq.executor import FAILED, IGNORED, SUCCEEDED, Executor
 from taskq.logs import LogPlan
 from taskq.sources import Sources
@@ -33,9 +35,16 @@ MODULE = "tests.support.pool_tasks:app"
 Start = Callable[[str, int], tuple[Pool, PoolLog]]
 
 
-def _prefork(slots: int, module: str = MODULE) -> PreforkPool:
+class HurriedClock(SystemClock):
+    """Does not wait."""
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        return event.is_set()
+
+
+def _prefork(slots: int, module: str = MODULE, *, clock: Clock | None = None) -> PreforkPool:
     setup = ChildSetup(partial(load_pool_app, (module,), Sources()), PLAN)
-    return PreforkPool(slots, setup, [module.partition(":")[0]], SystemClock())
+    return PreforkPool(slots, setup, [module.partition(":")[0]], clock or SystemClock())
 
 
 def _make(kind: str, slots: int) -> Pool:
@@ -320,6 +329,41 @@ def test_a_start_hook_that_raises_breaks_the_pool_with_its_reason(
 
     assert "hook worker_process_init" in why
     assert "the hook does not like it here" in why
+
+
+def test_a_pool_that_was_ready_once_tries_again_for_ever_and_the_others_run_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    refusal, begun, go = tmp_path / "refusal", tmp_path / "begun", tmp_path / "go"
+    monkeypatch.setenv("POOL_TASKS_REFUSE_WHILE", str(refusal))
+    _restart_forkserver()
+    pool, log = _prefork(2, clock=HurriedClock()), PoolLog()
+    pool.start(log)
+    log.wait(lambda: sorted(log.open.items()) == [(0, True), (1, True)])
+    running, deadly = delivery_of("waits_for_file", str(begun), str(go)), delivery_of("dies", 1)
+    pool.send(1, [running])
+
+    refusal.touch()
+    pool.send(0, [deadly])
+    wait_until(lambda: len(_events(caplog, "pool.start_failed")) >= 6, timeout=20, what="6 tries")
+    broken = pool.broken
+    refusal.unlink()
+    log.wait(lambda: log.open[0])
+    go.touch()
+    log.wait(lambda: len(log.results) == 2)
+    pool.kill()
+    monkeypatch.undo()
+    _restart_forkserver()
+
+    assert broken is None
+    assert log.result_of(running)[0] == SUCCEEDED
+    for line in _events(caplog, "pool.start_failed"):
+        assert re.search(r"the database restarts; it is tried again in \d+\.\d s", line)
+
+
+def _events(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
+    """Return the texts of the lines of an event."""
+    return [r.getMessage() for r in caplog.records if getattr(r, "event", "") == event]
 
 
 def test_a_module_that_leaves_a_thread_is_named_and_imported_in_each_child(

@@ -125,6 +125,9 @@ def at_start() -> None:
         _note(path, "init")
     if os.environ.get("POOL_TASKS_BREAK"):
         raise RuntimeError("the hook does not like it here")
+    refusal = os.environ.get("POOL_TASKS_REFUSE_WHILE")
+    if refusal and Path(refusal).exists():
+        raise RuntimeError("the database restarts")
 
 
 @app.on("worker_process_shutdown")

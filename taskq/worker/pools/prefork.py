@@ -34,11 +34,17 @@ RECALL_AFTER = 0.1
 """Seconds a task may run before what its child holds behind it is called back."""
 
 _START_FAILURES = 3
-"""Processes in a row that end before they are ready, after which the pool gives up."""
+"""Processes in a row that end before they are ready, after which a pool gives up that was never ready itself.
+
+One that was goes on trying: what keeps its processes from starting (a database that restarts) may end, and others still run tasks.
+"""
 
 _FIRST_BACKOFF = 0.2
 _LONGEST_BACKOFF = 10.0
-"""Seconds between an end in start-up and the next try; doubled each time."""
+"""Seconds between an end in start-up and the next try, for all lanes together; doubled each time."""
+
+_MOST_DOUBLINGS = 10
+"""More than the longest backoff needs: two to the power of a day's failures is no float any more."""
 
 _EXIT_PATIENCE = 2.0
 """Seconds a process may take to end after it has closed its socket."""
@@ -210,11 +216,14 @@ class PreforkPool:
             if lane is None:
                 break
             if self._failures:
-                backoff = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2 ** (self._failures - 1))
-                self._clock.wait(self._starts, backoff)
+                self._clock.wait(self._starts, self._backoff())
             self._start_one(lane)
         with self._guard:
             self._pending_starts = 0
+
+    def _backoff(self) -> float:
+        doublings = min(self._failures - 1, _MOST_DOUBLINGS)
+        return min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0**doublings)
 
     def _start_one(self, lane: int) -> None:
         if not self._may_start():
@@ -277,12 +286,13 @@ class PreforkPool:
 
     def _start_failed(self, lane: int, why: str) -> None:
         self._failures += 1
-        if self._failures >= _START_FAILURES:
+        if self._failures >= _START_FAILURES and not self.is_ready:
             self._broken = f"pool processes do not start ({self._failures} in a row): {why}"
             return
         logger.error(
-            "a pool process did not start: %s; it will be tried again",
+            "a pool process did not start: %s; it is tried again in %.1f s",
             why,
+            self._backoff(),
             extra={"event": "pool.start_failed"},
         )
         if not self._is_stopping:

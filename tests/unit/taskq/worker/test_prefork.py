@@ -112,3 +112,13 @@ def test_what_is_sent_to_a_lane_without_a_child_comes_back_once_and_waits(bench:
     assert bench.dispatcher.unfinished() == [delivery]
     assert not bench.pool.unfinished()
     assert bench.dispatcher.room(None) == 0
+
+
+def test_waits_between_starts_grow_to_ten_seconds_and_no_more(bench: Bench) -> None:
+    pool = bench.pool
+    waits = []
+    for failures in (1, 2, 3, 6, 7, 100_000):
+        pool._failures = failures
+        waits.append(pool._backoff())
+
+    assert waits == [0.2, 0.4, 0.8, 6.4, 10.0, 10.0]
