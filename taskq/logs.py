@@ -60,13 +60,14 @@ class TaskqHandler(logging.StreamHandler):  # type: ignore[type-arg]  # subscrip
         self.setFormatter(JsonFormatter() if form == JSON else TaskqFormatter())
 
     def write_lines(self, lines: Sequence[str]) -> None:
-        """Write lines that are formatted already, with one write."""
+        """Write lines that are formatted already, with one write. Never raises."""
         self.acquire()
         try:
-            self.stream.write("\n".join(lines) + "\n")
-            self.flush()
-        except OSError:
-            pass  # as logging does with a stream that is gone: the worker goes on without its log
+            if self.stream is not None:  # None: the process was started without a stderr
+                self.stream.write("\n".join(lines) + "\n")
+                self.flush()
+        except Exception:  # noqa: BLE001 - a door to a stream that may be anything by now: gone, closed, the app's own
+            pass  # as logging does: the worker goes on without its log
         finally:
             self.release()
 

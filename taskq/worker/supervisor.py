@@ -6,6 +6,7 @@ own. It decides when what starts and ends, and touches no record.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -174,7 +175,8 @@ class Worker:
         finally:
             self._pool.kill()
             if not self._served.wait(_SHUTDOWN_SECONDS if self._code == FINE else 0.2):
-                sys.stderr.flush()
+                with contextlib.suppress(Exception):  # it may be None, or the app's own
+                    sys.stderr.flush()
                 self._exit_now(self._code)
 
     def _supervise(self, signals: Signals) -> int:
@@ -257,7 +259,7 @@ class Worker:
             partitions=self._partition_counts(),
         )
         if settings.log_format == TEXT:
-            print(banner(self._options, self._app.registry, place), file=sys.stderr, flush=True)
+            _show(banner(self._options, self._app.registry, place))
         self._hooks.call("worker_ready")
         fields = banner_fields(self._options, self._app.registry, place)
         logger.info("ready", extra={"event": "worker.ready", **fields})
@@ -341,6 +343,15 @@ class Worker:
             logger.error("lost: %s was not written", entry.name, extra=extra)
         self._outbox.close()
         return code
+
+
+def _show(text: str) -> None:
+    """Print to stderr. Where there is none the text is lost, and the worker works: print() would take stdout for None."""
+    if sys.stderr is not None:
+        with contextlib.suppress(
+            Exception
+        ):  # a pipe that nobody reads any more, or a stream of the app's
+            print(text, file=sys.stderr, flush=True)
 
 
 def _say_broken(why: str) -> None:

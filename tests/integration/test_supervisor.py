@@ -263,6 +263,19 @@ def test_the_banner_names_what_it_takes(life: Life, capsys: pytest.CaptureFixtur
     assert "  . elsewhere (queue billing)" in shown
 
 
+def test_without_a_stderr_it_works_and_prints_no_banner_elsewhere(
+    life: Life, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", None)  # as Python has it after `2>&-`
+
+    def script() -> None:
+        wait_until(lambda: "worker_ready" in life.events, timeout=10, what="the hook")
+        _send(signal.SIGTERM)
+
+    assert life.run(script) == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_solo_runs_tasks_in_the_main_thread() -> None:
     from taskq.executor import Executor
     from taskq.worker.pools.solo import SoloPool

@@ -153,6 +153,33 @@ def test_a_batch_is_one_write(strip_root: Callable[[], logging.Logger]) -> None:
     assert stream.writes == 1
 
 
+class Raising(io.StringIO):
+    """A stream of the app's that does not work."""
+
+    def write(self, text: str) -> int:
+        raise RuntimeError("not connected")
+
+
+def _closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [None, _closed(), Raising()], ids=["none", "closed", "raising"])
+def test_a_stream_that_cannot_be_written_costs_the_lines_alone(
+    stream: io.StringIO | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", stream)
+    handler = TaskqHandler()
+
+    handler.write_lines(["one"])  # raises nothing
+    handler.setStream(working := io.StringIO())
+    handler.write_lines(["two"])
+
+    assert working.getvalue() == "two\n"
+
+
 def test_an_apps_own_handlers_get_a_record_a_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger=task_logger.name)
 
