@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -162,6 +162,15 @@ def quiet_client() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def log_failure(logger: logging.Logger, text: str, *args: object, extra: dict[str, str]) -> None:
+    """Log the exception that is handled now, with its traceback, at level ERROR.
+
+    Never raises, as `logger.exception` may: the app's own handlers can be what failed, and what comes after must happen.
+    """
+    with suppress(Exception):
+        logger.exception(text, *args, extra=extra)
 
 
 def plan_lines() -> LogPlan:

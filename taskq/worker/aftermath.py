@@ -8,12 +8,14 @@ from functools import partial
 
 from taskq.clock import Clock
 from taskq.executor import FAILED, SUCCEEDED, Result, one_line, wants_dead_letter
-from taskq.logs import TASK_EVENTS, LogPlan, TaskLine, TaskLines, TaskLog
+from taskq.logs import TASK_EVENTS, LogPlan, TaskLine, TaskLines, TaskLog, log_failure
 from taskq.protocols import Outgoing
 from taskq.registry import Registry
 from taskq.worker.deadletters import dead_letter
 from taskq.worker.delivery import Delivery
 from taskq.worker.outbox import Entry, Outbox
+
+logger = logging.getLogger(__name__)
 
 _LEVELS = (logging.INFO, logging.INFO, logging.ERROR)
 _NOT_RUN = frozenset({"bad_arguments", "unreadable", "unsupported", "unknown_task"})
@@ -47,7 +49,7 @@ class Aftermath:
         for delivery, result in results:
             kind, _, line, detail = result
             if detail is not None:
-                line = self._conclude_more(delivery, result) or line
+                line = self._try_to_conclude_more(delivery, result) or line
             if line is not None:
                 lines.append((_LEVELS[kind], TASK_EVENTS[kind], line, delivery))
         self._log.write(lines)
@@ -68,6 +70,18 @@ class Aftermath:
             now=self._clock.now(),
         )
         return Entry(letter, f"the dead letter of {delivery}", fields=delivery.fields)
+
+    def _try_to_conclude_more(self, delivery: Delivery, result: Result) -> str | None:
+        try:
+            return self._conclude_more(delivery, result)
+        except Exception:  # noqa: BLE001 - the door of one result: the others' dead letters must not go with it
+            log_failure(
+                logger,
+                "lost: what follows %s cannot be written",
+                delivery,
+                extra={"event": "task.unconcluded"},
+            )
+            return None
 
     def _conclude_more(self, delivery: Delivery, result: Result) -> str | None:
         kind, runtime, line, detail = result

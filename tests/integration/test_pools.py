@@ -7,16 +7,17 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from taskq.clock import Clock, SystemClock
-from taskq.executor import FAILED, IGNORED, SUCCEEDED, Executor
+from taskq.executor import FAILED, IGNORED, SUCCEEDED, Executor, Result
 from taskq.logs import LogPlan
 from taskq.sources import Sources
+from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.poolfactory import load_pool_app
 from taskq.worker.pools.aio import AsyncioPool
@@ -359,6 +360,36 @@ def test_a_pool_that_was_ready_once_tries_again_for_ever_and_the_others_run_on(
     assert log.result_of(running)[0] == SUCCEEDED
     for line in _events(caplog, "pool.start_failed"):
         assert re.search(r"the database restarts; it is tried again in \d+\.\d s", line)
+
+
+class BrokenLog(PoolLog):
+    """Cannot take the results of lane 0."""
+
+    def on_results(self, lane: int, results: Sequence[tuple[Delivery, Result]]) -> None:
+        if lane == 0:
+            raise RuntimeError("a bug")
+        super().on_results(lane, results)
+
+
+def test_a_failure_while_results_are_taken_breaks_the_pool_and_others_can_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, log = _prefork(2), BrokenLog()
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    other = delivery_of("waits_for_file", str(begun), str(go))
+    pool.start(log)
+    log.wait(lambda: sorted(log.open.items()) == [(0, True), (1, True)])
+    pool.send(1, [other])
+
+    pool.send(0, [delivery_of("adds", 1, 2)])
+    why = wait_until(lambda: pool.broken, timeout=10, what="the pool to break")
+    go.touch()
+    log.wait(lambda: log.results)
+    pool.kill()
+
+    assert why == "results of pool processes cannot be taken: RuntimeError: a bug"
+    assert log.result_of(other)[0] == SUCCEEDED
+    assert len(_events(caplog, "pool.failed")) == 1
 
 
 def _events(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:

@@ -19,7 +19,8 @@ from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
 from taskq.clock import Clock
-from taskq.executor import FAILED, SUCCEEDED, Detail, Result
+from taskq.executor import FAILED, SUCCEEDED, Detail, Result, error_text
+from taskq.logs import log_failure
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools import child
 from taskq.worker.pools.child import ChildSetup
@@ -38,6 +39,9 @@ _START_FAILURES = 3
 
 One that was goes on trying: what keeps its processes from starting (a database that restarts) may end, and others still run tasks.
 """
+
+_READ_FAILURES = 3
+"""Times that taking results may fail before it is given up: a few, because what healthy processes run should end in order."""
 
 _FIRST_BACKOFF = 0.2
 _LONGEST_BACKOFF = 10.0
@@ -310,7 +314,13 @@ class PreforkPool:
 
     def _read_loop(self) -> None:
         try:
-            self._read_until_down()
+            for _ in range(_READ_FAILURES):
+                try:
+                    return self._read_until_down()
+                except Exception as error:  # noqa: BLE001 - the loop's door
+                    # The supervisor stops the worker; until it has, the other lanes' results are taken.
+                    self._broken = f"results of pool processes cannot be taken: {error_text(error)}"
+                    log_failure(logger, "taking results failed", extra={"event": "pool.failed"})
         finally:
             self._selector.close()
             for link in self._children:

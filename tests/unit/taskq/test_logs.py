@@ -20,6 +20,7 @@ from taskq.logs import (
     configure_logging,
     held_back,
     is_json,
+    log_failure,
     plan_lines,
     quiet_client,
     task_logger,
@@ -178,6 +179,30 @@ def test_a_stream_that_cannot_be_written_costs_the_lines_alone(
     handler.write_lines(["two"])
 
     assert working.getvalue() == "two\n"
+
+
+def test_a_failure_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise ValueError("no")
+    except ValueError:
+        log_failure(task_logger, "%s failed", "it", extra={"event": "e"})
+
+    (record,) = caplog.records
+    assert record.getMessage() == "it failed"
+    assert record.exc_info is not None
+    assert getattr(record, "event", "") == "e"
+
+
+def test_a_failure_of_the_apps_own_handler_stays_inside(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise RuntimeError("the log server is away")
+
+    task_logger.addHandler(broken := Broken())
+    try:
+        log_failure(task_logger, "it failed", extra={"event": "e"})
+    finally:
+        task_logger.removeHandler(broken)
 
 
 def test_an_apps_own_handlers_get_a_record_a_line(caplog: pytest.LogCaptureFixture) -> None:
