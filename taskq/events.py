@@ -38,6 +38,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "outbox.refused": "A follow-up can never be sent; the task that asked for it is put aside.",
         "outbox.unknown": "It is not known whether a follow-up was written.",
         "pool.failed": "A thread of the pool raised; it goes on.",
+        "pool.interrupted": "SystemExit or KeyboardInterrupt came out of the event loop; it goes on.",
         "pool.preload_refused": "The app cannot be preloaded; each process imports it.",
         "pool.process_died": "A pool process died.",
         "pool.start_failed": "A pool process did not start.",

@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from taskq.app import App
 from taskq.clock import Clock, SystemClock
-from taskq.executor import FAILED, IGNORED, SUCCEEDED, Executor, Result
+from taskq.executor import FAILED, IGNORED, SUCCEEDED, Call, Executor, Result
 from taskq.logs import LogPlan
 from taskq.sources import Sources
 from taskq.worker.delivery import Delivery
@@ -52,7 +54,10 @@ def _make(kind: str, slots: int) -> Pool:
     if kind == "prefork":
         return _prefork(slots)
     app.adopt(Sources())
-    executor = Executor(app, PLAN)
+    return _make_in_process(kind, slots, Executor(app, PLAN))
+
+
+def _make_in_process(kind: str, slots: int, executor: Executor) -> Pool:
     if kind == "threads":
         return ThreadsPool(slots, executor)
     return AsyncioPool(slots, executor) if kind == "asyncio" else SoloPool(executor)
@@ -174,6 +179,75 @@ def test_async_tasks_run_side_by_side_on_one_loop(start: Start, tmp_path: Path) 
     log.wait(lambda: len(log.results) == 3)
 
     assert {result[0] for _, result in log.results} == {SUCCEEDED}
+
+
+def test_an_exit_that_a_task_left_on_the_loop_does_not_end_it(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, log = start("asyncio", 1)
+    leaving, after = delivery_of("leaves_an_exit"), delivery_of("sleeps", str(tmp_path / "n"), "a")
+
+    pool.send(0, [leaving, after])
+    log.wait(lambda: len(log.results) == 2)
+    _end(pool)
+
+    assert log.result_of(leaving)[0] == SUCCEEDED
+    assert log.result_of(after)[0] == SUCCEEDED
+    (line,) = _events(caplog, "pool.interrupted")
+    assert "SystemExit: 4" in line
+
+
+def test_an_async_task_that_is_cancelled_before_it_begins_is_a_failure(start: Start) -> None:
+    pool, log = start("asyncio", 2)
+    cancelling, cancelled = delivery_of("cancels_all"), delivery_of("meets", "", "", 2)
+
+    pool.send(0, [cancelling, cancelled])
+    log.wait(lambda: len(log.results) == 2)
+
+    detail = log.result_of(cancelled)[3]
+    assert detail is not None
+    assert detail[:2] == ("failed", "CancelledError")
+
+
+class BrokenExecutor(Executor):
+    """Raises what it should have caught."""
+
+    def run(self, call: Call) -> NoReturn:
+        raise SystemExit(5)
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio", "solo"])
+def test_what_escapes_from_a_run_is_its_failure_and_the_pool_goes_on(kind: str) -> None:
+    app.adopt(Sources())
+    executor = BrokenExecutor(app, PLAN)
+    pool = _make_in_process(kind, 1, executor)
+    log, deliveries = PoolLog(), [delivery_of("adds", 1, n) for n in range(3)]
+
+    pool.start(log)
+    pool.send(0, deliveries)
+    _end(pool)
+
+    for delivery in deliveries:
+        assert (log.result_of(delivery)[3] or ())[:2] == ("failed", "SystemExit: 5")
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio", "solo"])
+def test_a_shutdown_hook_that_exits_does_not_keep_a_pool_from_its_end(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hooked = App("hooked")
+    hooked.on("worker_process_shutdown")(_exit_now)
+    executor = Executor(hooked, PLAN)
+    pool = _make_in_process(kind, 1, executor)
+
+    pool.start(PoolLog())
+    _end(pool)
+
+    assert len(_events(caplog, "pool.failed")) == 1
+
+
+def _exit_now() -> NoReturn:
+    raise SystemExit(6)
 
 
 def test_asyncio_runs_no_more_at_a_time_than_it_has_slots(start: Start, tmp_path: Path) -> None:

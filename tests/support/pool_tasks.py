@@ -13,6 +13,8 @@ from taskq import App, Context, Ignore, Reject, current_request
 
 app = App("pools")
 
+_left_running: set[asyncio.Task[None]] = set()
+
 
 def _note(path: str, text: str) -> None:
     """Append a line with one write, so that it is there whatever becomes of the process."""
@@ -109,6 +111,23 @@ async def meets(path: str, text: str, others: int) -> None:
     _note(path, text)
     while len(Path(path).read_text(encoding="utf-8").splitlines()) < others:  # noqa: ASYNC110, ASYNC240 - they share only the file
         await asyncio.sleep(0.005)
+
+
+@app.task("cancels_all")
+async def cancels_all() -> None:
+    """Cancel everything else that runs on the loop, also what has not begun."""
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+@app.task("leaves_an_exit")
+async def leaves_an_exit() -> None:
+    """Leave something on the loop that calls sys.exit when this has ended."""
+
+    async def inner() -> None:
+        sys.exit(4)
+
+    _left_running.add(asyncio.create_task(inner()))
 
 
 @app.task("bound", bind=True)
