@@ -30,6 +30,7 @@ from taskq.worker.pools.solo import SoloPool
 from taskq.worker.pools.threads import ThreadsPool
 from tests.support.pool_tasks import app
 from tests.support.pools import PoolLog, delivery_of
+from tests.support.processes import process_table
 from tests.support.waiting import wait_until
 
 PLAN = LogPlan(level=logging.INFO, task_level=logging.INFO, whole=False)
@@ -292,6 +293,64 @@ def test_a_task_that_exits_the_process_is_a_failure(start: Start) -> None:
     assert detail is not None
     assert detail[0] == "worker_died"
     assert "ended with exit code 7" in detail[1]
+
+
+@pytest.mark.parametrize("way", ["forkserver", "spawn"])
+@pytest.mark.parametrize("task", ["leaves_a_program_and_dies", "leaves_a_process_and_dies"])
+def test_a_death_is_noticed_while_something_the_task_started_lives(
+    way: str, task: str, tmp_path: Path
+) -> None:
+    pool, log, pids = _prefork(1), PoolLog(), tmp_path / "pids"
+    if way == "spawn":
+        pool._starter.stop_preloading()
+    pool.start(log)
+    log.wait(lambda: log.open.get(0))
+    deadly, after = delivery_of(task, str(pids), 3), delivery_of("adds", 1, 2)
+
+    pool.send(0, [deadly])
+    try:
+        _tick_until(pool, lambda: log.results and log.open[0])
+        pool.send(0, [after])
+        log.wait(lambda: len(log.results) == 2)
+        left = [int(pid) for pid in _lines(pids) if _lives(int(pid))]
+    finally:
+        for pid in _lines(pids):
+            os.kill(int(pid), signal.SIGKILL)
+        pool.kill()
+
+    detail = log.result_of(deadly)[3]
+    assert detail is not None
+    assert detail[0] == "worker_died"
+    assert "ended with exit code 3" in detail[1]
+    assert log.result_of(after)[0] == SUCCEEDED
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize("way", ["forkserver", "spawn"])
+def test_programs_that_tasks_start_inherit_nothing_of_the_pool(way: str, tmp_path: Path) -> None:
+    pool, log, inherited = _prefork(1), PoolLog(), tmp_path / "inherited"
+    if way == "spawn":
+        pool._starter.stop_preloading()
+    pool.start(log)
+    log.wait(lambda: log.open.get(0))
+
+    pool.send(0, [delivery_of("notes_inheritable", str(inherited))])
+    log.wait(lambda: log.results)
+    pool.kill()
+
+    assert set(_lines(inherited)) == {"0", "1", "2"}
+
+
+def _tick_until(pool: Pool, look: Callable[[], object]) -> None:
+    def tick() -> object:
+        pool.tick()
+        return look()
+
+    wait_until(tick, timeout=20, what="what a tick brings")
+
+
+def _lives(pid: int) -> bool:
+    return any(entry.pid == pid and not entry.is_zombie for entry in process_table())
 
 
 def test_a_dead_child_is_replaced(start: Start, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -76,6 +78,33 @@ def exits() -> None:
 
 @app.task("dies")
 def dies(code: int) -> None:
+    os._exit(code)
+
+
+@app.task("notes_inheritable")
+def notes_inheritable(path: str) -> None:
+    """Note the descriptors that programs inherit."""
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # the listing's own
+            if os.get_inheritable(int(name)):
+                _note(path, name)
+
+
+@app.task("leaves_a_program_and_dies")
+def leaves_a_program_and_dies(path: str, code: int) -> None:
+    """Leave a program running in the background, note its pid, and end the process."""
+    os.system(f"sleep 600 & echo $! >> {shlex.quote(path)}")
+    os._exit(code)
+
+
+@app.task("leaves_a_process_and_dies")
+def leaves_a_process_and_dies(path: str, code: int) -> None:
+    """Fork, note the new process's pid, and end the own one."""
+    pid = os.fork()
+    if not pid:
+        threading.Event().wait(600)
+        os._exit(0)
+    _note(path, str(pid))
     os._exit(code)
 
 

@@ -42,6 +42,8 @@ _BATCH = 16
 _REPORT_AFTER = 0.001
 """Seconds since the last report after which a finished task is reported at once."""
 
+_LAST_STANDARD_DESCRIPTOR = 2
+
 _READ_BYTES = 256 * 1024
 
 
@@ -195,6 +197,20 @@ def _leave_stop_signals_to_the_parent() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
+def _keep_descriptors_from_programs(link: socket.socket) -> None:
+    """Keep the programs that tasks start from inheriting the ends whose closing tells of this process's death.
+
+    multiprocessing hands them over inheritable: the socket, and one end of a pipe that only its own code knows, so that all that
+    are open now are treated alike. They are its own: what a user's module opens is not inheritable by itself.
+    """
+    link.set_inheritable(False)
+    with contextlib.suppress(OSError):  # no such folder here
+        for name in os.listdir("/dev/fd"):
+            with contextlib.suppress(OSError):  # the listing's own is closed by now
+                if int(name) > _LAST_STANDARD_DESCRIPTOR:
+                    os.set_inheritable(int(name), False)
+
+
 def main(setup: ChildSetup, link: socket.socket, memory: Any, lock: Lock) -> None:
     """Be a pool process. Never returns: ends the process past everything that tasks may have left behind.
 
@@ -207,6 +223,7 @@ def main(setup: ChildSetup, link: socket.socket, memory: Any, lock: Lock) -> Non
     code = 1
     try:
         _leave_stop_signals_to_the_parent()
+        _keep_descriptors_from_programs(link)
         code = _serve(setup, link, memoryview(memory).cast("B").cast("q"), lock)
     finally:
         _flush_output()

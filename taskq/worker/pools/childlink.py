@@ -67,6 +67,9 @@ class ChildLink:
         self.is_discarded = False
         """Whether it was ended on purpose before it was ready, to be started in another way."""
 
+        self.is_watched = False
+        """Whether the reading thread watches its socket and its end."""
+
         self.is_dead = False
         """Whether `ensure_dead` has seen its end."""
 
@@ -224,8 +227,9 @@ class ChildLink:
             patience: Seconds to wait before the kill. A few more follow it.
         """
         process = self.process
-        process.join(patience)
-        if process.is_alive() or process.exitcode == _UNKNOWN_EXIT:
+        if process.exitcode is None:  # what its task started may hold open what join() waits for
+            process.join(patience)
+        if process.is_alive() or (self.is_preloaded and process.exitcode == _UNKNOWN_EXIT):
             self.kill()
             process.join(_KILL_SECONDS)
             self._wait_for_hangup()

@@ -152,7 +152,8 @@ class PreforkPool:
             self._ask(partial(self._watch, link))
 
     def tick(self) -> None:
-        """Call back what waits behind a task that runs for more than `RECALL_AFTER`."""
+        """Notice deaths that nothing else tells; call back what waits behind a task that runs for more than `RECALL_AFTER`."""
+        self._look_for_dead()
         now = self._clock.monotonic()
         for lane, link in enumerate(self._children):
             running = link.running() if link is not None else None
@@ -167,6 +168,27 @@ class PreforkPool:
                 if returned:
                     self._tell.on_slow(running)
                     self._tell.on_returned(returned)
+
+    def _look_for_dead(self) -> None:
+        """Have those buried whose death no descriptor tells: a process that a task forked holds copies of all.
+
+        The forkserver tells of its children by itself.
+        """
+        if not self._process_lock.acquire(blocking=False):
+            return  # a process is being started or buried; the next tick looks again
+        try:
+            dead = [
+                link
+                for link in self._children
+                if link is not None
+                and link.is_watched
+                and not link.is_preloaded
+                and link.process.exitcode is not None
+            ]
+        finally:
+            self._process_lock.release()
+        for link in dead:
+            self._ask(partial(self._bury, link))
 
     def unfinished(self) -> list[Delivery]:
         """Return what is handed over and not reported."""
@@ -348,6 +370,7 @@ class PreforkPool:
     def _add(self, link: ChildLink) -> None:
         self._selector.register(link, selectors.EVENT_READ, link)
         self._selector.register(link.process.sentinel, selectors.EVENT_READ, link)
+        link.is_watched = True
 
     def _watch(self, link: ChildLink) -> None:
         if self._children[link.lane] is link:
