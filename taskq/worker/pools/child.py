@@ -126,7 +126,10 @@ class Child:
     def _receive(self) -> bool:
         """Wait for deliveries; return False if the parent is gone."""
         _flush_output()
-        data = self._link.recv(_READ_BYTES)
+        try:
+            data = self._link.recv(_READ_BYTES)
+        except ConnectionResetError:  # gone, with reports unread
+            return False
         for tasks in self._reader.feed(data):
             if tasks:
                 self._waiting.extend(tasks)
@@ -168,9 +171,13 @@ class Child:
         self._reported = perf_counter()
         if self._results:
             results, self._results = self._results, []
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                # The parent is gone: nobody is left to tell, and the next look at the link ends the loop.
-                self._link.sendall(frame(results))
+            _send(self._link, results)
+
+
+def _send(link: socket.socket, message: list[Done] | Hello) -> None:
+    """Send to the parent. If it is gone nobody is left to tell, and the next look at the link ends the loop."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        link.sendall(frame(message))
 
 
 def _working_directory() -> str | None:
@@ -239,10 +246,9 @@ def _serve(setup: ChildSetup, link: socket.socket, state: memoryview, lock: Lock
         executor.hooks.call_strictly("worker_process_init")
     except BaseException as error:  # noqa: BLE001 - around the user's modules and hooks
         hello: Hello = ("failed", f"{type(error).__name__}: {error}", preload.leftovers)
-        link.sendall(frame(hello))
+        _send(link, hello)
         return 1
-    hello = ("ready", "", preload.leftovers)
-    link.sendall(frame(hello))
+    _send(link, ("ready", "", preload.leftovers))
     Child(executor, link, state, lock).run()
     executor.hooks.call("worker_process_shutdown")
     executor.close()
