@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -104,8 +105,9 @@ def leave(code: int) -> NoReturn:
     """End the process: past the threads that tasks may have left behind, and past a broker that does not answer."""
     if threading.active_count() > 1:
         logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # None, closed, or the app's own
+                stream.flush()
         _remove_sockets()
         os._exit(code)
     sys.exit(code)

@@ -6,6 +6,7 @@ none), the next task runs, and the worker lives to stop with 0.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.support.kafka import Kafka
 from tests.support.ledger import Ledger
 from tests.support.names import fresh_name
 from tests.support.processes import Process, Processes
-from tests.support.scene import Scene
+from tests.support.scene import START_SECONDS, Scene
 
 
 @dataclass(frozen=True)
@@ -127,3 +128,23 @@ def test_worker_that_saw_all_of_it_stops_with_0_past_a_leaked_thread(stage: Stag
     assert "Traceback" not in stage.worker.text
     assert stage.scene.ran_twice() == {}
     assert stage.scene.never_ran() == set()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_worker_without_stderr_runs_tasks_and_stops_with_0(scene: Scene, pool: str) -> None:
+    command = [
+        *("taskq", "worker", "-A", "tests.support.scene_tasks", "-b", scene.kafka.bootstrap),
+        *("-Q", scene.queue, "--group", scene.group, "-c", "1", "-P", pool),
+    ]
+    worker = scene.processes.start(
+        ["sh", "-c", 'exec "$0" -m "$@" 2>&-', sys.executable, *command],
+        env={"TEST_LEDGER": str(scene.ledger.path)},
+    )
+
+    failed = scene.send("fail")
+    scene.wait_letters(failed, timeout=START_SECONDS)
+    scene.wait_ended(*scene.send_many(20))
+
+    assert worker.stop() == 0
+    assert worker.text == ""
+    assert scene.ran_twice() == {}
