@@ -243,7 +243,13 @@ class PreforkPool:
                 break
             if self._failures:
                 self._clock.wait(self._starts, self._backoff())
-            self._start_one(lane)
+            try:
+                self._start_one(lane)
+            except BaseException as error:  # noqa: BLE001 - the loop's door, as the reading thread's
+                self._broken = f"pool processes cannot be started: {error_text(error)}"
+                log_failure(
+                    logger, "starting a pool process failed", extra={"event": "pool.failed"}
+                )
         with self._guard:
             self._pending_starts = 0
 
@@ -339,7 +345,7 @@ class PreforkPool:
             for _ in range(_READ_FAILURES):
                 try:
                     return self._read_until_down()
-                except Exception as error:  # noqa: BLE001 - the loop's door
+                except BaseException as error:  # noqa: BLE001 - the loop's door; an app's log handler may raise anything
                     # The supervisor stops the worker; until it has, the other lanes' results are taken.
                     self._broken = f"results of pool processes cannot be taken: {error_text(error)}"
                     log_failure(logger, "taking results failed", extra={"event": "pool.failed"})

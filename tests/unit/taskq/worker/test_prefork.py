@@ -122,3 +122,18 @@ def test_waits_between_starts_grow_to_ten_seconds_and_no_more(bench: Bench) -> N
         waits.append(pool._backoff())
 
     assert waits == [0.2, 0.4, 0.8, 6.4, 10.0, 10.0]
+
+
+def test_failure_of_the_starting_thread_breaks_the_pool_with_its_reason(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(lane: int) -> ChildLink:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(bench.pool, "_started", fail)
+    bench.pool._want(0)
+    bench.pool._wanted.put(None)
+
+    bench.pool._start_loop()
+
+    assert bench.pool.broken == "pool processes cannot be started: RuntimeError: a bug"
