@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -88,6 +88,20 @@ def start() -> Iterator[Start]:
             pool.kill()
         elif not pool.is_down:
             _end(pool)
+
+
+@pytest.fixture
+def prefork() -> Iterator[Callable[..., PreforkPool]]:
+    """Makes a pool as `_prefork` does and kills it at the end, with what its tasks still wait for."""
+    pools: list[PreforkPool] = []
+
+    def make(*args: Any, **kwargs: Any) -> PreforkPool:
+        pools.append(_prefork(*args, **kwargs))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.kill()
 
 
 def _lines(path: Path) -> list[str]:
@@ -298,9 +312,9 @@ def test_a_task_that_exits_the_process_is_a_failure(start: Start) -> None:
 @pytest.mark.parametrize("way", ["forkserver", "spawn"])
 @pytest.mark.parametrize("task", ["leaves_a_program_and_dies", "leaves_a_process_and_dies"])
 def test_a_death_is_noticed_while_something_the_task_started_lives(
-    way: str, task: str, tmp_path: Path
+    prefork: Callable[..., PreforkPool], way: str, task: str, tmp_path: Path
 ) -> None:
-    pool, log, pids = _prefork(1), PoolLog(), tmp_path / "pids"
+    pool, log, pids = prefork(1), PoolLog(), tmp_path / "pids"
     if way == "spawn":
         pool._starter.stop_preloading()
     pool.start(log)
@@ -316,7 +330,6 @@ def test_a_death_is_noticed_while_something_the_task_started_lives(
     finally:
         for pid in _lines(pids):
             os.kill(int(pid), signal.SIGKILL)
-        pool.kill()
 
     detail = log.result_of(deadly)[3]
     assert detail is not None
@@ -327,8 +340,10 @@ def test_a_death_is_noticed_while_something_the_task_started_lives(
 
 
 @pytest.mark.parametrize("way", ["forkserver", "spawn"])
-def test_programs_that_tasks_start_inherit_nothing_of_the_pool(way: str, tmp_path: Path) -> None:
-    pool, log, inherited = _prefork(1), PoolLog(), tmp_path / "inherited"
+def test_programs_that_tasks_start_inherit_nothing_of_the_pool(
+    prefork: Callable[..., PreforkPool], way: str, tmp_path: Path
+) -> None:
+    pool, log, inherited = prefork(1), PoolLog(), tmp_path / "inherited"
     if way == "spawn":
         pool._starter.stop_preloading()
     pool.start(log)
@@ -336,7 +351,6 @@ def test_programs_that_tasks_start_inherit_nothing_of_the_pool(way: str, tmp_pat
 
     pool.send(0, [delivery_of("notes_inheritable", str(inherited))])
     log.wait(lambda: log.results)
-    pool.kill()
 
     assert set(_lines(inherited)) == {"0", "1", "2"}
 
@@ -466,12 +480,15 @@ def test_a_start_hook_that_raises_breaks_the_pool_with_its_reason(
 
 
 def test_a_pool_that_was_ready_once_tries_again_for_ever_and_the_others_run_on(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    prefork: Callable[..., PreforkPool],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
     refusal, begun, go = tmp_path / "refusal", tmp_path / "begun", tmp_path / "go"
     monkeypatch.setenv("POOL_TASKS_REFUSE_WHILE", str(refusal))
     _restart_forkserver()
-    pool, log = _prefork(2, clock=HurriedClock()), PoolLog()
+    pool, log = prefork(2, clock=HurriedClock()), PoolLog()
     pool.start(log)
     log.wait(lambda: sorted(log.open.items()) == [(0, True), (1, True)])
     running, deadly = delivery_of("waits_for_file", str(begun), str(go)), delivery_of("dies", 1)
@@ -485,7 +502,7 @@ def test_a_pool_that_was_ready_once_tries_again_for_ever_and_the_others_run_on(
     log.wait(lambda: log.open[0])
     go.touch()
     log.wait(lambda: len(log.results) == 2)
-    pool.kill()
+    pool.kill()  # the forkserver ends only after its children
     monkeypatch.undo()
     _restart_forkserver()
 
@@ -505,9 +522,9 @@ class BrokenLog(PoolLog):
 
 
 def test_a_failure_while_results_are_taken_breaks_the_pool_and_others_can_end(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    prefork: Callable[..., PreforkPool], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pool, log = _prefork(2), BrokenLog()
+    pool, log = prefork(2), BrokenLog()
     begun, go = tmp_path / "begun", tmp_path / "go"
     other = delivery_of("waits_for_file", str(begun), str(go))
     pool.start(log)
@@ -518,7 +535,6 @@ def test_a_failure_while_results_are_taken_breaks_the_pool_and_others_can_end(
     why = wait_until(lambda: pool.broken, timeout=10, what="the pool to break")
     go.touch()
     log.wait(lambda: log.results)
-    pool.kill()
 
     assert why == "results of pool processes cannot be taken: RuntimeError: a bug"
     assert log.result_of(other)[0] == SUCCEEDED
