@@ -1,1 +1,4 @@
-"""Measurements: how fast tasks run, beside what the bare client can do. Not part of the distribution."""
+"""Measurements: how fast taskq is, beside the bare client and its peers in the same run. Not part of the distribution.
+
+`python -m benchmarks --help`; the method stands in README.md beside this file.
+"""

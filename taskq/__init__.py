@@ -1,4 +1,7 @@
-"""Background tasks with Apache Kafka as the only server: what programs use."""
+"""Background tasks with Apache Kafka as the only server: what programs use.
+
+PYTEST_DONT_REWRITE (pytest would complain where this package is imported before it: the plugin is of the same distribution)
+"""
 
 from __future__ import annotations
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, Literal, NoReturn, TypeVar, overload
 
+from taskq.arguments import check_shape
 from taskq.broker import Broker, formats, written_format
 from taskq.canvas import Followup
 from taskq.errors import PublishFailed, UnknownOption, UsageError
@@ -20,7 +22,7 @@ from taskq.result import AsyncResult
 from taskq.sendoptions import SEND_OPTIONS, SendOptions, refuse_unknown
 from taskq.settings import Layer, Settings, resolve
 from taskq.sources import Sources, read_sources
-from taskq.task import TASK_OPTIONS, BoundTaskDecorator, P, Task, TaskDecorator
+from taskq.task import TASK_OPTIONS, BoundTaskDecorator, P, Task, TaskDecorator, check_task_name
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -53,6 +55,7 @@ class App:
         self._formats: Formats | None = None
         # By process id. Those of a parent stay here after a fork: a child must neither use nor collect them.
         self._brokers: dict[int, Broker] = {}
+        self._make_broker: Callable[[Settings], Broker] = Broker
         self.configure(**settings)
 
     def configure(self, **settings: Any) -> None:
@@ -77,6 +80,30 @@ class App:
         self._refuse_if_connected()
         self._sources = sources
         self._forget_settings()
+
+    @contextmanager
+    def standing_in(
+        self, make_broker: Callable[[Settings], Broker], **flags: Any
+    ) -> Iterator[None]:
+        """Within the block use another broker and other settings; afterwards all is as it was. For tests: taskq/testing/.
+
+        Tasks and middleware stay: a module that is imported within the block is not imported again after it.
+
+        Args:
+            make_broker: Makes the broker from the settings, when it is first used.
+            flags: Settings that are stronger than flag, environment and file.
+        """
+        sources = (self._sources or read_sources()).with_flags(flags)
+        before = self._sources, self._code, self._brokers, self._make_broker
+        self._sources, self._code, self._brokers = sources, dict(self._code), {}
+        self._make_broker = make_broker
+        self._forget_settings()
+        try:
+            yield
+        finally:
+            self.close()
+            self._sources, self._code, self._brokers, self._make_broker = before
+            self._forget_settings()
 
     @property
     def settings(self) -> Settings:
@@ -120,7 +147,7 @@ class App:
         broker = self._brokers.get(pid)
         if broker is None:
             # One step under the interpreter's lock, so that two threads get one broker; a lock of ours could be held in a fork.
-            broker = self._brokers.setdefault(pid, Broker(self.settings))
+            broker = self._brokers.setdefault(pid, self._make_broker(self.settings))
         return broker
 
     @overload
@@ -214,13 +241,15 @@ class App:
             unknown: Raises `UnknownOption`.
         """
         refuse_unknown(unknown, ("args", "kwargs", "name", *SEND_OPTIONS), "send_task")
+        kwargs = {} if kwargs is None else kwargs
+        check_shape(check_task_name(name), args, kwargs)
         options = SendOptions(task_id, queue, key, headers)
         options.check(name)
         task = self.registry.get(name)
         if task is not None:
-            task.check_arguments(args, kwargs or {})
+            task.check_arguments(args, kwargs)
         id = task_id or new_task_id()
-        value, written = Writer(name, self.format).write(id, args, kwargs or {}, headers=headers)
+        value, written = Writer(name, self.format).write(id, args, kwargs, headers=headers)
         result: AsyncResult[Any] = AsyncResult(id, name, queue or self.queue_of(name))
         self.publish((Outgoing(result.queue, value, written, options.key_bytes),), (result,))
         return result

@@ -12,6 +12,24 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 _MANY = 1_000_000  # positional arguments that a function with *args takes
 
 
+def check_shape(task: str, args: object, kwargs: object) -> None:
+    """Raise unless positional arguments are a tuple or list, and keyword arguments a mapping from names.
+
+    Raises:
+        InvalidArguments: They are something else: a text alone would be taken apart into its letters.
+    """
+    if not isinstance(args, (tuple, list)):
+        hint = "; a tuple of one needs a comma: (x,)" if isinstance(args, (str, bytes)) else ""
+        raise InvalidArguments(
+            task, f"args must be a tuple or list, not {type(args).__name__}{hint}"
+        )
+    if not isinstance(kwargs, Mapping):
+        raise InvalidArguments(task, f"kwargs must be a dict, not {type(kwargs).__name__}")
+    for name in kwargs:
+        if not isinstance(name, str):
+            raise InvalidArguments(task, f"names of keyword arguments are text, not {name!r}")
+
+
 class ArgumentCheck:
     """Checks arguments of one task. Any thread may use it."""
 

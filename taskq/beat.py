@@ -17,7 +17,14 @@ from taskq.duemessages import message_of
 from taskq.errors import ScheduleFileError, TaskqError, UsageError
 from taskq.logs import quiet_client
 from taskq.near import nearest
-from taskq.occurrences import TAKE_OVER, Decision, Definition, LeftOut, Occurrence
+from taskq.occurrences import (
+    TAKE_OVER,
+    Decision,
+    Definition,
+    LeftOut,
+    Occurrence,
+    decide,
+)
 from taskq.protocols import Outgoing
 from taskq.queues import check_queue
 from taskq.schedulefile import ScheduleFile
@@ -98,14 +105,20 @@ class Beat:
         self._timetable = Timetable()
         self._unsent: dict[str, _Unsent] = {}
         self._stop = threading.Event()
+        self.is_sending = False
+        """Whether it has begun: before that nothing is lost if the process ends."""
+
         self._watching_since = self._clock.now()
 
     def stop(self) -> None:
         """Let `run` return after what it is just sending. Any thread may call it; not a signal handler of the thread in `run`."""
         self._stop.set()
 
-    def run(self) -> None:
+    def run(self) -> int:
         """Load the files and send what is due until `stop` is called. Blocks.
+
+        Returns:
+            How many occurrences were due and could not be sent; each was named in the log.
 
         Raises:
             ScheduleFileError: A file cannot be used.
@@ -114,7 +127,7 @@ class Beat:
         self.start()
         while not self._stop.is_set():
             self._wait(self._safe_step())
-        self._say_unsent()
+        return self._say_unsent()
 
     def start(self) -> None:
         """Load the files and see that the broker answers.
@@ -129,6 +142,7 @@ class Beat:
         with quiet_client():
             self._app.broker.check()
         self._watching_since = self._clock.now()
+        self.is_sending = True
         logger.info(
             "beat is ready: %d schedules from %s, broker %s",
             len(self._timetable),
@@ -193,15 +207,7 @@ class Beat:
     # Sending
 
     def _send_due(self) -> None:
-        now = self._clock.now()
-        for decision in self._timetable.take(now, watching_since=self._watching_since):
-            name = decision.state.definition.name
-            if decision.left_out is not None:
-                _say_left_out(name, decision.left_out)
-            if decision.occurrences:
-                self._unsent[name] = _Unsent(name, decision, decision.occurrences)
-            else:
-                self._timetable.settle(name, decision)
+        self._take_due(self._clock.now())
         steady = self._clock.monotonic()
         # Apart, so that what failed before cannot hold up what is due now.
         self._send([unsent for unsent in self._unsent.values() if not unsent.attempts])
@@ -212,6 +218,16 @@ class Beat:
                 if unsent.attempts and unsent.next_try <= steady
             ]
         )
+
+    def _take_due(self, now: datetime) -> None:
+        for decision in self._timetable.take(now, watching_since=self._watching_since):
+            name = decision.state.definition.name
+            if decision.left_out is not None:
+                _say_left_out(name, decision.left_out)
+            if decision.occurrences:
+                self._unsent[name] = _Unsent(name, decision, decision.occurrences)
+            else:
+                self._timetable.settle(name, decision)
 
     def _message(self, occurrence: Occurrence) -> Outgoing:
         entry = occurrence.definition.entry
@@ -252,17 +268,28 @@ class Beat:
         unsent.next_try = self._clock.monotonic() + pause
         return next(error for error in answers if error is not None)
 
-    def _say_unsent(self) -> None:
-        """Name what a stopping beat has not sent: nobody else knows of it."""
+    def _say_unsent(self) -> int:
+        """Name what a stopping beat has not sent: nobody else knows of it. Returns how many these are."""
+        now = self._clock.now()
+        if self._unsent:
+            self._take_due(now)
+        count = 0
         for unsent in self._unsent.values():
-            for occurrence in unsent.occurrences:
-                logger.error(
-                    "%s was due at %s and could not be sent before beat stopped; it is lost unless it is sent by hand",
-                    occurrence.task_id,
-                    occurrence.due.isoformat(),
-                    extra={"event": "occurrence.lost", "id": occurrence.task_id},
-                )
+            lost = self._lost(unsent, now)
+            count += len(lost)
+            _say_lost(lost)
         logger.info("beat has stopped", extra={"event": "beat.stopped"})
+        return count
+
+    def _lost(self, unsent: _Unsent, now: datetime) -> list[Occurrence]:
+        """Return what of a schedule is not sent: what was tried, and what has come due behind it."""
+        lost, decision = list(unsent.occurrences), unsent.decision
+        definition = self._timetable.definition(unsent.name) or decision.state.definition
+        while True:
+            decision = decide(decision.state, definition, now, watching_since=self._watching_since)
+            if not decision.occurrences:
+                return lost
+            lost += decision.occurrences
 
     # Loading
 
@@ -273,15 +300,9 @@ class Beat:
         try:
             self._load(source, file)
         except ScheduleFileError as error:
-            logger.error(
-                "%s; the schedules that ran before go on unchanged",
-                error,
-                extra={
-                    "event": "schedule.load_failed",
-                    "path": source.path,
-                    "problems": error.problems,
-                },
-            )
+            source.refuse(error)
+        else:
+            source.accept()
 
     def _load(self, source: ScheduleSource, file: ScheduleFile) -> None:
         now = self._clock.now()
@@ -399,6 +420,32 @@ def _say_sent(unsent: _Unsent, answers: Sequence[Exception | None], now: datetim
                 late * 1000,
                 extra={"event": "occurrence.sent", "id": occurrence.task_id, "lateness": late},
             )
+
+
+def _say_lost(lost: Sequence[Occurrence]) -> None:
+    """One line a schedule; the ids of several are those from the first to the last."""
+    first, last = lost[0], lost[-1]
+    extra = {
+        "event": "occurrence.lost",
+        "id": first.task_id,
+        "last": last.task_id,
+        "count": len(lost),
+    }
+    if len(lost) == 1:
+        logger.error(
+            "%s was due at %s and could not be sent before beat stopped; it is lost unless it is sent by hand",
+            first.task_id,
+            first.due.isoformat(),
+            extra=extra,
+        )
+        return
+    logger.error(
+        "%d occurrences from %s to %s could not be sent before beat stopped; they are lost unless they are sent by hand",
+        len(lost),
+        first.task_id,
+        last.task_id,
+        extra=extra,
+    )
 
 
 def _say_failed(failed: Sequence[tuple[_Unsent, Exception]]) -> None:

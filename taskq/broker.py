@@ -18,7 +18,7 @@ from taskq.address import Address, parse_address
 from taskq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting
 from taskq.message import JSON, JSON_ONLY, Format, Formats
 from taskq.near import nearest
-from taskq.protocols import Admin, IntakeChannel, Outgoing, Publisher
+from taskq.protocols import Admin, EmbeddedBroker, IntakeChannel, Outgoing, Publisher
 from taskq.settings import SETTINGS, Settings
 
 _TRANSPORTS = {
@@ -100,6 +100,12 @@ class Broker:
         with self.errors():
             self.admin.check(timeout=self.settings.connect_timeout)
 
+    @property
+    def refusals(self) -> tuple[type[Exception], ...]:
+        """Errors that say that the broker refuses something, such as missing rights: ours, and those of the transport in use."""
+        own = () if self._shared is None else self._shared.channel_errors
+        return (BrokerRefused, *own)
+
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Turn the transport's errors into ours.
@@ -110,19 +116,23 @@ class Broker:
             BrokerRefused: For others that are a ValueError, LookupError or PermissionError, or among the transport's
                 `channel_errors`, which is kombu's word for "the request failed, the connection lives".
         """
+        refused: tuple[type[Exception], ...] = (
+            ValueError,
+            LookupError,
+            PermissionError,
+            *self.refusals,
+        )
         try:
             yield
+        except BrokerRefused:
+            raise
         except ConnectionError as error:
             raise BrokerUnreachable(str(self.address), getattr(error, "why", str(error))) from error
-        except (ValueError, LookupError, PermissionError, *self._channel_errors()) as error:
+        except refused as error:
             option = getattr(error, "option", None)
             if isinstance(option, str):
                 raise self._invalid(option, error) from error
             raise BrokerRefused(str(self.address), str(error)) from error
-
-    def _channel_errors(self) -> tuple[type[Exception], ...]:
-        """Return kombu's tuple of the transport that is in use; before that there are no such errors."""
-        return () if self._shared is None else tuple(self._shared.channel_errors)
 
     def _invalid(self, option: str, error: Exception) -> InvalidSetting:
         """Return the error about a setting that the client does not take; one that is none of ours is librdkafka's."""
@@ -162,6 +172,21 @@ class Broker:
             connect_timeout=settings.connect_timeout,
             transport_options=options,
         )
+
+
+def start_embedded() -> EmbeddedBroker:
+    """Start a broker in this process, for development; blocks until it has an address.
+
+    Raises:
+        BrokerUnreachable: It did not start.
+    """
+    # Nothing is connected for it: settings and address play no part.
+    broker = Broker(Settings())
+    try:
+        with broker.errors():
+            return cast(EmbeddedBroker, broker._transport().start_embedded())
+    finally:
+        broker.close()
 
 
 def _kombu() -> Any:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from taskq.errors import DecodeError
+from taskq.errors import DecodeError, InvalidQueueName
+from taskq.queues import check_queue
 
 _CARRIED = {
     "shadow": "shadow",
@@ -239,6 +240,11 @@ def _check_values(options: Mapping[str, Any]) -> None:
     for name in ("task_id", "queue", "root_id"):
         if not isinstance(options.get(name), (str, type(None))):
             raise DecodeError("unreadable", f"a signature's option {name} is no text")
+    if options.get("queue"):
+        try:
+            check_queue(options["queue"])
+        except InvalidQueueName as error:
+            raise DecodeError("unreadable", f"a signature's {error}") from None
     if not isinstance(options.get("expires"), (str, int, float, type(None))):
         raise DecodeError("unreadable", "a signature's option expires is no instant")
     if not isinstance(options.get("headers"), (Mapping, type(None))):

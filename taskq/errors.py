@@ -18,7 +18,8 @@
     ├── PublishFailed
     └── UnknownTask
 
-`Reject` and `Ignore`, which a task raises itself, hang on the same root and are in outcome.py. Each error carries its data as
+`Reject` and `Ignore`, which a task raises itself, hang on the same root and are in outcome.py; `TaskNotRun` and `NeverIdle`, which
+only tests see, in testing/engine.py. Each error carries its data as
 attributes; its text says what happened, to what, and what to do next. Programs test types and attributes, never the text.
 """
 
@@ -210,7 +211,7 @@ class BrokerUnreachable(TaskqError):
     def __init__(self, address: str, why: str = "") -> None:
         reason = f" ({why})" if why else ""
         super().__init__(
-            f"no broker answers at {address}{reason}; start one, for example with `docker compose up`, or name another with -b"
+            f"no broker answers at {address}{reason}; start one with `taskq dev` or `docker compose up`, or name another with -b"
         )
         self.address = address
         self.why = why

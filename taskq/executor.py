@@ -88,7 +88,7 @@ class Executor:
         Args:
             app: Where the tasks are registered.
             plan: How log lines are made.
-            clock: For follow-ups that expire.
+            clock: Says whether an `eta` has come, and what has expired.
         """
         self.hooks = Hooks(app.middleware)
         self._app = app
@@ -111,7 +111,9 @@ class Executor:
         started = perf_counter()
         envelope: Envelope | None = None
         try:
-            envelope = read_headers(record, self._formats)
+            envelope = read_headers(record, self._formats, now=self._clock.now)
+            if envelope.expires is not None and envelope.is_expired(self._clock.now()):
+                return self._expired(record, envelope)
             found = self._registry.find(envelope.task, record.queue)
             args, kwargs, embed = read_body(envelope, record.value, self._formats)
             found.check_arguments(args, kwargs)
@@ -186,13 +188,18 @@ class Executor:
         if self._has_after:
             self.hooks.call("after_run", call.request, Succeeded(value))
         asked = call.request
-        return SUCCEEDED, runtime, self._lines.succeeded(asked.task, asked.id, runtime), detail
+        return (
+            SUCCEEDED,
+            runtime,
+            self._lines.succeeded(asked.task, asked.id, asked, runtime),
+            detail,
+        )
 
     def _raised(self, call: Call, error: BaseException, runtime: float) -> Result:
         asked = call.request
         if isinstance(error, Ignore):
             self._after(call, Ignored(error.reason))
-            line = self._lines.ignored(asked.task, asked.id, runtime, one_line(error.reason))
+            line = self._lines.ignored(asked.task, asked.id, asked, runtime, one_line(error.reason))
             return IGNORED, runtime, line, None
         if isinstance(error, Reject):
             self._after(call, Rejected(error.reason))
@@ -215,7 +222,8 @@ class Executor:
         source = _source(call.record)
         is_wanted = wants_dead_letter(reason, call.task)
         then = f"dead letter {source}" if is_wanted else "no dead letter is wanted"
-        line = self._lines.failed(call.request.task, call.request.id, runtime, error, then)
+        asked = call.request
+        line = self._lines.failed(asked.task, asked.id, asked, runtime, error, then, trace)
         return FAILED, runtime, line, (reason if is_wanted else "", error, trace, messages)
 
     def _refused(
@@ -225,9 +233,15 @@ class Executor:
         runtime = perf_counter() - started
         error = one_line(error)
         line = self._lines.failed(
-            name, id, runtime, f"{reason}: {error}", f"dead letter {_source(record)}"
+            name, id, record, runtime, f"{reason}: {error}", f"dead letter {_source(record)}"
         )
         return FAILED, runtime, line, (reason, error, "", [])
+
+    def _expired(self, record: Record, envelope: Envelope) -> Result:
+        """Return the result of a message whose time passed while it was claimed and waited behind another."""
+        why = "expired before it could run"
+        line = self._lines.ignored(envelope.task, envelope.id, record, 0.0, why)
+        return IGNORED, 0.0, line, None
 
     def _after(self, call: Call, outcome: Outcome) -> None:
         if self._has_after:

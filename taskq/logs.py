@@ -9,14 +9,22 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from taskq.clock import Clock, SystemClock
+from taskq.jsonlogs import JsonFormatter, instant, json_line
 
 task_logger = logging.getLogger("taskq.worker.tasks")
 """Where the lines about finished tasks go."""
+
+TASK_EVENTS = ("task.succeeded", "task.ignored", "task.failed")
+"""Events of lines about finished tasks, in the order of the executor's numbers for how a run ended."""
+
+TEXT, JSON = "text", "json"
+"""The values of the setting `log_format`."""
 
 _SOURCES = {
     "taskq.worker": "worker",
@@ -42,18 +50,24 @@ class TaskqFormatter(logging.Formatter):
 class TaskqHandler(logging.StreamHandler):  # type: ignore[type-arg]  # subscriptable at run time only from Python 3.11 on
     """Writes to stderr. A class of its own so that it can be recognized."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: str = TEXT) -> None:
         super().__init__(sys.stderr)
-        self.setFormatter(TaskqFormatter())
+        self.use(form)
+
+    def use(self, form: str) -> None:
+        """Write `text` or `json` from now on."""
+        self.form = form
+        self.setFormatter(JsonFormatter() if form == JSON else TaskqFormatter())
 
     def write_lines(self, lines: Sequence[str]) -> None:
-        """Write lines that are formatted already, with one write."""
+        """Write lines that are formatted already, with one write. Never raises."""
         self.acquire()
         try:
-            self.stream.write("\n".join(lines) + "\n")
-            self.flush()
-        except OSError:
-            pass  # as logging does with a stream that is gone: the worker goes on without its log
+            if self.stream is not None:  # None: the process was started without a stderr
+                self.stream.write("\n".join(lines) + "\n")
+                self.flush()
+        except Exception:  # noqa: BLE001 - a door to a stream that may be anything by now: gone, closed, the app's own
+            pass  # as logging does: the worker goes on without its log
         finally:
             self.release()
 
@@ -65,26 +79,73 @@ class LogPlan:
     Attributes:
         level: Of the root logger, as logging's numbers.
         task_level: From which level on lines about tasks are made at all.
-        whole: Whether lines begin with time, level and source, because taskq's own handler writes them as they are.
+        whole: Whether lines are complete, with time, level and source, because taskq's own handler writes them as they are.
+        form: `text` or `json`, for taskq's own handler.
     """
 
     level: int
     task_level: int
     whole: bool
+    form: str = TEXT
 
 
-def configure_logging(level: int | str) -> None:
+def configure_logging(level: int | str, form: str = TEXT) -> None:
     """Log to stderr, unless the app has given the root logger a handler: then all is left as the app wants it.
 
     Args:
         level: As logging knows it, a number or a name in any case.
+        form: `text`, or `json` for one object a line.
     """
     root = logging.getLogger()
-    if root.handlers and not any(isinstance(handler, TaskqHandler) for handler in root.handlers):
+    ours = _ours()
+    if root.handlers and not ours:
         return
+    for handler in ours:
+        handler.use(form)
     if not root.handlers:
-        root.addHandler(TaskqHandler())
+        root.addHandler(TaskqHandler(form))
     root.setLevel(level.upper() if isinstance(level, str) else level)
+
+
+def _ours() -> list[TaskqHandler]:
+    handlers = logging.getLogger().handlers
+    return [handler for handler in handlers if isinstance(handler, TaskqHandler)]
+
+
+def is_json() -> bool:
+    """Return whether this process logs JSON, by taskq's own handler."""
+    return any(handler.form == JSON for handler in _ours())
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Keep what taskq logs within the block, while settings and modules are read, until it is known how to log; then log it.
+
+    Belongs to the main thread, before others are started.
+    """
+    logger = logging.getLogger("taskq")
+    keeper = _Keeper()
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(keeper)
+    try:
+        yield
+    finally:
+        logger.removeHandler(keeper)
+        logger.propagate = propagate
+        for record in keeper.records:
+            source = logging.getLogger(record.name)
+            if source.isEnabledFor(record.levelno):
+                source.handle(record)
+
+
+class _Keeper(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record."""
+        self.records.append(record)
 
 
 @contextmanager
@@ -103,12 +164,22 @@ def quiet_client() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def log_failure(logger: logging.Logger, text: str, *args: object, extra: dict[str, str]) -> None:
+    """Log the exception that is handled now, with its traceback, at level ERROR.
+
+    Never raises, as `logger.exception` may: the app's own handlers can be what failed, and what comes after must happen.
+    """
+    with suppress(Exception):
+        logger.exception(text, *args, extra=extra)
+
+
 def plan_lines() -> LogPlan:
     """Return how lines about tasks are to be made, by what is configured in this process now."""
     return LogPlan(
         level=logging.getLogger().level,
         task_level=task_logger.getEffectiveLevel(),
         whole=_own_handler() is not None,
+        form=JSON if is_json() else TEXT,
     )
 
 
@@ -132,6 +203,22 @@ def _source(name: str) -> str:
     return name
 
 
+class Placed(Protocol):
+    """Where a message stood: a record, or the request of a run."""
+
+    @property
+    def queue(self) -> str:
+        """The queue's name."""
+
+    @property
+    def partition(self) -> int:
+        """The partition's number."""
+
+    @property
+    def offset(self) -> int:
+        """Its place in the partition."""
+
+
 class TaskLines:
     """Makes lines about finished tasks. One thread at a time."""
 
@@ -139,37 +226,61 @@ class TaskLines:
         self._info = plan.task_level <= logging.INFO
         self._error = plan.task_level <= logging.ERROR
         self._whole = plan.whole
+        self._json = plan.whole and plan.form == JSON
         self._clock: Clock = clock or SystemClock()
         self._second = -1
         self._stamp = ""
 
-    def succeeded(self, task: str, id: str, runtime: float) -> str | None:
+    def succeeded(self, task: str, id: str, place: Placed, runtime: float) -> str | None:
         """Return the line of a run that returned, or None where INFO is not logged."""
         if not self._info:
             return None
-        return self._line("INFO", f"task {task}[{id}] succeeded in {runtime:.3f}s")
+        text = f"task {task}[{id}] succeeded in {runtime:.3f}s"
+        if self._json:
+            return self._object("INFO", TASK_EVENTS[0], text, _fields(task, id, place, runtime))
+        return self._line("INFO", text)
 
-    def ignored(self, task: str, id: str, runtime: float, reason: str) -> str | None:
+    def ignored(self, task: str, id: str, place: Placed, runtime: float, reason: str) -> str | None:
         """Return the line of a run that raised `Ignore`."""
         if not self._info:
             return None
         why = f": {reason}" if reason else ""
-        return self._line("INFO", f"task {task}[{id}] ignored in {runtime:.3f}s{why}")
+        text = f"task {task}[{id}] ignored in {runtime:.3f}s{why}"
+        if self._json:
+            return self._object("INFO", TASK_EVENTS[1], text, _fields(task, id, place, runtime))
+        return self._line("INFO", text)
 
-    def failed(self, task: str, id: str, runtime: float, error: str, then: str) -> str | None:
+    def failed(
+        self,
+        task: str,
+        id: str,
+        place: Placed,
+        runtime: float,
+        error: str,
+        then: str,
+        trace: str = "",
+    ) -> str | None:
         """Return the line of a run that failed.
 
         Args:
             task: Its name.
             id: Its id.
+            place: Where its message stood.
             runtime: Seconds.
             error: What went wrong; put on one line here.
             then: The consequence: `dead letter QUEUE/PARTITION/OFFSET`.
+            trace: The traceback, which text leaves to the dead letter.
         """
         if not self._error:
             return None
-        text = " ".join(error.split())
-        return self._line("ERROR", f"task {task}[{id}] failed in {runtime:.3f}s: {text} ({then})")
+        reason = " ".join(error.split())
+        text = f"task {task}[{id}] failed in {runtime:.3f}s: {reason} ({then})"
+        if not self._json:
+            return self._line("ERROR", text)
+        fields = {**_fields(task, id, place, runtime), "error": reason}
+        if trace:
+            fields["traceback"] = trace
+        return self._object("ERROR", TASK_EVENTS[2], text, fields)
 
     def _line(self, level: str, text: str) -> str:
         if not self._whole:
@@ -181,6 +292,33 @@ class TaskLines:
             self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
         return f"{self._stamp},{int((now - second) * 1000):03d} {level} worker: {text}"
 
+    def _object(self, level: str, event: str, text: str, fields: Mapping[str, object]) -> str:
+        at = instant(self._clock.time())
+        return json_line(at, level, task_logger.name, text, {"event": event, **fields})
+
+
+def _fields(task: str, id: str, place: Placed, runtime: float) -> dict[str, object]:
+    return {
+        "task": task,
+        "id": id,
+        "queue": place.queue,
+        "partition": place.partition,
+        "offset": place.offset,
+        "runtime": round(runtime, 6),
+    }
+
+
+class Subject(Protocol):
+    """What a line is about."""
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """`task`, `id`, `queue`, `partition`, `offset`."""
+
+
+TaskLine = tuple[int, str, str, Subject]
+"""Level, event, text, and the task."""
+
 
 class TaskLog:
     """Writes lines about finished tasks. Any thread may use it."""
@@ -188,16 +326,12 @@ class TaskLog:
     def __init__(self, plan: LogPlan) -> None:
         self._handler = _own_handler() if plan.whole else None
 
-    def write(self, lines: Sequence[tuple[int, str, str]]) -> None:
-        """Write lines made by `TaskLines` with the same plan.
-
-        Args:
-            lines: Level, event and text of each. A whole line needs level and event no more.
-        """
+    def write(self, lines: Sequence[TaskLine]) -> None:
+        """Write lines made by `TaskLines` with the same plan. A whole line needs nothing but its text."""
         if not lines:
             return
         if self._handler is not None:
-            self._handler.write_lines([text for _, _, text in lines])
+            self._handler.write_lines([line[2] for line in lines])
             return
-        for level, event, text in lines:
-            task_logger.log(level, "%s", text, extra={"event": event})
+        for level, event, text, subject in lines:
+            task_logger.log(level, "%s", text, extra={"event": event, **subject.fields})

@@ -105,6 +105,10 @@ class Envelope(NamedTuple):
     plain: bool = False
     """Whether task and id stood in the value of a record without headers."""
 
+    def is_expired(self, now: datetime) -> bool:
+        """Return whether its time to be run has passed."""
+        return self.expires is not None and self.expires <= now
+
     @property
     def retries(self) -> int:
         """How often the task was tried before."""

@@ -2,7 +2,7 @@
 
 A kombu transport that taskq can run on gives these things: its channels are `IntakeChannel`, and it carries a `publisher` and
 an `admin` as attributes (`connection.transport.publisher`). `taskq_kafka` implements them on Kafka, `taskq.memory` in one
-process. Nothing here does anything.
+process. That of `taskq_kafka` also has `start_embedded() -> EmbeddedBroker`. Nothing here does anything.
 
 Errors: a transport raises its own errors; those that mean "the broker cannot be reached" derive from `ConnectionError`, those that
 mean "what was asked is wrong" from `ValueError`. `taskq.broker` turns them into ours.
@@ -395,3 +395,14 @@ class Admin(Protocol):
 
         None where there was none, or we may not know.
         """
+
+
+class EmbeddedBroker(Protocol):
+    """A broker that lives in this process, for development: nothing to install or start. Any thread may call it."""
+
+    @property
+    def address(self) -> str:
+        """Where this machine's processes find it, as the setting `broker` has it."""
+
+    def close(self) -> None:
+        """End it: what it held is gone. May be called twice."""

@@ -82,6 +82,14 @@ class ScheduleSource:
         except ScheduleFileError as error:
             self._complain(error)
             return None
+        if file.digest == self._digest:
+            self.accept()  # it was wrong for a while, and is what it was before
+            return None
+        self._digest = file.digest
+        return file
+
+    def accept(self) -> None:
+        """Note that what was read is in force; told if it was not before."""
         if self._complaint:
             self._complaint = ""
             logger.info(
@@ -89,10 +97,12 @@ class ScheduleSource:
                 self.path,
                 extra={"event": "schedule.file_usable", "path": self.path},
             )
-        if file.digest == self._digest:
-            return None
-        self._digest = file.digest
-        return file
+
+    def refuse(self, error: ScheduleFileError) -> None:
+        """Say that what was read could not be loaded; it is read again, because what is in the way may go."""
+        self._digest = ""
+        self._read_again = True
+        self._complain(error)
 
     def _complain(self, error: ScheduleFileError) -> None:
         if self._complaint == str(error):

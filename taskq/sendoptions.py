@@ -93,7 +93,18 @@ class SendOptions:
             )
         if key is not None and not isinstance(key, (str, bytes)):
             raise InvalidArguments(task, f"key must be text or bytes, not {key!r}")
+        if isinstance(key, str):
+            try:
+                key.encode()
+            except UnicodeEncodeError:
+                raise InvalidArguments(
+                    task, f"key {key!r} is text that UTF-8 cannot write; give it as bytes"
+                ) from None
+        if headers is not None and not isinstance(headers, Mapping):
+            raise InvalidArguments(task, f"headers must be a dict, not {type(headers).__name__}")
         for name in headers or ():
+            if not isinstance(name, str):
+                raise InvalidArguments(task, f"names of headers are text, not {name!r}")
             if name in PROTOCOL_HEADERS:
                 raise EncodeError(task, f"header {name!r}", "the message protocol has that name")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from taskq.address import parse_address
 from taskq.errors import InvalidSetting, UnknownSetting, UsageError
+from taskq.hostport import parse_host_port
 from taskq.near import nearest
 from taskq.queues import check_prefix, check_queue
 
@@ -129,6 +130,10 @@ def _broker(value: object) -> str:
     return text
 
 
+def _host_port(value: object) -> str:
+    return str(parse_host_port(_some_text(value)))
+
+
 def _checked(check: Callable[[str], str]) -> Callable[[object], str]:
     def parse(value: object) -> str:
         try:
@@ -237,6 +242,12 @@ class Settings:
     claim_ahead: int = _row(
         "number", _number(least=0), 64, "Most tasks a slot may hold before it is free; 0: none."
     )
+    health: str | None = _row(
+        "text",
+        _optional(_host_port),
+        None,
+        "HOST:PORT where a worker answers /healthz and /readyz; default: nowhere.",
+    )
     group: str = _row("text", _some_text, "taskq", "Consumer group of the workers.")
     group_protocol: str = _row(
         "auto, consumer or classic",
@@ -266,6 +277,12 @@ class Settings:
     )
     log_level: str = _row(
         ", ".join(_LOG_LEVELS), _choice(*_LOG_LEVELS), "info", "Least level that is logged."
+    )
+    log_format: str = _row(
+        "text or json",
+        _choice("text", "json"),
+        "text",
+        "How worker and beat log; json is one object a line.",
     )
     kafka: Mapping[str, str] = _row(
         "table",

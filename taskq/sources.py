@@ -78,6 +78,11 @@ def read_sources(
     return Sources(tuple(layers), str(path.parent))
 
 
+def environment() -> dict[str, str]:
+    """Return a copy of the process's variables, for processes that are started and for what is no setting of taskq's."""
+    return dict(os.environ)
+
+
 def _environment(environ: Mapping[str, str]) -> Layer:
     values: dict[str, object] = {}
     kafka: dict[str, str] = {}

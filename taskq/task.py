@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
-from taskq.arguments import ArgumentCheck
+from taskq.arguments import ArgumentCheck, check_shape
 from taskq.errors import InvalidArguments
 from taskq.message import Envelope, Format, Writer, new_task_id
 from taskq.protocols import Outgoing
@@ -75,8 +75,8 @@ class Task(Generic[P, C, R]):
             InvalidQueueName: For the queue.
         """
         self.fn = fn
-        self.name = _checked_name(name if name is not None else default_name(fn))
-        self.aliases = tuple(_checked_name(alias) for alias in _names(aliases))
+        self.name = check_task_name(name if name is not None else default_name(fn))
+        self.aliases = tuple(check_task_name(alias) for alias in _names(aliases))
         self.bind = bind
         self.dead_letter = dead_letter
         self.is_async = inspect.iscoroutinefunction(fn)
@@ -168,7 +168,9 @@ class Task(Generic[P, C, R]):
             unknown: Raises `UnknownOption`.
         """
         refuse_unknown(unknown, ("args", "kwargs", *SEND_OPTIONS), "apply_async")
-        return self.send(args, kwargs or {}, SendOptions(task_id, queue, key, headers))
+        kwargs = {} if kwargs is None else kwargs
+        check_shape(self.name, args, kwargs)
+        return self.send(args, kwargs, SendOptions(task_id, queue, key, headers))
 
     def options(
         self,
@@ -314,7 +316,14 @@ def _names(names: Sequence[str]) -> Sequence[str]:
     return (names,) if isinstance(names, str) else names
 
 
-def _checked_name(name: object) -> str:
-    if not isinstance(name, str) or not name or not name.isprintable():
-        raise InvalidArguments(str(name), "a task's name is printable text, not empty")
+def check_task_name(name: object) -> str:
+    """Return a task's name if it is one.
+
+    Raises:
+        InvalidArguments: It is not.
+    """
+    if isinstance(name, Task):
+        raise InvalidArguments(name.name, "its name is wanted here; a task itself has .delay()")
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise InvalidArguments(repr(name)[:80], "a task's name is printable text, not empty")
     return name

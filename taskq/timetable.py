@@ -69,6 +69,11 @@ class Timetable:
             if row.definition.origin == origin
         }
 
+    def definition(self, name: str) -> Definition | None:
+        """Return the newest definition of a schedule, if there is one."""
+        row = self._rows.get(name)
+        return None if row is None else row.definition
+
     def __len__(self) -> int:
         return len(self._rows)
 

@@ -2,6 +2,8 @@
 
 Importing this package makes the URLs known to kombu, and so to Celery; where the distribution is installed kombu finds it by
 itself. No Kafka client is loaded before a connection is made.
+
+PYTEST_DONT_REWRITE (see taskq/__init__.py)
 """
 
 from __future__ import annotations

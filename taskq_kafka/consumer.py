@@ -25,7 +25,7 @@ from confluent_kafka import KafkaError, Message
 
 from . import forks
 from .assignment import Owned
-from .commits import CommitRequest, commit
+from .commits import CommitRequest, commit, new_stamps
 from .errors import COMMIT_REPEAT, ClaimGivenUp, map_error
 from .groups import Groups
 from .membership import Membership, RebalanceEvent
@@ -94,6 +94,7 @@ class QueueConsumer:
         self.queue = queue
         self._options = options
         self._tags = tags
+        self._stamps = new_stamps()
         self._owner = forks.Owner()
         self._membership = Membership(
             options,
@@ -368,11 +369,12 @@ class QueueConsumer:
     def _plan(self, batches: dict[int, list[Record]]) -> dict[int, State]:
         """Return what to commit for each partition of a claim, and for those that have settled records besides."""
         states: dict[int, State] = {}
+        stamp = next(self._stamps)
         for owned in self._membership.assignment:
             batch = batches.get(owned.partition)
             if batch is None and not owned.dirty:
                 continue
-            state = owned.offsets.state({record.offset for record in batch or ()})
+            state = owned.offsets.state({record.offset for record in batch or ()}, stamp=stamp)
             fits = len(state.metadata()) <= METADATA_LIMIT
             if fits:
                 states[owned.partition] = state
@@ -388,9 +390,11 @@ class QueueConsumer:
     ) -> set[int]:
         """Commit states; return the partitions for which the broker said yes. Does not poll."""
         membership = self._membership
-        request = CommitRequest(membership.consumer, membership.topic, states, give_up, tags)
+        request = CommitRequest(
+            membership.consumer, membership.topic, states, give_up, membership.stored, tags
+        )
         answer = commit(request)
-        for partition in answer.accepted | answer.refused:
+        for partition in (*answer.accepted, *answer.refused):
             owned = membership.assignment.get(partition)
             if owned is not None:
                 # A refused one is void: the next poll will say so.

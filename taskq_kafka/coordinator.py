@@ -1,13 +1,9 @@
-"""Questions that only a group's coordinator answers (members, committed offsets), asked so that librdkafka survives them.
+"""Questions that only a group's coordinator answers (members, committed offsets), asked so that librdkafka survives an outage.
 
 In librdkafka (2.16.0 and before) such a question of an AdminClient outlives its own time limit: it goes on looking for the
-coordinator with memory that is freed already, and the process aborts when the broker comes back
-(`rd_kafka_enq_once_del_source_return: Assertion eonce->refcnt > 0`). So the client's own limit is an hour here, the waiting is
-ours, and a client that owes an answer is let go: closing it ends the question in order.
-
-And for committed offsets an AdminClient must not be asked at all: when a coordinator answers that it is not (or not yet) the right
-one, which a new or moving one does, librdkafka reaches for the group of its Consumer, and an AdminClient has none. The process is
-gone. So a Consumer is asked, which never joins. Both are in docs/decisions/0007-questions-to-a-coordinator.md.
+coordinator with memory that is freed already, and the process aborts when the broker comes back. So the client's own limit is an
+hour here, the waiting is ours, and a client that owes an answer is let go, which ends the question in order. Where the fault is
+stands in docs/decisions/0007-questions-to-a-coordinator.md.
 """
 
 from __future__ import annotations
@@ -18,10 +14,9 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
-from .forks import AdminClient, Consumer, new_admin, new_consumer
-from .options import TransportOptions
+from .forks import AdminClient, new_admin
 
 T = TypeVar("T")
 
@@ -67,32 +62,3 @@ class CoordinatorClient:
         with self._lock:
             if self._client is client:
                 self._client = new_admin(self._config)
-
-
-class CommittedOffsets:
-    """What groups have committed, read by a Consumer that never joins. Any thread may ask; one question runs at a time."""
-
-    def __init__(self, options: TransportOptions) -> None:
-        """Prepare; a client is made for the first question about a group, and kept until another group is asked about."""
-        self._options = options
-        self._lock = threading.Lock()
-        self._group = ""
-        self._consumer: Consumer | None = None
-
-    def of(
-        self, group: str, places: list[TopicPartition], *, timeout: float
-    ) -> list[TopicPartition]:
-        """Return partitions with offset (below zero for none) and metadata; blocks for at most `timeout` seconds.
-
-        Whoever may not describe the group only learns that there was no answer: ask for that right before.
-
-        Raises:
-            KafkaException: No answer in time, or it was an error.
-        """
-        with self._lock:
-            if self._consumer is None or group != self._group:
-                if self._consumer is not None:
-                    self._consumer.close()
-                self._consumer = new_consumer({**self._options.reader_config(), "group.id": group})
-                self._group = group
-            return self._consumer.committed(places, timeout=timeout)

@@ -329,7 +329,8 @@ def map_error(
 def _map_mistake(code: int, name: str, why: str, topic: str) -> TaskqKafkaError | None:
     """Return the error of a caller's mistake, or None if it is none."""
     if code in UNAUTHORIZED:
-        return TopicUnauthorized(topic, why)
+        # Of a group the reason tells; to name the topic would send its reader after the wrong right.
+        return TopicUnauthorized(topic if code == Code.TOPIC_AUTHORIZATION_FAILED else "", why)
     if code in TOO_LARGE:
         return RecordTooLarge(topic, why)
     if code == Code.TOPIC_EXCEPTION:

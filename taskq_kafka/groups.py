@@ -1,24 +1,33 @@
 """Which group protocol a worker speaks, and who else is in its group.
 
 `auto` asks the broker: a group that is not empty keeps its type. An empty one becomes a KIP-848 group where the broker allows it a
-short session, else a classic one: with a default broker's 45 s session and 5 s heartbeat a killed worker's partitions would stand
-still for three quarters of a minute, and each hand-over would take seconds.
+short session, or is an embedded one, else a classic one: with a default broker's 45 s session and 5 s heartbeat a killed worker's
+partitions would stand still for three quarters of a minute, and each hand-over would take seconds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError, KafkaException
+from confluent_kafka import (
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    ConsumerGroupType,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from . import forks
 from .coordinator import CoordinatorClient
+from .offsets import NewerFormat, State
 from .options import TransportOptions
 
 logger = logging.getLogger(__name__)
@@ -94,11 +103,41 @@ class Groups:
                 count += not partitions or any(part.topic == topic for part in partitions)
         return count
 
+    def stored(self, topic: str, partitions: Sequence[int]) -> dict[int, State] | None:
+        """Return what the group has stored for partitions of a topic; None if there was no answer.
+
+        Left out are partitions without a committed offset, or with one of a format that this version does not know.
+        Blocks for a round trip, at most five seconds.
+        """
+        places = [TopicPartition(topic, partition) for partition in partitions]
+        wanted = ConsumerGroupTopicPartitions(self.group, places)
+
+        def question(client: forks.AdminClient, limit: float) -> Future[Any]:
+            (answer,) = client.list_consumer_group_offsets([wanted], request_timeout=limit).values()
+            return answer
+
+        try:
+            found = self._coordinator.ask(question, timeout=REQUEST_TIMEOUT).topic_partitions
+        except (KafkaException, FutureTimeoutError) as error:
+            logger.debug("group %s: no answer what it has stored: %s", self.group, error)
+            return None
+        states = {}
+        for place in found:
+            with contextlib.suppress(NewerFormat, ValueError):
+                if place.error is not None:
+                    return None
+                if place.offset >= 0:
+                    states[place.partition] = State.parse(place.offset, place.metadata)
+        return states
+
     def _choose(self) -> str:
         description = self._describe()
         if description is not None and description.state not in _EMPTY:
             protocol = "consumer" if description.type is ConsumerGroupType.CONSUMER else "classic"
             reason = "as its members"
+        elif self._is_bare:
+            # An embedded broker has its members wait three seconds before a classic group begins, and cannot be told otherwise.
+            protocol, reason = "consumer", "an embedded broker"
         elif self._shorten_session():
             protocol, reason = "consumer", f"session {self._options.session_timeout:g} s"
         else:

@@ -17,7 +17,7 @@ from confluent_kafka import (
 )
 
 from .codes import Code
-from .coordinator import CommittedOffsets
+from .committed import committed
 from .errors import RequestRefused
 from .forks import AdminClient
 from .options import TransportOptions
@@ -65,7 +65,7 @@ class Members:
         """Ask with these; nothing is asked yet."""
         self._prefix = options.prefix
         self._questions = questions
-        self._offsets = CommittedOffsets(options)
+        self._options = options
 
     def status(self, group: str, deadline: float) -> GroupStatus:
         """Return who is in a group (its name without prefix), whatever protocol it speaks."""
@@ -111,12 +111,9 @@ class Members:
 
         def ask(remaining: float) -> list[TopicPartition]:
             with self._questions.explained():
-                return self._offsets.of(group, places, timeout=remaining)
+                return committed(self._options, group, places, timeout=remaining)
 
         found = self._questions.repeat(ask, deadline)
-        for each in found:
-            if each.error is not None:
-                raise self._questions.error_log.explain(each.error, topic=each.topic)
         return {(each.topic, each.partition): (each.offset, each.metadata) for each in found}
 
     def _described(self, group: str, deadline: float) -> Any:

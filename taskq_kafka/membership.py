@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -164,6 +164,10 @@ class Membership:
         if self._groups.answers():
             self._patience *= 2
             self.replace_because = f"no assignment for {waited:.0f} s"
+
+    def stored(self, partitions: Sequence[int]) -> Mapping[int, State] | None:
+        """Ask the group what it has stored for partitions, as somebody who need not be a member; None if nobody answers."""
+        return self._groups.stored(self.topic, partitions)
 
     def _open(self) -> forks.Consumer:
         return forks.new_consumer(self._options.consumer_config(self.group, self.protocol))

@@ -6,14 +6,15 @@ text what is settled above it. A claim is a settle before the run, a late ack on
 
 Pure: polling and committing are in consumer.py.
 
-The metadata, format version 1 (ASCII; empty when nothing is out of order):
+The metadata, format version 1 (ASCII):
 
-    tq1:u<kind><base64>;c<base64>;x<offset>,<milliseconds>
+    tq1:u<kind><base64>;c<base64>;x<offset>,<milliseconds>;w<stamp>;i<stamp>
 
 `u` says which offsets from the committed one up to the highest settled one are unfinished (`r`: lengths of runs, unfinished
 first; `b`: a bitmap), `c` how often unfinished ones were delivered, and whether they had been started, `x` below which offset
-records older than an instant may have been run by an earlier life of the group (its offsets had expired). A text that does not
-begin with `tq` is somebody else's and says nothing.
+records older than an instant may have been run by an earlier life of the group (its offsets had expired), `w` which commit this is,
+`i` which one its writer found. What does not apply is left out. A text that does not begin with `tq` is somebody else's and says
+nothing.
 """
 
 from __future__ import annotations
@@ -69,6 +70,18 @@ class State:
 
     marks: dict[int, Mark] = field(default_factory=dict)
     expiry: Expiry | None = None
+    stamp: str = ""
+    """Names the commit that wrote it, as no other; so who got no answer can find out whether it was taken."""
+
+    inherits: str = ""
+    """The stamp that stood in the group when the writer's assignment began."""
+
+    def proves(self, stamp: str) -> bool:
+        """Return whether a commit was certainly taken, if this is what the group has stored after it.
+
+        It is the last that was taken, or its writer's heir began where it ended. Of older ones nothing is known.
+        """
+        return stamp in (self.stamp, self.inherits)
 
     def metadata(self) -> str:
         """Return the commit's metadata. It may be longer than `METADATA_LIMIT`: the caller must look."""
@@ -79,6 +92,10 @@ class State:
             parts.append("c" + _encode_marks(self.offset, self.marks))
         if self.expiry is not None and self.expiry.offset > self.offset:
             parts.append(f"x{self.expiry.offset},{self.expiry.cutoff_ms}")
+        if self.stamp:
+            parts.append("w" + self.stamp)
+        if self.inherits:
+            parts.append("i" + self.inherits)
         return _PREFIX + ";".join(parts) if parts else ""
 
     @classmethod
@@ -96,6 +113,7 @@ class State:
         settled_end = 0
         marks: dict[int, Mark] = {}
         expiry = None
+        stamp = inherits = ""
         for part in metadata[len(_PREFIX) :].split(";"):
             name, text = part[:1], part[1:]
             if name == "u":
@@ -105,9 +123,13 @@ class State:
             elif name == "x":
                 below, _, cutoff = text.partition(",")
                 expiry = Expiry(int(below), int(cutoff))
+            elif name == "w":
+                stamp = text
+            elif name == "i":
+                inherits = text
             else:
                 raise NewerFormat(metadata)
-        return cls(offset, unfinished, settled_end, marks, expiry)
+        return cls(offset, unfinished, settled_end, marks, expiry, stamp, inherits)
 
 
 class PartitionOffsets:
@@ -125,6 +147,7 @@ class PartitionOffsets:
         self._unfinished: dict[int, None] = dict.fromkeys(start.unfinished)
         self._given_back: set[int] = set(start.unfinished)
         self._marks: dict[int, Mark] = dict(start.marks)
+        self._inherits = start.stamp
         self.expiry = start.expiry
 
     @property
@@ -196,22 +219,23 @@ class PartitionOffsets:
         """Return delivered records: they will be delivered again after a seek to `position`."""
         self._given_back.update(offset for offset in offsets if offset in self._unfinished)
 
-    def state(self, settling: Collection[int] = ()) -> State:
+    def state(self, settling: Collection[int] = (), *, stamp: str = "") -> State:
         """Return what to commit, as if the records `settling` (in flight, each once) were settled already.
 
         Nothing changes: a claim is entered with `settle` once the broker has said yes.
         """
+        inherits = self._inherits
         if len(settling) == len(self._unfinished):
-            return State(self._frontier, expiry=self.expiry)
+            return State(self._frontier, expiry=self.expiry, stamp=stamp, inherits=inherits)
         settled_end = max(self._settled_end, max(settling) + 1) if settling else self._settled_end
         gone = settling if isinstance(settling, (set, frozenset, dict)) else set(settling)
         unfinished = [offset for offset in self._unfinished if offset not in gone]
         marks = {offset: mark for offset, mark in self._marks.items() if offset not in gone}
         lowest = unfinished[0]
         if settled_end <= lowest:
-            return State(lowest, marks=marks, expiry=self.expiry)
+            return State(lowest, (), 0, marks, self.expiry, stamp, inherits)
         below_end = tuple(offset for offset in unfinished if offset < settled_end)
-        return State(lowest, below_end, settled_end, marks, self.expiry)
+        return State(lowest, below_end, settled_end, marks, self.expiry, stamp, inherits)
 
     def _drop_missing(self, offset: int) -> None:
         """Forget given-back records below a record that was fetched after the seek: they exist no more."""

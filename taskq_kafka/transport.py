@@ -20,6 +20,7 @@ from .address import parse_address
 from .admin import Admin
 from .channel import Channel
 from .consumer import QueueConsumer
+from .embedded import EmbeddedBroker
 from .errors import CHANNEL_ERRORS, CONNECTION_ERRORS
 from .groups import Groups
 from .membership import RebalanceEvent
@@ -143,6 +144,10 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu ships no type
     def topic_of(self, queue: str) -> str:
         """Return the topic of a queue."""
         return topic_of(self.options.prefix, queue)
+
+    def start_embedded(self) -> EmbeddedBroker:
+        """Start a broker in this process; it has nothing to do with the one of this connection."""
+        return EmbeddedBroker()
 
     def driver_version(self) -> str:
         """Return the client's version and librdkafka's."""

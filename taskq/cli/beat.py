@@ -14,8 +14,8 @@ from types import FrameType
 import click
 
 from taskq.beat import Beat
-from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
-from taskq.logs import configure_logging
+from taskq.cli.options import Invocation, TaskqCommand, log_format_option, pass_invocation
+from taskq.logs import configure_logging, held_back
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +39,25 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @click.option(
     "--replace", is_flag=True, help="Let a changed file remove every schedule that it held before."
 )
+@log_format_option
 @pass_invocation
 def beat(
-    invocation: Invocation, files: tuple[str, ...], namespace: str | None, replace: bool
-) -> None:
-    """Send the tasks of schedules when they are due."""
-    app = invocation.app(schedule=list(files) or None, namespace=namespace)
-    settings = app.settings
-    configure_logging(settings.log_level)
+    invocation: Invocation,
+    files: tuple[str, ...],
+    namespace: str | None,
+    replace: bool,
+    log_format: str | None,
+) -> int:
+    """Send the tasks of schedules when they are due, until SIGINT or SIGTERM; a second signal ends it at once.
+
+    Exit code 0: all that was due is sent. 1: some was not (the log names it).
+    """
+    with held_back():
+        app = invocation.app(
+            schedule=list(files) or None, namespace=namespace, log_format=log_format
+        )
+        settings = app.settings
+        configure_logging(settings.log_level, settings.log_format)
     sender = Beat(
         app,
         settings.schedule,
@@ -55,18 +66,18 @@ def beat(
         check_tasks=bool(settings.app),
     )
     try:
-        _run(sender)
+        return 1 if _run(sender) else 0
     finally:
         app.close()
 
 
-def _run(sender: Beat) -> None:
+def _run(sender: Beat) -> int:
     """Run beat in a thread of its own, so that a signal, which comes in this one, may take the locks to stop it."""
     with (
         ThreadPoolExecutor(1, thread_name_prefix="taskq-beat") as threads,
         _stopped_by_signals(sender),
     ):
-        threads.submit(sender.run).result()
+        return threads.submit(sender.run).result()
 
 
 @contextmanager
@@ -75,7 +86,8 @@ def _stopped_by_signals(sender: Beat) -> Iterator[None]:
     seen = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if seen.is_set():
+        if seen.is_set() or not sender.is_sending:
+            # The second, or it still waits for the broker: a client that waits hears nothing.
             os._exit(128 + number)
         seen.set()
         sender.stop()

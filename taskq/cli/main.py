@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,10 @@ import click
 
 from taskq.cli.groups import Entry, TaskqGroup
 from taskq.errors import BrokerUnreachable, TaskqError, UsageError
+from taskq.exitcodes import FAILED, FINE, INTERRUPTED, UNREACHABLE, USAGE
 from taskq.near import nearest
+
+logger = logging.getLogger(__name__)
 
 _COMMANDS = {
     "beat": Entry("taskq.cli.beat:beat", "Send the tasks of schedules when they are due."),
@@ -19,6 +23,7 @@ _COMMANDS = {
         "taskq.cli.completion:completion", "Print a shell's completion script: bash, zsh, fish."
     ),
     "config": Entry("taskq.cli.config:config", "Print the settings and where each came from."),
+    "dev": Entry("taskq.cli.dev:dev", "Run a broker, a worker and beat in one terminal."),
     "dlq": Entry("taskq.cli.dlq:dlq", "Look at dead letters."),
     "doctor": Entry("taskq.cli.doctor:doctor", "Check the broker, topics, rights and queues."),
     "find": Entry("taskq.cli.find:find", "Say where a task is."),
@@ -31,8 +36,6 @@ _COMMANDS = {
     "worker": Entry("taskq.cli.worker:worker", "Run tasks."),
     "workers": Entry("taskq.cli.workers:workers", "Print the workers and what they hold."),
 }
-
-_FAILED, _USAGE, _UNREACHABLE, _INTERRUPTED = 1, 2, 3, 130
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -69,26 +72,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
             None if arguments is None else list(arguments), prog_name="taskq", standalone_mode=False
         )
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return code if isinstance(code, int) else FINE
     except click.ClickException as error:
-        return _complain(_usage_line(error), _USAGE)
+        return _complain(_usage_line(error), USAGE)
     except UsageError as error:
-        return _complain(str(error), _USAGE)
+        return _complain(str(error), USAGE)
     except BrokerUnreachable as error:
-        return _complain(str(error), _UNREACHABLE)
+        return _complain(str(error), UNREACHABLE)
     except TaskqError as error:
-        return _complain(str(error), _FAILED)
+        return _complain(str(error), FAILED)
     except (click.Abort, KeyboardInterrupt):
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         # Who reads our output has enough. The interpreter flushes once more at its end: let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _FAILED
+        return FAILED
 
 
 def _complain(line: str, code: int) -> int:
-    print(f"taskq: {' '.join(line.split())}", file=sys.stderr)
+    line = " ".join(line.split())
+    if _is_log_json():
+        extra = {"event": "command.failed", "exit_code": code}
+        logger.critical("%s", line, extra=extra)
+    else:
+        print(f"taskq: {line}", file=sys.stderr)
     return code
+
+
+def _is_log_json() -> bool:
+    """Return whether worker or beat came so far that their stderr is JSON; imports nothing for a command that logs nothing."""
+    logs = sys.modules.get("taskq.logs")
+    return logs is not None and bool(logs.is_json())
 
 
 def _usage_line(error: click.ClickException) -> str:

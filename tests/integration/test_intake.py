@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -28,6 +29,9 @@ class MovableClock(SystemClock):
 
     def monotonic(self) -> float:
         return super().monotonic() + self.pushed
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.pushed)
 
 
 @dataclass
@@ -224,6 +228,63 @@ def test_records_in_hand_that_a_rebalance_voided_are_not_claimed(stage: Stage) -
     assert len(stage.channel.claimed) == 2
 
 
+def test_a_queue_that_lost_its_hand_keeps_no_slot_from_another(stage: Stage) -> None:
+    other = FakeChannel()
+    stage.broker.open_channel = lambda: other  # type: ignore[attr-defined]  # only workers ask
+    beside = Intake("b", stage.app, stage.dispatcher, stage.outbox, worker="w1", clock=stage.clock)
+    stage.channel.put(record_of("a"))
+    stage.pool.wait_started(1)
+    beside.start()
+    other.put(record_of("a"))
+    wait_until(lambda: beside._hand, timeout=5, what="a record in the other's hand")
+
+    other.rebalance(Rebalance("revoked", (0,)))
+    stage.clock.pushed += 1
+    wait_until(lambda: not beside._hand, timeout=5, what="the other's hand to be emptied")
+    stage.pool.end(stage.pool.held[0])
+    stage.channel.put(record_of("a"))
+    stage.pool.wait_started(2)
+
+    beside.stop()
+    other.rebalance(Rebalance("lost", ()))
+    wait_until(lambda: not beside.is_running, timeout=10, what="the other to end")
+
+
+def test_what_expires_while_it_waits_for_a_slot_does_not_run(stage: Stage) -> None:
+    expires = stage.clock.now() + timedelta(seconds=60)
+    stage.channel.put(record_of("a"))
+    stage.pool.wait_started(1)
+    late, after = record_of("a", extra={"expires": expires.isoformat()}), record_of("a")
+    stage.channel.put(late)
+    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+
+    stage.clock.pushed += 61
+    stage.channel.put(after)
+    stage.pool.end(stage.pool.held[0])
+    stage.pool.wait_started(2)
+
+    assert stage.pool.started[1].record is after
+    assert stage.channel.settled == [late.delivery_tag]
+
+
+def test_what_the_broker_refuses_is_one_line_without_traceback(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refused(Exception):
+        pass
+
+    stage.broker.refusals = (Refused,)
+    first, stage.channel = stage.channel, FakeChannel()
+    first.fetch_error = Refused("no right to use q")
+
+    wait_until(lambda: first.is_closed, timeout=10, what="the channel to be let go")
+    wait_until(lambda: caplog.records, timeout=10, what="a line")
+
+    (line,) = caplog.records
+    assert (line.levelname, line.exc_info) == ("ERROR", None)
+    assert "no right to use q" in line.getMessage()
+
+
 def test_a_full_worker_pauses_and_resumes(stage: Stage) -> None:
     stage.channel.put(*(record_of("a") for _ in range(3)))
     stage.pool.wait_started(1)
@@ -314,3 +375,37 @@ def test_a_full_outbox_stops_the_intake(stage: Stage, monkeypatch: pytest.Monkey
     stage.dispatcher.wake_all()
 
     assert not stage.channel.claimed
+
+
+def test_an_intake_that_takes_nothing_moves_all_the_same(stage: Stage) -> None:
+    before = stage.intake.pulse.moved
+
+    wait_until(lambda: stage.intake.pulse.moved > before, timeout=10, what="the thread to move")
+    assert stage.intake.pulse.waits_for == ""
+
+
+def test_an_intake_that_waits_for_a_slot_moves(stage: Stage) -> None:
+    stage.channel.put(record_of("a"), record_of("a"))
+    stage.pool.wait_started(1)
+    before = stage.intake.pulse.moved
+
+    wait_until(lambda: stage.intake.pulse.moved > before, timeout=10, what="the thread to move")
+
+
+def test_an_intake_that_claims_says_so(stage: Stage) -> None:
+    seen: list[str] = []
+    stage.channel.on_claim = lambda tags: seen.append(stage.intake.pulse.waits_for)
+
+    stage.channel.put(record_of("a"))
+    stage.pool.wait_started(1)
+
+    assert seen == ["a claim of 1 record"]
+    wait_until(lambda: stage.intake.pulse.waits_for == "", timeout=10, what="the end of the claim")
+
+
+def test_an_intake_whose_thread_has_ended_says_so(stage: Stage) -> None:
+    assert stage.intake.pulse.is_running
+
+    stage.stop()
+
+    assert not stage.intake.pulse.is_running

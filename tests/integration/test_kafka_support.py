@@ -13,7 +13,7 @@ from tests.support.cluster import KafkaCluster
 from tests.support.installation import Installation
 from tests.support.kafka import QUIET, Kafka, KafkaFailed, admin, known_brokers
 from tests.support.processes import Processes, process_table
-from tests.support.waiting import Stopwatch, wait_until
+from tests.support.waiting import wait_until
 
 
 def produce(bootstrap: str, topic: str, value: bytes) -> None:
@@ -134,16 +134,6 @@ def test_broker_that_does_not_start_tells_why(kafka_home: Installation) -> None:
         kafka.start()
 
     kafka.close()
-
-
-def test_broker_is_up_in_seconds(kafka_home: Installation) -> None:
-    watch = Stopwatch()
-
-    with Kafka(home=kafka_home):
-        seconds = watch.seconds
-
-    print(f"up in {seconds:.2f} s")
-    assert seconds < 20, "2 or 3 on an idle machine; the rest is for a loaded one"
 
 
 def test_cluster_survives_the_kill_of_a_node(cluster: KafkaCluster, topic: str) -> None:

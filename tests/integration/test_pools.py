@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
-from taskq.clock import SystemClock
-from taskq.executor import FAILED, IGNORED, SUCCEEDED, Executor
+from taskq.app import App
+from taskq.clock import Clock, SystemClock
+from taskq.executor import FAILED, IGNORED, SUCCEEDED, Call, Executor, Result
 from taskq.logs import LogPlan
 from taskq.sources import Sources
+from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.poolfactory import load_pool_app
 from taskq.worker.pools.aio import AsyncioPool
@@ -25,6 +30,7 @@ from taskq.worker.pools.solo import SoloPool
 from taskq.worker.pools.threads import ThreadsPool
 from tests.support.pool_tasks import app
 from tests.support.pools import PoolLog, delivery_of
+from tests.support.processes import process_table
 from tests.support.waiting import wait_until
 
 PLAN = LogPlan(level=logging.INFO, task_level=logging.INFO, whole=False)
@@ -33,16 +39,26 @@ MODULE = "tests.support.pool_tasks:app"
 Start = Callable[[str, int], tuple[Pool, PoolLog]]
 
 
-def _prefork(slots: int, module: str = MODULE) -> PreforkPool:
+class HurriedClock(SystemClock):
+    """Does not wait."""
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        return event.is_set()
+
+
+def _prefork(slots: int, module: str = MODULE, *, clock: Clock | None = None) -> PreforkPool:
     setup = ChildSetup(partial(load_pool_app, (module,), Sources()), PLAN)
-    return PreforkPool(slots, setup, [module.partition(":")[0]], SystemClock())
+    return PreforkPool(slots, setup, [module.partition(":")[0]], clock or SystemClock())
 
 
 def _make(kind: str, slots: int) -> Pool:
     if kind == "prefork":
         return _prefork(slots)
     app.adopt(Sources())
-    executor = Executor(app, PLAN)
+    return _make_in_process(kind, slots, Executor(app, PLAN))
+
+
+def _make_in_process(kind: str, slots: int, executor: Executor) -> Pool:
     if kind == "threads":
         return ThreadsPool(slots, executor)
     return AsyncioPool(slots, executor) if kind == "asyncio" else SoloPool(executor)
@@ -72,6 +88,20 @@ def start() -> Iterator[Start]:
             pool.kill()
         elif not pool.is_down:
             _end(pool)
+
+
+@pytest.fixture
+def prefork() -> Iterator[Callable[..., PreforkPool]]:
+    """Makes a pool as `_prefork` does and kills it at the end, with what its tasks still wait for."""
+    pools: list[PreforkPool] = []
+
+    def make(*args: Any, **kwargs: Any) -> PreforkPool:
+        pools.append(_prefork(*args, **kwargs))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.kill()
 
 
 def _lines(path: Path) -> list[str]:
@@ -166,6 +196,75 @@ def test_async_tasks_run_side_by_side_on_one_loop(start: Start, tmp_path: Path) 
     assert {result[0] for _, result in log.results} == {SUCCEEDED}
 
 
+def test_an_exit_that_a_task_left_on_the_loop_does_not_end_it(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, log = start("asyncio", 1)
+    leaving, after = delivery_of("leaves_an_exit"), delivery_of("sleeps", str(tmp_path / "n"), "a")
+
+    pool.send(0, [leaving, after])
+    log.wait(lambda: len(log.results) == 2)
+    _end(pool)
+
+    assert log.result_of(leaving)[0] == SUCCEEDED
+    assert log.result_of(after)[0] == SUCCEEDED
+    (line,) = _events(caplog, "pool.interrupted")
+    assert "SystemExit: 4" in line
+
+
+def test_an_async_task_that_is_cancelled_before_it_begins_is_a_failure(start: Start) -> None:
+    pool, log = start("asyncio", 2)
+    cancelling, cancelled = delivery_of("cancels_all"), delivery_of("meets", "", "", 2)
+
+    pool.send(0, [cancelling, cancelled])
+    log.wait(lambda: len(log.results) == 2)
+
+    detail = log.result_of(cancelled)[3]
+    assert detail is not None
+    assert detail[:2] == ("failed", "CancelledError")
+
+
+class BrokenExecutor(Executor):
+    """Raises what it should have caught."""
+
+    def run(self, call: Call) -> NoReturn:
+        raise SystemExit(5)
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio", "solo"])
+def test_what_escapes_from_a_run_is_its_failure_and_the_pool_goes_on(kind: str) -> None:
+    app.adopt(Sources())
+    executor = BrokenExecutor(app, PLAN)
+    pool = _make_in_process(kind, 1, executor)
+    log, deliveries = PoolLog(), [delivery_of("adds", 1, n) for n in range(3)]
+
+    pool.start(log)
+    pool.send(0, deliveries)
+    _end(pool)
+
+    for delivery in deliveries:
+        assert (log.result_of(delivery)[3] or ())[:2] == ("failed", "SystemExit: 5")
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio", "solo"])
+def test_a_shutdown_hook_that_exits_does_not_keep_a_pool_from_its_end(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hooked = App("hooked")
+    hooked.on("worker_process_shutdown")(_exit_now)
+    executor = Executor(hooked, PLAN)
+    pool = _make_in_process(kind, 1, executor)
+
+    pool.start(PoolLog())
+    _end(pool)
+
+    assert len(_events(caplog, "pool.failed")) == 1
+
+
+def _exit_now() -> NoReturn:
+    raise SystemExit(6)
+
+
 def test_asyncio_runs_no_more_at_a_time_than_it_has_slots(start: Start, tmp_path: Path) -> None:
     pool, log = start("asyncio", 1)
     begun, go = tmp_path / "begun", tmp_path / "go"
@@ -208,6 +307,64 @@ def test_a_task_that_exits_the_process_is_a_failure(start: Start) -> None:
     assert detail is not None
     assert detail[0] == "worker_died"
     assert "ended with exit code 7" in detail[1]
+
+
+@pytest.mark.parametrize("way", ["forkserver", "spawn"])
+@pytest.mark.parametrize("task", ["leaves_a_program_and_dies", "leaves_a_process_and_dies"])
+def test_a_death_is_noticed_while_something_the_task_started_lives(
+    prefork: Callable[..., PreforkPool], way: str, task: str, tmp_path: Path
+) -> None:
+    pool, log, pids = prefork(1), PoolLog(), tmp_path / "pids"
+    if way == "spawn":
+        pool._starter.stop_preloading()
+    pool.start(log)
+    log.wait(lambda: log.open.get(0))
+    deadly, after = delivery_of(task, str(pids), 3), delivery_of("adds", 1, 2)
+
+    pool.send(0, [deadly])
+    try:
+        _tick_until(pool, lambda: log.results and log.open[0])
+        pool.send(0, [after])
+        log.wait(lambda: len(log.results) == 2)
+        left = [int(pid) for pid in _lines(pids) if _lives(int(pid))]
+    finally:
+        for pid in _lines(pids):
+            os.kill(int(pid), signal.SIGKILL)
+
+    detail = log.result_of(deadly)[3]
+    assert detail is not None
+    assert detail[0] == "worker_died"
+    assert "ended with exit code 3" in detail[1]
+    assert log.result_of(after)[0] == SUCCEEDED
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize("way", ["forkserver", "spawn"])
+def test_programs_that_tasks_start_inherit_nothing_of_the_pool(
+    prefork: Callable[..., PreforkPool], way: str, tmp_path: Path
+) -> None:
+    pool, log, inherited = prefork(1), PoolLog(), tmp_path / "inherited"
+    if way == "spawn":
+        pool._starter.stop_preloading()
+    pool.start(log)
+    log.wait(lambda: log.open.get(0))
+
+    pool.send(0, [delivery_of("notes_inheritable", str(inherited))])
+    log.wait(lambda: log.results)
+
+    assert set(_lines(inherited)) == {"0", "1", "2"}
+
+
+def _tick_until(pool: Pool, look: Callable[[], object]) -> None:
+    def tick() -> object:
+        pool.tick()
+        return look()
+
+    wait_until(tick, timeout=20, what="what a tick brings")
+
+
+def _lives(pid: int) -> bool:
+    return any(entry.pid == pid and not entry.is_zombie for entry in process_table())
 
 
 def test_a_dead_child_is_replaced(start: Start, tmp_path: Path) -> None:
@@ -320,6 +477,73 @@ def test_a_start_hook_that_raises_breaks_the_pool_with_its_reason(
 
     assert "hook worker_process_init" in why
     assert "the hook does not like it here" in why
+
+
+def test_a_pool_that_was_ready_once_tries_again_for_ever_and_the_others_run_on(
+    prefork: Callable[..., PreforkPool],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    refusal, begun, go = tmp_path / "refusal", tmp_path / "begun", tmp_path / "go"
+    monkeypatch.setenv("POOL_TASKS_REFUSE_WHILE", str(refusal))
+    _restart_forkserver()
+    pool, log = prefork(2, clock=HurriedClock()), PoolLog()
+    pool.start(log)
+    log.wait(lambda: sorted(log.open.items()) == [(0, True), (1, True)])
+    running, deadly = delivery_of("waits_for_file", str(begun), str(go)), delivery_of("dies", 1)
+    pool.send(1, [running])
+
+    refusal.touch()
+    pool.send(0, [deadly])
+    wait_until(lambda: len(_events(caplog, "pool.start_failed")) >= 6, timeout=20, what="6 tries")
+    broken = pool.broken
+    refusal.unlink()
+    log.wait(lambda: log.open[0])
+    go.touch()
+    log.wait(lambda: len(log.results) == 2)
+    pool.kill()  # the forkserver ends only after its children
+    monkeypatch.undo()
+    _restart_forkserver()
+
+    assert broken is None
+    assert log.result_of(running)[0] == SUCCEEDED
+    for line in _events(caplog, "pool.start_failed"):
+        assert re.search(r"the database restarts; it is tried again in \d+\.\d s", line)
+
+
+class BrokenLog(PoolLog):
+    """Cannot take the results of lane 0."""
+
+    def on_results(self, lane: int, results: Sequence[tuple[Delivery, Result]]) -> None:
+        if lane == 0:
+            raise RuntimeError("a bug")
+        super().on_results(lane, results)
+
+
+def test_a_failure_while_results_are_taken_breaks_the_pool_and_others_can_end(
+    prefork: Callable[..., PreforkPool], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, log = prefork(2), BrokenLog()
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    other = delivery_of("waits_for_file", str(begun), str(go))
+    pool.start(log)
+    log.wait(lambda: sorted(log.open.items()) == [(0, True), (1, True)])
+    pool.send(1, [other])
+
+    pool.send(0, [delivery_of("adds", 1, 2)])
+    why = wait_until(lambda: pool.broken, timeout=10, what="the pool to break")
+    go.touch()
+    log.wait(lambda: log.results)
+
+    assert why == "results of pool processes cannot be taken: RuntimeError: a bug"
+    assert log.result_of(other)[0] == SUCCEEDED
+    assert len(_events(caplog, "pool.failed")) == 1
+
+
+def _events(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
+    """Return the texts of the lines of an event."""
+    return [r.getMessage() for r in caplog.records if getattr(r, "event", "") == event]
 
 
 def test_a_module_that_leaves_a_thread_is_named_and_imported_in_each_child(

@@ -201,6 +201,43 @@ def test_a_broken_pool_ends_the_worker_with_1(life: Life, caplog: pytest.LogCapt
     ]
 
 
+def test_a_pool_that_breaks_ends_the_worker_after_what_its_other_lanes_run(
+    life: Life, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script() -> None:
+        life.channel.put(record_of("a"))
+        life.pool.wait_started(1)
+        life.pool.broken = "results cannot be taken"
+        life.channel.wait(lambda: life.channel.is_closed)
+        life.pool.end(life.pool.held[0], error="ValueError: no")
+
+    assert life.run(script) == 1
+    assert not _lost(caplog)
+    assert not life.pool.is_killed
+    assert len(life.broker.publisher.letters) == 1
+    assert life.events[-1] == "worker_shutdown"
+
+
+def test_a_pool_that_breaks_while_the_worker_stops_changes_only_its_code(
+    life: Life, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script() -> None:
+        life.channel.put(record_of("a"))
+        life.pool.wait_started(1)
+        _send(signal.SIGTERM)
+        life.channel.wait(lambda: life.channel.is_closed)
+        life.pool.broken = "results cannot be taken"
+        wait_until(
+            lambda: any(each.levelno == logging.CRITICAL for each in caplog.records),
+            timeout=10,
+            what="the line that says so",
+        )
+        life.pool.end(life.pool.held[0])
+
+    assert life.run(script) == 1
+    assert not _lost(caplog)
+
+
 def test_without_a_broker_it_does_not_start(life: Life) -> None:
     life.broker.admin.is_reachable = False
 
@@ -224,6 +261,19 @@ def test_the_banner_names_what_it_takes(life: Life, capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().err
     assert "group:   taskq (protocol consumer)" in shown
     assert "  . elsewhere (queue billing)" in shown
+
+
+def test_without_a_stderr_it_works_and_prints_no_banner_elsewhere(
+    life: Life, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", None)  # as Python has it after `2>&-`
+
+    def script() -> None:
+        wait_until(lambda: "worker_ready" in life.events, timeout=10, what="the hook")
+        _send(signal.SIGTERM)
+
+    assert life.run(script) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_solo_runs_tasks_in_the_main_thread() -> None:

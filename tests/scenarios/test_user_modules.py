@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.scene import START_SECONDS, Scene
+from tests.support.waiting import wait_until
 
 TASKS = "from tests.support.scene_tasks import app\n"
 """A user's module begins with it, and so has tasks."""
@@ -150,3 +151,41 @@ import os, sys
 if "multiprocessing.forkserver" in " ".join(sys.orig_argv):
     os._exit(9)
 """
+
+NEEDS_A_DATABASE = """
+from pathlib import Path
+
+@app.on("worker_process_init")
+def connect():
+    if Path(__file__).with_name("down").exists():
+        raise ConnectionError("the database restarts")
+"""
+
+
+def test_start_hook_that_fails_for_a_while_costs_a_running_worker_nothing(
+    scene: Scene, folder: Path
+) -> None:
+    write(folder, NEEDS_A_DATABASE)
+    worker = scene.ready_worker(app="shop", cwd=folder, slots=2)
+    running = scene.hold(scene.gate())
+
+    (folder / "down").touch()
+    deadly = scene.send("kill itself")
+    scene.wait_letters(deadly)
+    failure = r"ERROR worker: a pool process did not start: .*the database restarts"
+    wait_until(
+        lambda: len(re.findall(failure, worker.text)) > 3 or not worker.is_running,
+        timeout=30,
+        what="more failures in a row than a start may have",
+    )
+    (folder / "down").unlink()
+    scene.wait_ended(
+        *scene.send_many(20)
+    )  # in the process that started at last: the other is taken
+    scene.gate().touch()
+    scene.wait_ended(running.id)
+
+    assert worker.stop() == 0
+    assert scene.letters().keys() == {deadly}
+    assert scene.ran_twice() == {}
+    worker.wait_gone()

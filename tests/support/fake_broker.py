@@ -9,7 +9,7 @@ from typing import cast
 
 from taskq.app import App
 from taskq.broker import Broker
-from taskq.errors import BrokerUnreachable
+from taskq.errors import BrokerRefused, BrokerUnreachable
 from taskq.protocols import (
     ClusterStatus,
     DeadLetter,
@@ -159,6 +159,7 @@ class FakeBroker:
         self.address = address
         self.publisher = FakePublisher()
         self.admin = FakeAdmin()
+        self.refusals: tuple[type[Exception], ...] = (BrokerRefused,)
         self.is_closed = False
 
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[Exception | None]:

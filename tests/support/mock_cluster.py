@@ -1,7 +1,4 @@
-"""librdkafka's mock cluster in a process of its own, so that tests and the processes they start can all connect to it.
-
-It lives in a Producer. A Producer in the test process would be copied by every fork. This file is also that process's program.
-"""
+"""The embedded broker (librdkafka's mock cluster) in a process of its own, which no test forks. This file is also its program."""
 
 from __future__ import annotations
 
@@ -61,12 +58,12 @@ class MockCluster:
 
 def main() -> None:
     """Run the mock cluster until standard input ends."""
-    from confluent_kafka import Producer
+    from taskq_kafka.embedded import EmbeddedBroker
 
-    producer = Producer({"bootstrap.servers": "", "test.mock.num.brokers": 1, "log_level": 0})
-    brokers = producer.list_topics(timeout=10).brokers.values()
-    print(",".join(f"{broker.host}:{broker.port}" for broker in brokers), flush=True)
+    broker = EmbeddedBroker()
+    print(broker.address, flush=True)
     sys.stdin.read()
+    broker.close()
 
 
 if __name__ == "__main__":

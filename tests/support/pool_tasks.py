@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -12,6 +14,8 @@ from pathlib import Path
 from taskq import App, Context, Ignore, Reject, current_request
 
 app = App("pools")
+
+_left_running: set[asyncio.Task[None]] = set()
 
 
 def _note(path: str, text: str) -> None:
@@ -77,6 +81,33 @@ def dies(code: int) -> None:
     os._exit(code)
 
 
+@app.task("notes_inheritable")
+def notes_inheritable(path: str) -> None:
+    """Note the descriptors that programs inherit."""
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # the listing's own
+            if os.get_inheritable(int(name)):
+                _note(path, name)
+
+
+@app.task("leaves_a_program_and_dies")
+def leaves_a_program_and_dies(path: str, code: int) -> None:
+    """Leave a program running in the background, note its pid, and end the process."""
+    os.system(f"sleep 600 & echo $! >> {shlex.quote(path)}")
+    os._exit(code)
+
+
+@app.task("leaves_a_process_and_dies")
+def leaves_a_process_and_dies(path: str, code: int) -> None:
+    """Fork, note the new process's pid, and end the own one."""
+    pid = os.fork()
+    if not pid:
+        threading.Event().wait(600)
+        os._exit(0)
+    _note(path, str(pid))
+    os._exit(code)
+
+
 @app.task("is_killed")
 def is_killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -111,6 +142,23 @@ async def meets(path: str, text: str, others: int) -> None:
         await asyncio.sleep(0.005)
 
 
+@app.task("cancels_all")
+async def cancels_all() -> None:
+    """Cancel everything else that runs on the loop, also what has not begun."""
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+@app.task("leaves_an_exit")
+async def leaves_an_exit() -> None:
+    """Leave something on the loop that calls sys.exit when this has ended."""
+
+    async def inner() -> None:
+        sys.exit(4)
+
+    _left_running.add(asyncio.create_task(inner()))
+
+
 @app.task("bound", bind=True)
 def bound(context: Context, path: str) -> None:
     asked = current_request()
@@ -125,6 +173,9 @@ def at_start() -> None:
         _note(path, "init")
     if os.environ.get("POOL_TASKS_BREAK"):
         raise RuntimeError("the hook does not like it here")
+    refusal = os.environ.get("POOL_TASKS_REFUSE_WHILE")
+    if refusal and Path(refusal).exists():
+        raise RuntimeError("the database restarts")
 
 
 @app.on("worker_process_shutdown")

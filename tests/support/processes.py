@@ -237,12 +237,23 @@ class ProcessEntry:
     group: int
     session: int
     is_zombie: bool
+    is_asleep: bool
+    """Whether it waits for something; a pool process that is done with all it had waits for more."""
 
 
 def process_table() -> list[ProcessEntry]:
     """Return all processes of this machine, from `/proc`, or from `ps` where there is none."""
     proc = Path("/proc/self/stat")
     return list(_table_of_proc()) if proc.exists() else list(_table_of_ps())
+
+
+def wait_asleep(pid: int, *, timeout: float = 10.0) -> None:
+    """Wait until a process waits for something itself."""
+    wait_until(
+        lambda: any(entry.is_asleep for entry in process_table() if entry.pid == pid),
+        timeout=timeout,
+        what=f"process {pid} to fall asleep",
+    )
 
 
 def send_signal(pids: Iterable[int], number: int) -> None:
@@ -262,7 +273,8 @@ def _table_of_proc() -> Iterable[ProcessEntry]:
                 Path("/proc", folder, "stat").read_text(errors="replace").rpartition(")")[2].split()
             )
             parent, group, session = map(int, fields[1:4])
-            yield ProcessEntry(int(folder), parent, group, session, fields[0] in "ZX")
+            state = fields[0]
+            yield ProcessEntry(int(folder), parent, group, session, state in "ZX", state == "S")
 
 
 def _table_of_ps() -> Iterable[ProcessEntry]:
@@ -272,7 +284,8 @@ def _table_of_ps() -> Iterable[ProcessEntry]:
     ).stdout.splitlines():
         pid, parent, group, state = line.split()[:4]
         # macOS prints no session ids as numbers; the group serves, unless a child leaves it
-        yield ProcessEntry(int(pid), int(parent), int(group), int(group), state.startswith("Z"))
+        is_zombie, is_asleep = state.startswith("Z"), state[0] in "SI"
+        yield ProcessEntry(int(pid), int(parent), int(group), int(group), is_zombie, is_asleep)
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:

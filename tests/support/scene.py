@@ -9,13 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 
 from taskq import App
 from taskq.deadletters import DeadLetterView, read_dead_letter
 from tests.support.kafka import QUIET, Kafka, admin
 from tests.support.ledger import Entry, Ledger
 from tests.support.names import fresh_name
+from tests.support.offsets import committed_offsets
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_until
 
@@ -169,10 +170,8 @@ class Scene:
         client = self._admin
         topic = client.list_topics(self.queue, timeout=10).topics[self.queue]
         partitions = [TopicPartition(self.queue, number) for number in topic.partitions]
-        request = ConsumerGroupTopicPartitions(self.group, partitions)
-        (answer,) = client.list_consumer_group_offsets([request]).values()
-        found = answer.result(10).topic_partitions
-        return sum(max(0, partition.offset) for partition in found)
+        found = committed_offsets(self.kafka.bootstrap, self.group, partitions)
+        return sum(max(0, offset) for offset in found.values())
 
     def wait_claimed(self, count: int, *, timeout: float = 20.0) -> None:
         """Wait until the group has claimed so many records in all."""

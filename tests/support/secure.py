@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -21,8 +21,17 @@ class SecureKafka:
     username = "taskq"
     password = "correct horse"  # with a space: it must survive URLs and settings
 
-    def __init__(self, home: Installation, *, more: Mapping[str, str] = {}) -> None:
-        """Prepare it, with more settings; blocks for a second or two while Java makes a certificate."""
+    def __init__(
+        self, home: Installation, *, users: Sequence[str] = (), more: Mapping[str, str] = {}
+    ) -> None:
+        """Prepare it; blocks for a second or two while Java makes a certificate.
+
+        Args:
+            home: The jars.
+            users: More names that the password lets in. With any, rights are checked: they may do what ACLs allow, and only the
+                plain listener `kafka.bootstrap` may do everything.
+            more: More settings of the broker.
+        """
         identity = Identity()
         self._ports = {"SASL": reserve_port(), "TLS": reserve_port()}
         self.kafka = Kafka(home=home, identity=identity)
@@ -35,8 +44,10 @@ class SecureKafka:
             "SASL": ("SASL_PLAINTEXT", self._ports["SASL"]),
             "TLS": ("SASL_SSL", self._ports["TLS"]),
         }
-        login = f'{MODULE} required user_{self.username}="{self.password}";'
+        logins = " ".join(f'user_{name}="{self.password}"' for name in (self.username, *users))
+        login = f"{MODULE} required {logins};"
         settings = {
+            **(ACLS if users else {}),
             **listener_settings(identity, listeners),
             "listener.name.tls.ssl.keystore.location": str(store),
             "listener.name.tls.ssl.keystore.password": STORE_PASSWORD,
@@ -73,6 +84,12 @@ class SecureKafka:
         for port in self._ports.values():
             port.release()
 
+
+ACLS = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    # the listeners without login: the broker's own and the tests'
+    "super.users": "User:ANONYMOUS",
+}
 
 STORE_PASSWORD = "of the key store"
 """Protects nothing: the store is as temporary as the broker."""

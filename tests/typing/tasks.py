@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import taskq
 from taskq import AsyncResult, Context, send_task, task
+from taskq.testing import AppOnMemory, Run, on_memory
 
 
 @task
@@ -52,6 +53,15 @@ async def use() -> tuple[bytes, AsyncResult[bytes], AsyncResult[int]]:
         await named.options(key="k").adelay("ACME"),
     )
 
+
+def test_orders(taskq_app: AppOnMemory) -> list[str]:
+    ran: list[Run] = taskq_app.run_until_idle(raise_errors=False)
+    taskq_app.clock.advance(60)
+    return [run.task for run in ran] + [sent.id for sent in taskq_app.sent]
+
+
+with on_memory() as testing:
+    first_reason: str | None = testing.dead_letters[0].reason
 
 bare("x")  # type: ignore[arg-type]  # refused
 bare.delay("x")  # type: ignore[arg-type]  # refused

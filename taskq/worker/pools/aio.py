@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
-from taskq.executor import Call, Executor, Result
+from taskq.executor import Call, Executor, Result, error_text
+from taskq.logs import log_failure
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.crew import Crew
-from taskq.worker.pools.inprocess import InProcessPool
+from taskq.worker.pools.inprocess import InProcessPool, escaped
 from taskq.worker.pools.protocol import PoolEvents
+
+logger = logging.getLogger(__name__)
 
 
 class AsyncioPool(InProcessPool):
@@ -22,10 +27,11 @@ class AsyncioPool(InProcessPool):
         super().__init__(slots, executor)
         self._crew = Crew(slots, "taskq-task", executor.close)
         self._loop = asyncio.new_event_loop()
+        self._is_closing = False
         # The loop thread's own:
         self._line: deque[Delivery] = deque()
         self._busy = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Result]] = set()
 
     def start(self, events: PoolEvents) -> None:
         """Begin to start; see `Pool`."""
@@ -39,11 +45,26 @@ class AsyncioPool(InProcessPool):
 
     def _close(self) -> None:
         self._crew.dismiss()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._is_closing = True
+        with contextlib.suppress(
+            RuntimeError
+        ):  # closed already: an exception came out of it in this moment
+            self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _serve_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        while not self._is_closing:
+            try:
+                self._loop.run_forever()
+            except BaseException as error:  # noqa: BLE001 - the loop's door
+                # asyncio lets SystemExit and KeyboardInterrupt out of the loop, whoever's they are: here, of something that a task
+                # left running. The loop goes on where it was.
+                log_failure(
+                    logger,
+                    "%s in something that a task left on the event loop; the loop goes on",
+                    error_text(error),
+                    extra={"event": "pool.interrupted"},
+                )
         self._loop.close()
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
@@ -61,17 +82,25 @@ class AsyncioPool(InProcessPool):
             return
         self._busy += 1
         if prepared.task.is_async:
-            task = self._loop.create_task(self._run_async(delivery, prepared))
+            task = self._loop.create_task(self._executor.run_async(prepared))
             self._tasks.add(task)  # the loop itself keeps no strong reference
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._end_async, delivery))
         else:
             self._crew.submit(partial(self._run, delivery, prepared))
 
-    async def _run_async(self, delivery: Delivery, call: Call) -> None:
-        self._end(delivery, await self._executor.run_async(call))
+    def _end_async(self, delivery: Delivery, task: asyncio.Task[Result]) -> None:
+        self._tasks.discard(task)
+        try:
+            result = task.result()
+        except BaseException as error:  # noqa: BLE001 - such as the CancelledError of a task that was cancelled before its first step
+            result = escaped(error)
+        self._end(delivery, result)
 
     def _run(self, delivery: Delivery, call: Call) -> None:
-        result = self._executor.run(call)
+        try:
+            result = self._executor.run(call)
+        except BaseException as error:  # noqa: BLE001 - such as a hook of a run that calls sys.exit
+            result = escaped(error)
         self._loop.call_soon_threadsafe(self._end, delivery, result)
 
     def _end(self, delivery: Delivery, result: Result) -> None:

@@ -42,6 +42,8 @@ _BATCH = 16
 _REPORT_AFTER = 0.001
 """Seconds since the last report after which a finished task is reported at once."""
 
+_LAST_STANDARD_DESCRIPTOR = 2
+
 _READ_BYTES = 256 * 1024
 
 
@@ -124,7 +126,10 @@ class Child:
     def _receive(self) -> bool:
         """Wait for deliveries; return False if the parent is gone."""
         _flush_output()
-        data = self._link.recv(_READ_BYTES)
+        try:
+            data = self._link.recv(_READ_BYTES)
+        except ConnectionResetError:  # gone, with reports unread
+            return False
         for tasks in self._reader.feed(data):
             if tasks:
                 self._waiting.extend(tasks)
@@ -166,9 +171,13 @@ class Child:
         self._reported = perf_counter()
         if self._results:
             results, self._results = self._results, []
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                # The parent is gone: nobody is left to tell, and the next look at the link ends the loop.
-                self._link.sendall(frame(results))
+            _send(self._link, results)
+
+
+def _send(link: socket.socket, message: list[Done] | Hello) -> None:
+    """Send to the parent. If it is gone nobody is left to tell, and the next look at the link ends the loop."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        link.sendall(frame(message))
 
 
 def _working_directory() -> str | None:
@@ -195,6 +204,20 @@ def _leave_stop_signals_to_the_parent() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
+def _keep_descriptors_from_programs(link: socket.socket) -> None:
+    """Keep the programs that tasks start from inheriting the ends whose closing tells of this process's death.
+
+    multiprocessing hands them over inheritable: the socket, and one end of a pipe that only its own code knows, so that all that
+    are open now are treated alike. They are its own: what a user's module opens is not inheritable by itself.
+    """
+    link.set_inheritable(False)
+    with contextlib.suppress(OSError):  # no such folder here
+        for name in os.listdir("/dev/fd"):
+            with contextlib.suppress(OSError):  # the listing's own is closed by now
+                if int(name) > _LAST_STANDARD_DESCRIPTOR:
+                    os.set_inheritable(int(name), False)
+
+
 def main(setup: ChildSetup, link: socket.socket, memory: Any, lock: Lock) -> None:
     """Be a pool process. Never returns: ends the process past everything that tasks may have left behind.
 
@@ -207,6 +230,7 @@ def main(setup: ChildSetup, link: socket.socket, memory: Any, lock: Lock) -> Non
     code = 1
     try:
         _leave_stop_signals_to_the_parent()
+        _keep_descriptors_from_programs(link)
         code = _serve(setup, link, memoryview(memory).cast("B").cast("q"), lock)
     finally:
         _flush_output()
@@ -216,17 +240,15 @@ def main(setup: ChildSetup, link: socket.socket, memory: Any, lock: Lock) -> Non
 def _serve(setup: ChildSetup, link: socket.socket, state: memoryview, lock: Lock) -> int:
     try:
         app = setup.load()
-        configure_logging(
-            setup.logs.level
-        )  # after the app's modules, which may have their own wishes
+        # After the app's modules, which may have their own wishes.
+        configure_logging(setup.logs.level, setup.logs.form)
         executor = Executor(app, setup.logs)
         executor.hooks.call_strictly("worker_process_init")
     except BaseException as error:  # noqa: BLE001 - around the user's modules and hooks
         hello: Hello = ("failed", f"{type(error).__name__}: {error}", preload.leftovers)
-        link.sendall(frame(hello))
+        _send(link, hello)
         return 1
-    hello = ("ready", "", preload.leftovers)
-    link.sendall(frame(hello))
+    _send(link, ("ready", "", preload.leftovers))
     Child(executor, link, state, lock).run()
     executor.hooks.call("worker_process_shutdown")
     executor.close()

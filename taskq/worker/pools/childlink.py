@@ -67,6 +67,12 @@ class ChildLink:
         self.is_discarded = False
         """Whether it was ended on purpose before it was ready, to be started in another way."""
 
+        self.is_watched = False
+        """Whether the reading thread watches its socket and its end."""
+
+        self.is_dead = False
+        """Whether `ensure_dead` has seen its end."""
+
         link.setblocking(False)
         self._link = link
         self._memory = memory  # keeps the mapping alive
@@ -221,11 +227,13 @@ class ChildLink:
             patience: Seconds to wait before the kill. A few more follow it.
         """
         process = self.process
-        process.join(patience)
-        if process.is_alive() or process.exitcode == _UNKNOWN_EXIT:
+        if process.exitcode is None:  # what its task started may hold open what join() waits for
+            process.join(patience)
+        if process.is_alive() or (self.is_preloaded and process.exitcode == _UNKNOWN_EXIT):
             self.kill()
             process.join(_KILL_SECONDS)
             self._wait_for_hangup()
+        self.is_dead = True
         code = process.exitcode
         if code is not None and code < 0:
             return f"was killed by signal {-code} ({_signal_name(-code)})"
@@ -238,8 +246,8 @@ class ChildLink:
         hangup.poll(_KILL_SECONDS * 1000)
 
     def kill(self) -> None:
-        """Send SIGKILL."""
-        if self.process.pid is not None:
+        """Send SIGKILL, unless it is dead: its number may be another process's."""
+        if self.process.pid is not None and not self.is_dead:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, signal.SIGKILL)
 

@@ -6,9 +6,14 @@ ending.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
+
+from taskq.logs import log_failure
+
+logger = logging.getLogger(__name__)
 
 
 class Crew:
@@ -31,7 +36,7 @@ class Crew:
         self._unfinished = 0
 
     def submit(self, call: Callable[[], None]) -> None:
-        """Have a call made; it waits while all threads are busy. The call must not raise."""
+        """Have a call made; it waits while all threads are busy. What it raises is logged: it has to report failures itself."""
         with self._guard:
             self._unfinished += 1
             if len(self._threads) < min(self._unfinished, self._size):
@@ -56,6 +61,9 @@ class Crew:
             if call is None:
                 self._farewell()
                 return
-            call()
+            try:
+                call()
+            except BaseException:  # noqa: BLE001 - the loop's door; a SystemExit would end the thread without a word
+                log_failure(logger, "a pool thread's call failed", extra={"event": "pool.failed"})
             with self._guard:
                 self._unfinished -= 1

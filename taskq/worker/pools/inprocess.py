@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 
-from taskq.executor import Executor, Result
+from taskq.executor import FAILED, Executor, Result, error_text, traceback_text
+from taskq.logs import log_failure
 from taskq.middleware import HookFailed
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.protocol import PoolEvents
+
+logger = logging.getLogger(__name__)
 
 
 class InProcessPool:
@@ -86,6 +90,13 @@ class InProcessPool:
         for delivery in deliveries:
             self._held[delivery] = None
 
+    def _execute(self, delivery: Delivery) -> Result:
+        """Run a delivery in the calling thread."""
+        try:
+            return self._executor.execute(delivery.record)
+        except BaseException as error:  # noqa: BLE001 - such as a hook of a run that calls sys.exit
+            return escaped(error)
+
     def _report(self, delivery: Delivery, result: Result) -> None:
         assert self._events is not None, "start() comes first"
         del self._held[delivery]
@@ -98,8 +109,21 @@ class InProcessPool:
                 return
             self._has_ended = True
         if self._is_ready:
-            self._executor.hooks.call("worker_process_shutdown")
+            self._say_farewell()
         self._close()
+
+    def _say_farewell(self) -> None:
+        try:
+            self._executor.hooks.call("worker_process_shutdown")
+        except BaseException:  # noqa: BLE001 - a hook that calls sys.exit: the pool's threads must end all the same
+            log_failure(
+                logger, "hook worker_process_shutdown failed", extra={"event": "pool.failed"}
+            )
 
     def _close(self) -> None:
         """Let the pool's threads end."""
+
+
+def escaped(error: BaseException) -> Result:
+    """Return the result of a run out of which an exception came that the executor does not catch."""
+    return FAILED, 0.0, None, ("failed", error_text(error), traceback_text(error), [])

@@ -13,18 +13,21 @@ import selectors
 import socket
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
 from taskq.clock import Clock
-from taskq.executor import FAILED, SUCCEEDED, Detail, Result
+from taskq.executor import FAILED, SUCCEEDED, Detail, Result, error_text
+from taskq.logs import log_failure
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools import child
 from taskq.worker.pools.child import ChildSetup
 from taskq.worker.pools.childlink import ChildLink
 from taskq.worker.pools.forkserver import ProcessStarter
 from taskq.worker.pools.protocol import PoolEvents
+from taskq.worker.pools.wire import Hello
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +35,20 @@ RECALL_AFTER = 0.1
 """Seconds a task may run before what its child holds behind it is called back."""
 
 _START_FAILURES = 3
-"""Processes in a row that end before they are ready, after which the pool gives up."""
+"""Processes in a row that end before they are ready, after which a pool gives up that was never ready itself.
+
+One that was goes on trying: what keeps its processes from starting (a database that restarts) may end, and others still run tasks.
+"""
+
+_READ_FAILURES = 3
+"""Times that taking results may fail before it is given up: a few, because what healthy processes run should end in order."""
 
 _FIRST_BACKOFF = 0.2
 _LONGEST_BACKOFF = 10.0
-"""Seconds between an end in start-up and the next try; doubled each time."""
+"""Seconds between an end in start-up and the next try, for all lanes together; doubled each time."""
+
+_MOST_DOUBLINGS = 10
+"""More than the longest backoff needs: two to the power of a day's failures is no float any more."""
 
 _EXIT_PATIENCE = 2.0
 """Seconds a process may take to end after it has closed its socket."""
@@ -74,7 +86,10 @@ class PreforkPool:
         self._wanted: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._runs: dict[int, tuple[Delivery, float]] = {}  # by lane; the ticking thread's
         self._selector = selectors.DefaultSelector()
-        self._asked: deque[tuple[str, ChildLink | None]] = deque()
+        self._asked: deque[Callable[[], None]] = deque()
+        self._stranded: deque[tuple[int, Sequence[Delivery]]] = deque()
+        """Lane and deliveries that were sent to it when it had no child; the reading thread gives them back."""
+
         self._bell, self._bell_handle = socket.socketpair()
         self._events: PoolEvents | None = None
         self._starts = threading.Event()  # set to wake the starting thread out of its backoff
@@ -129,12 +144,16 @@ class PreforkPool:
         """Hand deliveries to a lane; see `Pool`."""
         link = self._children[lane]
         if link is None or not link.hand_over(deliveries):
-            self._tell.on_returned(deliveries)
+            # Not returned from here: the caller would be handed them again, for the same lane if that is not closed yet.
+            with self._guard:
+                self._stranded.append((lane, deliveries))
+            self._ask(self._give_back)
         elif link.has_unsent:
-            self._ask("write", link)
+            self._ask(partial(self._watch, link))
 
     def tick(self) -> None:
-        """Call back what waits behind a task that runs for more than `RECALL_AFTER`."""
+        """Notice deaths that nothing else tells; call back what waits behind a task that runs for more than `RECALL_AFTER`."""
+        self._look_for_dead()
         now = self._clock.monotonic()
         for lane, link in enumerate(self._children):
             running = link.running() if link is not None else None
@@ -150,11 +169,33 @@ class PreforkPool:
                     self._tell.on_slow(running)
                     self._tell.on_returned(returned)
 
+    def _look_for_dead(self) -> None:
+        """Have those buried whose death no descriptor tells: a process that a task forked holds copies of all.
+
+        The forkserver tells of its children by itself.
+        """
+        if not self._process_lock.acquire(blocking=False):
+            return  # a process is being started or buried; the next tick looks again
+        try:
+            dead = [
+                link
+                for link in self._children
+                if link is not None
+                and link.is_watched
+                and not link.is_preloaded
+                and link.process.exitcode is not None
+            ]
+        finally:
+            self._process_lock.release()
+        for link in dead:
+            self._ask(partial(self._bury, link))
+
     def unfinished(self) -> list[Delivery]:
         """Return what is handed over and not reported."""
         with self._guard:
             links = [link for link in self._children if link is not None]
-        return [delivery for link in links for delivery in link.held()]
+            stranded = [delivery for _, deliveries in self._stranded for delivery in deliveries]
+        return stranded + [delivery for link in links for delivery in link.held()]
 
     def shut_down(self) -> None:
         """Let all end after what they hold; see `Pool`."""
@@ -167,10 +208,10 @@ class PreforkPool:
             if link.is_ready:
                 link.tell_to_stop()
                 if link.has_unsent:
-                    self._ask("write", link)
+                    self._ask(partial(self._watch, link))
             else:
                 link.kill()
-        self._ask("wake", None)
+        self._ask(_nothing)
 
     def kill(self) -> None:
         """End everything now; see `Pool`."""
@@ -181,7 +222,7 @@ class PreforkPool:
         self._starts.set()
         for link in links:
             link.abandon()
-        self._ask("wake", None)
+        self._ask(_nothing)
 
     @property
     def _tell(self) -> PoolEvents:
@@ -201,11 +242,20 @@ class PreforkPool:
             if lane is None:
                 break
             if self._failures:
-                backoff = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2 ** (self._failures - 1))
-                self._clock.wait(self._starts, backoff)
-            self._start_one(lane)
+                self._clock.wait(self._starts, self._backoff())
+            try:
+                self._start_one(lane)
+            except BaseException as error:  # noqa: BLE001 - the loop's door, as the reading thread's
+                self._broken = f"pool processes cannot be started: {error_text(error)}"
+                log_failure(
+                    logger, "starting a pool process failed", extra={"event": "pool.failed"}
+                )
         with self._guard:
             self._pending_starts = 0
+
+    def _backoff(self) -> float:
+        doublings = min(self._failures - 1, _MOST_DOUBLINGS)
+        return min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0**doublings)
 
     def _start_one(self, lane: int) -> None:
         if not self._may_start():
@@ -235,7 +285,7 @@ class PreforkPool:
             return
         if not self._may_start():
             link.kill()
-        self._ask("add", link)
+        self._ask(partial(self._add, link))
 
     def _may_start(self) -> bool:
         return not self._is_stopping and self._broken is None
@@ -268,12 +318,13 @@ class PreforkPool:
 
     def _start_failed(self, lane: int, why: str) -> None:
         self._failures += 1
-        if self._failures >= _START_FAILURES:
+        if self._failures >= _START_FAILURES and not self.is_ready:
             self._broken = f"pool processes do not start ({self._failures} in a row): {why}"
             return
         logger.error(
-            "a pool process did not start: %s; it will be tried again",
+            "a pool process did not start: %s; it is tried again in %.1f s",
             why,
+            self._backoff(),
             extra={"event": "pool.start_failed"},
         )
         if not self._is_stopping:
@@ -281,8 +332,9 @@ class PreforkPool:
 
     # Results and deaths: the reading thread
 
-    def _ask(self, what: str, link: ChildLink | None) -> None:
-        self._asked.append((what, link))
+    def _ask(self, call: Callable[[], None]) -> None:
+        """Have the reading thread call something, and wake it for that."""
+        self._asked.append(call)
         with contextlib.suppress(
             OSError
         ):  # full: it is going to wake up anyway; closed: it has ended
@@ -290,7 +342,13 @@ class PreforkPool:
 
     def _read_loop(self) -> None:
         try:
-            self._read_until_down()
+            for _ in range(_READ_FAILURES):
+                try:
+                    return self._read_until_down()
+                except BaseException as error:  # noqa: BLE001 - the loop's door; an app's log handler may raise anything
+                    # The supervisor stops the worker; until it has, the other lanes' results are taken.
+                    self._broken = f"results of pool processes cannot be taken: {error_text(error)}"
+                    log_failure(logger, "taking results failed", extra={"event": "pool.failed"})
         finally:
             self._selector.close()
             for link in self._children:
@@ -313,18 +371,28 @@ class PreforkPool:
     def _answer(self) -> None:
         self._bell.recv(4096)
         while self._asked:
-            what, link = self._asked.popleft()
-            if link is None:
-                continue
-            if what == "add":
-                self._selector.register(link, selectors.EVENT_READ, link)
-                self._selector.register(link.process.sentinel, selectors.EVENT_READ, link)
-            elif self._children[link.lane] is link:
-                self._watch(link)
+            self._asked.popleft()()
+
+    def _add(self, link: ChildLink) -> None:
+        self._selector.register(link, selectors.EVENT_READ, link)
+        self._selector.register(link.process.sentinel, selectors.EVENT_READ, link)
+        link.is_watched = True
 
     def _watch(self, link: ChildLink) -> None:
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.has_unsent else 0)
-        self._selector.modify(link, events, link)
+        if self._children[link.lane] is link:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.has_unsent else 0)
+            self._selector.modify(link, events, link)
+
+    def _give_back(self) -> None:
+        """Return what was sent to lanes without a child. Such a lane is closed first, so that nothing goes there again."""
+        while self._stranded:
+            lane, deliveries = self._stranded[0]
+            link = self._children[lane]
+            if link is None or not link.is_ready:
+                self._tell.on_lane(lane, is_open=False)
+            self._tell.on_returned(deliveries)
+            with self._guard:  # listed until here: a kill meanwhile must name them
+                self._stranded.popleft()
 
     def _serve_link(self, link: ChildLink, mask: int) -> None:
         if self._children[link.lane] is not link:
@@ -340,12 +408,13 @@ class PreforkPool:
                 self._bury(link)
 
     def _take(self, link: ChildLink, message: Any) -> None:
-        if not isinstance(message, tuple):
-            results = link.match(message)
-            if results:
-                self._tell.on_results(link.lane, results)
-            return
-        kind, why, leftovers = message
+        if isinstance(message, tuple):
+            self._take_hello(link, message)
+        elif results := link.match(message):
+            self._tell.on_results(link.lane, results)
+
+    def _take_hello(self, link: ChildLink, hello: Hello) -> None:
+        kind, why, leftovers = hello
         if leftovers and self._starter.is_preloading:
             self._stop_preloading(leftovers)
         if leftovers and link.is_preloaded:
@@ -353,7 +422,8 @@ class PreforkPool:
             link.kill()
         elif kind == "failed":
             link.failure = why
-        else:
+        elif not link.is_dead:
+            # A dead one's lane stays closed: nobody would take what is sent there.
             self._lane_is_ready(link)
 
     def _lane_is_ready(self, link: ChildLink) -> None:
@@ -403,7 +473,7 @@ class PreforkPool:
                 "%s succeeded; its %s died before it could report",
                 delivery,
                 link.description,
-                extra={"event": "task.succeeded"},
+                extra={"event": "task.succeeded", **delivery.fields},
             )
             ended.append((delivery, (SUCCEEDED, 0.0, None, None)))
         for delivery in verdict.running:
@@ -432,3 +502,7 @@ class PreforkPool:
                 extra={"event": "pool.process_died"},
             )
             self._want(link.lane)
+
+
+def _nothing() -> None:
+    """Do nothing; for waking the reading thread."""

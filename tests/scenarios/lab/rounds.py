@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from tests.scenarios.apps.faults import QUEUES
@@ -24,6 +24,7 @@ from tests.scenarios.lab.progress import Progress
 from tests.scenarios.lab.report import Report
 from tests.scenarios.lab.sender import Sender
 from tests.support.kafka import Kafka, admin
+from tests.support.offsets import committed_offsets
 from tests.support.processes import Processes
 from tests.support.waiting import Deadline, Stopwatch, pause, wait_until
 
@@ -222,11 +223,10 @@ def lag(bootstrap: str) -> int:
     partitions = [
         TopicPartition(queue, number) for queue in QUEUES for number in topics[queue].partitions
     ]
-    asked = [ConsumerGroupTopicPartitions(GROUP, partitions)]
-    found = client.list_consumer_group_offsets(asked)[GROUP].result(PATIENCE).topic_partitions
+    found = committed_offsets(bootstrap, GROUP, partitions, timeout=PATIENCE)
     wanted = dict.fromkeys(partitions, OffsetSpec.latest())
     ends = {
         (partition.topic, partition.partition): answer.result(PATIENCE).offset
         for partition, answer in client.list_offsets(wanted).items()
     }
-    return sum(ends[each.topic, each.partition] - max(each.offset, 0) for each in found)
+    return sum(ends[place] - max(offset, 0) for place, offset in found.items())

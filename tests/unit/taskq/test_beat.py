@@ -283,10 +283,28 @@ class TestFailures:
             return ConnectionError("away")
 
         bench.broker.answer = answer
-        beat.run()
+        assert beat.run() == 2  # another came due in its last wait
 
-        lost = [r for r in caplog.records if getattr(r, "event", "") == "occurrence.lost"]
-        assert [r.getMessage().split()[0] for r in lost] == ["jobs/a@2026-11-23T17:00:01Z"]
+        (line,) = [r for r in caplog.records if getattr(r, "event", "") == "occurrence.lost"]
+        assert "jobs/a@2026-11-23T17:00:01Z to jobs/a@2026-11-23T17:00:02Z" in line.getMessage()
+
+    def test_all_that_came_due_while_the_broker_was_away_is_named_at_the_stop(
+        self, bench: Bench, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        bench.write({"id": "a"}, {"id": "b", "cron": "*/10 * * * * *"})
+        bench.broker.answer = lambda message: ConnectionError("away")
+        beat = bench.beat()
+        bench.go(beat, 30)
+
+        lost = beat._say_unsent()
+
+        lines = [r for r in caplog.records if getattr(r, "event", "") == "occurrence.lost"]
+        told = {r.id: (r.last, r.count) for r in lines}  # type: ignore[attr-defined]  # extra fields
+        assert lost == 33
+        assert told == {
+            "jobs/a@2026-11-23T17:00:01Z": ("jobs/a@2026-11-23T17:00:30Z", 30),
+            "jobs/b@2026-11-23T17:00:10Z": ("jobs/b@2026-11-23T17:00:30Z", 3),
+        }
 
 
 class TestReload:
@@ -417,6 +435,26 @@ class TestStart:
 
         with pytest.raises(ScheduleFileError, match="'team/a'"):
             Beat(bench.app, files, namespace="team", clock=bench.clock).start()
+
+    def test_schedule_that_moves_to_another_file_is_taken_once_the_first_has_let_go(
+        self, bench: Bench, tmp_path: Path
+    ) -> None:
+        other = tmp_path / "other.json"
+        bench.write({"id": "stays"}, {"id": "moves"})
+        other.write_text(json.dumps([{"id": "old", "cron": "* * * * * *", "task": "t"}]))
+        files = [str(other), str(bench.path)]
+        beat = Beat(bench.app, files, namespace="n", clock=bench.clock)
+        beat.start()
+
+        entries = [{"id": id, "cron": "* * * * * *", "task": "t"} for id in ("old", "moves")]
+        other.write_text(json.dumps(entries))
+        bench.write({"id": "stays"})
+        bench.go(beat, 3)
+        before = len(bench.broker.ids)
+        bench.go(beat, 1)
+
+        names = {id.partition("@")[0] for id in bench.broker.ids[before:]}
+        assert names == {"n/old", "n/moves", "n/stays"}
 
     def test_queue_too_long_for_the_prefix_is_refused(self, bench: Bench) -> None:
         bench.app, _ = isolated_app(prefix="x" * 100)

@@ -49,6 +49,16 @@ def _signature(task: str, *args: Any, **options: Any) -> dict[str, Any]:
     return {"task": task, "args": args, "kwargs": {}, "options": options}
 
 
+def test_what_expired_behind_another_is_not_run(app: App) -> None:
+    got: list[Any] = []
+    app.task("a")(lambda: got.append("ran"))
+
+    kind, _, line, detail = _run(app, record_of("a", extra={"expires": "2001-01-01T00:00:00Z"}))
+
+    assert (got, kind, detail) == ([], IGNORED, None)
+    assert "expired" in str(line)
+
+
 def test_a_function_gets_its_arguments(app: App) -> None:
     got: list[Any] = []
     app.task("a")(lambda *args: got.append(args))

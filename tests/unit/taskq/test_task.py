@@ -124,6 +124,35 @@ def test_many_calls_with_one_that_does_not_fit_send_nothing() -> None:
     assert broker.sent == []
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"args": "ab"}, "a tuple of one needs a comma"),
+        ({"args": 5}, "args must be a tuple or list, not int"),
+        ({"args": ("a",), "kwargs": [1]}, "kwargs must be a dict, not list"),
+        ({"kwargs": {1: 2}}, "names of keyword arguments are text, not 1"),
+        ({"args": ("a", 1), "headers": "x"}, "headers must be a dict, not str"),
+        ({"args": ("a", 1), "headers": {1: 2}}, "names of headers are text, not 1"),
+    ],
+)
+def test_what_is_no_call_at_all_is_refused_at_the_caller(options: Any, why: str) -> None:
+    invoice, broker = invoice_app()
+
+    with pytest.raises(InvalidArguments, match=why):
+        invoice.apply_async(**options)
+
+    assert broker.sent == []
+
+
+def test_key_that_is_no_text_is_refused_at_the_caller() -> None:
+    invoice, broker = invoice_app()
+
+    with pytest.raises(InvalidArguments, match="UTF-8"):
+        invoice.options(key="\udcff").delay("ACME", 3)
+
+    assert broker.sent == []
+
+
 def test_one_task_id_cannot_name_many() -> None:
     invoice, _ = invoice_app()
 

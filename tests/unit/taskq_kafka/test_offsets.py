@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -137,6 +139,21 @@ def test_expiry_is_kept_until_the_offset_has_passed_it() -> None:
     assert after.metadata() == ""
 
 
+def test_a_commit_is_proven_by_itself_and_by_its_heirs_first_ones() -> None:
+    tracker = delivered(0, 1, 2)
+    taken = tracker.state([0, 1], stamp="first.7")
+    stored = State.parse(taken.offset, taken.metadata())
+    heir = PartitionOffsets(stored)
+    heir.deliver(2)
+    beyond = State.parse(3, heir.state([2], stamp="heir.0").metadata())
+
+    assert stored.proves("first.7")
+    assert beyond.proves("first.7")
+    assert beyond.proves("heir.0")
+    assert not stored.proves("first.6")
+    assert not PartitionOffsets(beyond).state(stamp="third.0").proves("first.7")
+
+
 def test_foreign_metadata_says_nothing_and_a_newer_format_is_refused() -> None:
     assert State.parse(7, "some tool's note") == State(7)
     assert State.parse(7, None) == State(7)
@@ -149,6 +166,9 @@ def test_stored_metadata_of_version_1_is_still_read() -> None:
     assert State.parse(10, "tq1:ub12.BQU") == State(10, (10, 12, 18, 20), 22)
     assert State.parse(10, "tq1:cAAMBBA;x99,1700000000000") == State(
         10, marks={10: Mark(1, True), 11: Mark(2, False)}, expiry=Expiry(99, 1_700_000_000_000)
+    )
+    assert State.parse(10, "tq1:wgS3aZ-xY.1f;iQ0_bcdeF.0") == State(
+        10, stamp="gS3aZ-xY.1f", inherits="Q0_bcdeF.0"
     )
 
 
@@ -172,11 +192,15 @@ def test_ten_thousand_records_finished_in_random_order_fit_the_metadata() -> Non
     base=st.integers(0, 2**40),
     length=st.integers(1, 400),
     seed=st.sets(st.integers(0, 399)),
+    stamps=st.tuples(st.sampled_from(["", "a.0"]), st.sampled_from(["", "b_-.ff"])),
 )
 @settings(max_examples=200)
-def test_metadata_round_trip(base: int, length: int, seed: set[int]) -> None:
+def test_metadata_round_trip(
+    base: int, length: int, seed: set[int], stamps: tuple[str, str]
+) -> None:
     unfinished = tuple(sorted({base} | {base + i for i in seed if i < length - 1}))
     state = State(base, unfinished, base + length) if length > 1 else State(base)
+    state = replace(state, stamp=stamps[0], inherits=stamps[1])
 
     assert State.parse(base, state.metadata()) == state
 

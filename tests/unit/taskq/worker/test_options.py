@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from taskq.app import App
-from taskq.errors import InvalidQueueName, UsageError
+from taskq.errors import InvalidQueueName, InvalidSetting, UsageError
 from taskq.settings import Layer
 from taskq.sources import Sources
 from taskq.worker.cpus import available_cpus
@@ -13,13 +13,19 @@ from taskq.worker.options import WorkerOptions, worker_options
 
 
 def _options(
-    *, only: tuple[str, ...] = (), without: tuple[str, ...] = (), **settings: object
+    *,
+    only: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
+    **settings: object,
 ) -> WorkerOptions:
     app = App()
     app.adopt(Sources((Layer("flag", settings),)))
     app.task("a")(lambda: None)
     app.task("b", queue="billing")(lambda: None)
-    return worker_options(app.settings, app.registry, host="host", only=only, without=without)
+    return worker_options(
+        app.settings, app.registry, host="host", only=only, without=without, also=also
+    )
 
 
 def test_without_queues_it_takes_the_default_queue_and_those_of_all_tasks() -> None:
@@ -44,11 +50,21 @@ def test_bad_queue_names_are_refused(queue: str) -> None:
         _options(without=(queue,))
 
 
+def test_queues_of_a_schedule_come_on_top_unless_some_are_chosen() -> None:
+    assert "scheduled" in _options(also=("scheduled",)).queues
+    assert _options(only=("a",), also=("scheduled",)).queues == ("a",)
+
+
 def test_slots_by_pool() -> None:
     assert _options(pool="asyncio").concurrency == 100
     assert _options(pool="solo", concurrency=5).concurrency == 1
     assert _options(concurrency=5).concurrency == 5
     assert _options().concurrency == available_cpus()
+
+
+def test_more_processes_than_a_machine_has_are_refused() -> None:
+    with pytest.raises(InvalidSetting, match="1,000 at the most"):
+        _options(concurrency=1_000_000)
 
 
 def test_the_name_is_the_hosts_unless_given() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,26 @@ def _letter() -> Entry:
 
 def _message(queue: str) -> Entry:
     return Entry(Outgoing(queue, b"", []), f"a message to {queue}")
+
+
+def test_a_follow_up_that_can_never_be_sent_becomes_a_dead_letter_of_its_task(
+    outbox: Outbox, publisher: Refusing
+) -> None:
+    class TooLarge(Exception):
+        sent = False
+
+    publisher.fails = lambda message: TooLarge("2 MB")
+    reasons: list[str] = []
+
+    def instead(why: str) -> Entry:
+        reasons.append(why)
+        return _letter()
+
+    outbox.put([replace(_message("x"), instead=instead)])
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+
+    assert reasons == ["2 MB"]
+    assert (len(publisher.letters), publisher.sent) == (1, [])
 
 
 def test_letters_and_messages_are_written(outbox: Outbox, publisher: Refusing) -> None:

@@ -1,0 +1,114 @@
+"""(b) How fast tasks are sent, each with its acknowledgement; and the first send of a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from threading import Thread
+from time import perf_counter
+
+from confluent_kafka import Producer
+
+from benchmarks.drivers import Celery, Taskq
+from benchmarks.rows import Row
+
+NAME = "sending, acknowledged tasks/s"
+EACH = 2000
+"""Sends of one thread."""
+
+BULK = 100_000
+
+FIRST = """
+import json, os, sys
+from time import perf_counter
+start = perf_counter()
+from taskq import App
+app = App("first", broker=sys.argv[1], default_queue=sys.argv[2])
+task = app.task("benchmark.noop")(lambda number, text: None)
+imported = perf_counter()
+task.delay(1, "a few letters")
+print(json.dumps([imported - start, perf_counter() - imported]), flush=True)
+os._exit(0)
+"""
+"""Its import stands apart: kombu and the client's library are loaded by the first send, as in users' programs."""
+
+
+def rate(send: Callable[[int], None], *, threads: int = 1) -> float:
+    """Return calls a second of `send` in a loop, in so many threads at once."""
+
+    def loop() -> None:
+        for number in range(EACH):
+            send(number)
+
+    send(0)  # connections are made by the first
+    running = [Thread(target=loop) for _ in range(threads)]
+    start = perf_counter()
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return EACH * threads / (perf_counter() - start)
+
+
+def all_systems(bootstrap: str, redis: str | None) -> Iterator[Row]:
+    """Measure taskq, the bare client, and Celery on Redis."""
+    driver = Taskq(bootstrap)
+    noop = driver.app.task("benchmark.noop")(lambda number, text: None)
+    yield Row(NAME, "taskq", "delay, 1 thread", rate(lambda n: _delay(noop, n)))
+    yield Row(NAME, "taskq", "delay, 8 threads", rate(lambda n: _delay(noop, n), threads=8))
+    start = perf_counter()
+    for part in range(0, BULK, 20_000):
+        noop.delay_many([(number, "a few letters") for number in range(part, part + 20_000)])
+    yield Row(NAME, "taskq", "many at once", BULK / (perf_counter() - start))
+    yield from _bare(bootstrap, driver.queue)
+    if redis is not None:
+        celery = Celery(redis)
+        send = celery.send
+        yield Row(
+            NAME,
+            celery.name,
+            "delay, 1 thread",
+            rate(lambda n: send("benchmark.noop", n, "a few letters")),
+        )
+        calls = [(number, "a few letters") for number in range(EACH)]
+        start = perf_counter()
+        celery.send_many("benchmark.noop", calls)
+        yield Row(NAME, celery.name, "many at once", EACH / (perf_counter() - start))
+    yield from _first(bootstrap, driver.queue)
+
+
+def _delay(task: object, number: int) -> None:
+    task.delay(number, "a few letters")  # type: ignore[attr-defined]  # a task of any signature
+
+
+def _bare(bootstrap: str, topic: str) -> Iterator[Row]:
+    """Do the same with the bare client: produce and wait; produce all and wait once."""
+    settings = {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0}
+    producer = Producer(settings)
+    value = json.dumps([[1, "a few letters"], {}, {}]).encode()
+    headers = [("task", b"benchmark.noop"), ("id", b"0" * 36)]
+
+    def send(number: int) -> None:
+        producer.produce(topic, value, headers=list(headers))
+        producer.flush()
+
+    yield Row(NAME, "bare client", "delay, 1 thread", rate(send))
+    bulk = Producer({**settings, "queue.buffering.max.messages": 2 * BULK, "linger.ms": 5})
+    bulk.list_topics(topic)
+    start = perf_counter()
+    for _ in range(BULK):
+        bulk.produce(topic, value, headers=list(headers))
+    bulk.flush()
+    yield Row(NAME, "bare client", "many at once", BULK / (perf_counter() - start))
+
+
+def _first(bootstrap: str, queue: str) -> Iterator[Row]:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", FIRST, bootstrap, queue]
+    imported, sent = json.loads(subprocess.check_output(command, env=env))
+    name = "the first send of a process, ms"
+    yield Row(name, "taskq", "import taskq", 1000 * imported)
+    yield Row(name, "taskq", "first delay", 1000 * sent)

@@ -1,0 +1,28 @@
+"""taskq's worker: `taskq worker -A benchmarks.systems.taskq_app`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.systems import work
+from taskq import default_app, task
+
+noop = task("benchmark.noop")(work.noop)
+stamp = task("benchmark.stamp")(work.stamp)
+doze = task("benchmark.doze")(work.doze)
+
+
+@task("benchmark.adoze")
+async def adoze(seconds: float) -> None:
+    """Wait without holding a thread."""
+    if not work.mine.runs:
+        work.mine.ran()
+    await asyncio.sleep(seconds)
+    work.mine.ran()
+
+
+@default_app.on("worker_process_shutdown")
+@default_app.on("worker_shutdown")
+def write() -> None:
+    """Write down what this process did."""
+    work.mine.write()

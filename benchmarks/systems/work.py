@@ -1,0 +1,34 @@
+"""The tasks, as plain functions: every system runs these."""
+
+from __future__ import annotations
+
+import time
+from time import perf_counter
+
+from benchmarks.tally import Tally
+
+mine = Tally()
+"""Of this process."""
+
+
+def noop(number: int, text: str) -> None:
+    """Do nothing."""
+    mine.ran()
+
+
+def stamp(sent: float) -> None:
+    """Write down how long it took from sending to here.
+
+    Args:
+        sent: `perf_counter` of the sender.
+    """
+    mine.delays.append(perf_counter() - sent)
+    mine.ran()
+
+
+def doze(seconds: float) -> None:
+    """Wait, as for a slow server."""
+    if not mine.runs:
+        mine.ran()
+    time.sleep(seconds)  # noqa: TID251 - this is the work
+    mine.ran()

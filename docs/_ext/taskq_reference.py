@@ -1,0 +1,168 @@
+"""Fills the reference pages from the code: settings, commands, events. So they cannot be out of date.
+
+A page has a line `<!-- taskq: NAME -->`; when Sphinx reads the page, the Markdown that `GENERATED[NAME]` makes stands in its place.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import click
+
+from taskq.cli.groups import TaskqGroup
+from taskq.cli.main import cli
+from taskq.cli.options import common_options
+from taskq.events import EVENTS
+from taskq.settings import SETTINGS
+
+MARK = re.compile(r"^<!-- taskq: (\w+) -->$", re.MULTILINE)
+_NO_VARIABLE = {"kafka": "`TASKQ_KAFKA_...`"}
+
+
+def expand(text: str) -> str:
+    """Return a page with what its marks stand for.
+
+    Raises:
+        KeyError: A mark has an unknown name.
+    """
+    return MARK.sub(lambda match: GENERATED[match[1]](), text)
+
+
+def settings() -> str:
+    """Return the table of all settings."""
+    lines = [
+        "| name | environment | value | default | meaning |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in SETTINGS.values():
+        variable = _NO_VARIABLE.get(row.name, f"`TASKQ_{row.name.upper()}`")
+        cells = (f"`{row.name}`", variable, row.type, _default(row.default), row.doc)
+        lines.append(f"| {' | '.join(map(_cell, cells))} |")
+    return "\n".join(lines)
+
+
+def events() -> str:
+    """Return the table of all events of log records."""
+    lines = ["| event | meaning |", "| --- | --- |"]
+    lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in EVENTS.items()]
+    return "\n".join(lines)
+
+
+def commands() -> str:
+    """Return a section for each command, with its options, and first the options that all take."""
+    context = click.Context(cli, info_name="taskq")
+    parts = ["## Options of all commands\n", _options(_common())]
+    parts += [*_sections(context), *_aliases()]
+    return "\n".join(parts)
+
+
+GENERATED: Mapping[str, Callable[[], str]] = {
+    "commands": commands,
+    "events": events,
+    "settings": settings,
+}
+
+
+def _default(value: Any) -> str:
+    if value is None or value == "" or value in ((), {}):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return f"`{','.join(value)}`"
+    return f"`{value:g}`" if isinstance(value, float) and value < 1000 else f"`{value}`"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _common() -> list[click.Parameter]:
+    return common_options(json=True)
+
+
+def _sections(context: click.Context) -> Iterator[str]:
+    """Yield the section of each command below a group, those of groups after their group's."""
+    group = context.command
+    assert isinstance(group, click.Group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        inner = click.Context(command, info_name=name, parent=context)
+        yield from _section(command, inner)
+        if isinstance(command, click.Group):
+            yield from _sections(inner)
+
+
+def _aliases() -> Iterator[str]:
+    """Yield a section for the commands that `--help` does not list, which are other names of some that it does."""
+    assert isinstance(cli, TaskqGroup)
+    names = {entry.path: name for name, entry in cli.lazy.items() if not entry.hidden}
+    pairs = [(name, names.get(entry.path)) for name, entry in cli.lazy.items() if entry.hidden]
+    if pairs:
+        yield "\n## Other names\n"
+    for name, same in pairs:
+        if same:
+            yield f"- `taskq {name}` is `taskq {same}`."
+
+
+def _section(command: click.Command, context: click.Context) -> Iterator[str]:
+    common = {name for option in _common() for name in option.opts}
+    own = [
+        parameter
+        for parameter in command.get_params(context)
+        if isinstance(parameter, click.Option)
+        and not common & set(parameter.opts)
+        and "--help" not in parameter.opts
+    ]
+    takes_json = any("--json" in parameter.opts for parameter in command.get_params(context))
+    usage = " ".join([context.command_path, *_pieces(command, context)])
+    yield f"\n## {context.command_path}\n"
+    yield f"```text\n{usage}\n```\n"
+    yield f"{_help(command)}\n"
+    if own:
+        yield _options(own)
+    if takes_json and not isinstance(command, click.Group):
+        yield "\nPrints data: takes `--json`.\n"
+
+
+def _pieces(command: click.Command, context: click.Context) -> list[str]:
+    """Return the words of the usage line; what all commands take is left out."""
+    if isinstance(command, click.Group):
+        return ["COMMAND ..."]
+    return [piece for piece in command.collect_usage_pieces(context) if piece]
+
+
+def _help(command: click.Command) -> str:
+    """Return a command's help as Markdown."""
+    text = inspect.cleandoc(command.help or "").replace("\b", "")
+    # Words such as <TAB> or *.json are text, not markup.
+    return re.sub(r"([<>*_|])", r"\\\1", text)
+
+
+def _options(options: list[Any]) -> str:
+    lines = ["| option | meaning |", "| --- | --- |"]
+    for option in options:
+        names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+        value = "" if option.is_flag else f" `{option.metavar or option.type.name.upper()}`"
+        help_text = re.sub(r"([<>*_])", r"\\\1", option.help or "")
+        lines.append(f"| {names}{value} | {_cell(help_text)} |")
+    return "\n".join(lines) + "\n"
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Register with Sphinx."""
+
+    def on_read(app: Any, page: str, source: list[str]) -> None:
+        source[0] = expand(source[0])
+
+    def outdated(app: Any, env: Any, added: set[str], changed: set[str], removed: set[str]) -> Any:
+        # What they are made from may have changed without them.
+        return [page for page in env.found_docs if page.startswith("reference/")]
+
+    app.connect("source-read", on_read)
+    app.connect("env-get-outdated", outdated)
+    return {"version": "1", "parallel_read_safe": True}

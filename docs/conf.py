@@ -1,0 +1,44 @@
+"""Settings of the site's build: `tox -e docs`, or `sphinx-build docs build/docs` with the extra `docs` installed."""
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "taskq"
+author = "the taskq authors"
+release = metadata.version("taskq-kafka")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.napoleon",
+    "taskq_reference",
+]
+exclude_patterns = ["_ext"]
+
+default_role = "literal"
+"""What single backticks mean in docstrings."""
+
+myst_heading_anchors = 3
+"""So deep can a link name a heading: `page.md#its-words`."""
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+
+nitpicky = True
+nitpick_ignore_regex = [
+    # names of the standard library, and type variables: there is no page to link to
+    (r"py:.*", r"(?!taskq\.).*"),
+    # what the public names are made of
+    (
+        r"py:.*",
+        r"taskq\.(app|cron|cronfields|deadletters|memory|message|outcome|protocols|result|sendoptions|settings|task|testing)\..*",
+    ),
+]
+
+html_theme = "furo"
+html_title = "taskq"
+html_show_sphinx = False

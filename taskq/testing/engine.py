@@ -1,0 +1,251 @@
+"""A worker without threads: takes all that waits, claims it, and runs it where it is told to.
+
+The parts are the worker's own: channel, screen, claim, executor, dead letters. What is missing is what a test must not depend on:
+slots, processes, signals, time limits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+from taskq.app import App
+from taskq.clock import Clock
+from taskq.errors import TaskqError
+from taskq.executor import Call, Executor, Result
+from taskq.logs import plan_lines
+from taskq.message import Envelope
+from taskq.outcome import Failed, Ignored, Outcome
+from taskq.protocols import IntakeChannel, Record
+from taskq.request import Request
+from taskq.testing.recorder import Recorder
+from taskq.testing.runs import Run
+from taskq.worker.aftermath import Aftermath
+from taskq.worker.delivery import Delivery
+from taskq.worker.outbox import Entry, Outbox
+from taskq.worker.refusals import Refusals
+from taskq.worker.screening import Expired, Refused, Screen
+
+WORKER = "test"
+"""The worker's name in dead letters."""
+
+_MOST_RECORDS = 10_000
+"""Records a fetch at most; the rest comes with the next."""
+
+
+class TaskNotRun(TaskqError):
+    """A message could not be run: no such task, wrong arguments, unreadable. It is in the dead letters.
+
+    Attributes:
+        run: What is known of it.
+        reason: The dead letter's reason.
+        why: One line.
+    """
+
+    def __init__(self, run: Run, reason: str, why: str) -> None:
+        super().__init__(
+            f"task {run.task!r} [{run.id}] in queue {run.queue!r} was not run ({reason}: {why}); it is in .dead_letters"
+        )
+        self.run = run
+        self.reason = reason
+        self.why = why
+
+
+class NeverIdle(TaskqError):
+    """So many tasks ran, and still some wait: does a task send itself?
+
+    Attributes:
+        limit: How many ran.
+        task: The one that would be next.
+    """
+
+    def __init__(self, limit: int, task: str) -> None:
+        super().__init__(
+            f"{limit} tasks ran and {task!r} is next: does a task send itself without end? "
+            "Otherwise call run_until_idle(limit=...) with more"
+        )
+        self.limit = limit
+        self.task = task
+
+
+class Engine:
+    """One call of `run_until_idle`. Belongs to the calling thread."""
+
+    def __init__(self, app: App, recorder: Recorder, clock: Clock) -> None:
+        """Prepare; `close` ends it.
+
+        Args:
+            app: Stands on `memory://`.
+            recorder: Knows in which order tasks were sent.
+            clock: The cluster's.
+        """
+        self.runs: list[Run] = []
+        self._app = app
+        self._recorder = recorder
+        self._clock = clock
+        self._watcher = _Watcher()
+        plan = plan_lines()
+        app.middleware.append(self._watcher)
+        try:
+            self._executor = Executor(app, plan, clock)
+        finally:
+            app.middleware.remove(self._watcher)
+        self._aftermath = Aftermath(
+            app.registry,
+            _DirectOutbox(lambda: app.broker.publisher, clock),
+            plan,
+            worker=WORKER,
+            clock=clock,
+        )
+        self._screen = Screen(app.registry, app.formats)
+        self._channels: dict[str, IntakeChannel] = {}
+
+    def close(self) -> None:
+        """Leave the groups: what was fetched and not claimed waits again."""
+        for channel in self._channels.values():
+            channel.close()
+        self._executor.close()
+
+    def run(self, limit: int) -> None:
+        """Run all that waits, in the calling thread; see `claimed`."""
+        for delivery in self.claimed(limit):
+            prepared = self._executor.prepare(delivery.record)
+            if isinstance(prepared, Call):
+                self.conclude(delivery, self._executor.run(prepared), prepared)
+            else:
+                self.conclude(delivery, prepared)
+
+    async def run_async(self, limit: int) -> None:
+        """Run all that waits, `async def` tasks on the running loop; see `claimed`."""
+        for delivery in self.claimed(limit):
+            prepared = self._executor.prepare(delivery.record)
+            if not isinstance(prepared, Call):
+                self.conclude(delivery, prepared)
+            elif prepared.task.is_async:
+                self.conclude(delivery, await self._executor.run_async(prepared), prepared)
+            else:
+                self.conclude(delivery, self._executor.run(prepared), prepared)
+
+    def claimed(self, limit: int) -> Iterator[Delivery]:
+        """Claim message after message until none waits, in the order in which they were sent.
+
+        Raises:
+            NeverIdle: More than `limit` would run.
+        """
+        count = 0
+        while batch := self._fetch():
+            for channel, delivery in batch:
+                if count >= limit:
+                    raise NeverIdle(limit, delivery.task)
+                granted, _ = channel.claim([delivery.record.delivery_tag])
+                if granted:
+                    count += 1
+                    self._watcher.forget()
+                    yield delivery
+
+    def conclude(self, delivery: Delivery, result: Result, call: Call | None = None) -> None:
+        """Do what follows a run, as the worker does.
+
+        Raises:
+            BaseException: What the function raised, if it is meant for the process and not for a worker: KeyboardInterrupt, a test
+                framework's own.
+        """
+        seen = self._watcher
+        outcome = seen.outcome
+        if outcome is None:  # not run
+            _, _, _, detail = result
+            outcome = Ignored("expired") if detail is None else Failed(detail[0], detail[1])
+        self.runs.append(
+            Run(
+                delivery.task,
+                delivery.envelope.id,
+                delivery.record.queue,
+                tuple(call.args) if call is not None else (),
+                dict(call.kwargs) if call is not None else {},
+                outcome,
+                seen.error,
+            )
+        )
+        self._aftermath.conclude([(delivery, result)])
+        if seen.error is not None and not isinstance(seen.error, (Exception, SystemExit)):
+            raise seen.error
+
+    # Fetching
+
+    def _fetch(self) -> list[tuple[IntakeChannel, Delivery]]:
+        """Return what waits and can be run; the rest is written off."""
+        found: list[tuple[IntakeChannel, Delivery]] = []
+        for queue in self._app.broker.admin.queues(timeout=0):
+            channel = self._channel(queue)
+            while records := channel.fetch(_MOST_RECORDS, 0):
+                found += [(channel, delivery) for delivery in self._sort(channel, records)]
+        place = self._recorder.place
+        return sorted(found, key=lambda each: place(each[1].envelope.id))
+
+    def _channel(self, queue: str) -> IntakeChannel:
+        if queue not in self._channels:
+            self._channels[queue] = channel = self._app.broker.open_channel()
+            channel.listen(queue)
+        return self._channels[queue]
+
+    def _sort(self, channel: IntakeChannel, records: Sequence[Record]) -> Iterator[Delivery]:
+        for record in records:
+            verdict = self._screen.judge(record, self._clock.now())
+            if isinstance(verdict, Delivery):
+                yield verdict
+            elif isinstance(verdict, Refused):
+                self._refuse(channel, verdict)
+            else:
+                self._expire(channel, verdict)
+
+    def _refuse(self, channel: IntakeChannel, refused: Refused) -> None:
+        queue = refused.record.queue
+        refusals = Refusals(
+            queue, self._app, stopping=threading.Event(), worker=WORKER, clock=self._clock
+        )
+        refusals.write_off(channel, [refused], lambda _: None)
+        self._note(refused.record, refused.envelope, Failed(refused.reason, refused.error))
+
+    def _expire(self, channel: IntakeChannel, expired: Expired) -> None:
+        channel.settle([expired.record.delivery_tag])
+        self._note(expired.record, expired.envelope, Ignored("expired"))
+
+    def _note(self, record: Record, envelope: Envelope | None, outcome: Outcome) -> None:
+        task, id = (envelope.task, envelope.id) if envelope is not None else ("", "")
+        self.runs.append(Run(task or "?", id or "?", record.queue, (), {}, outcome))
+
+
+class _Watcher:
+    """A middleware that keeps what the executor tells of the last run only."""
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
+
+    def forget(self) -> None:
+        """Be ready for the next run."""
+        self.outcome = self.error = None
+
+    def after_run(self, request: Request, outcome: Outcome) -> None:
+        """Keep the outcome."""
+        self.outcome = outcome
+
+    def on_failure(self, request: Request, error: BaseException) -> None:
+        """Keep the error with its traceback."""
+        self.error = error
+
+
+class _DirectOutbox(Outbox):
+    """Writes at once, in the calling thread, as the outbox's own thread does."""
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Write.
+
+        Raises:
+            TaskqError: Something cannot be written, which a worker would try again for ever.
+        """
+        super().put(entries)
+        while held := self.held():
+            why = self._write(held)
+            if why is not None:
+                raise TaskqError(f"{held[0].name} cannot be written: {why}")

@@ -1,0 +1,63 @@
+"""Each example runs by itself against a Kafka, ends, and prints what its README shows."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.support.kafka import Kafka, is_required
+from tests.support.processes import ROOT, environment
+
+FOLDERS = sorted(
+    readme.parent
+    for readme in (ROOT / "examples").glob("*/README.md")
+    if readme.parent.name != "taskmanager"  # runs until it is stopped; see test_taskmanager.py
+)
+NEEDS = {"django": ("django",), "fastapi": ("fastapi", "httpx")}
+LONGEST = 80
+"""Lines of a program: an example is read as a whole."""
+
+
+def shown(folder: Path) -> tuple[str, list[str]]:
+    """Return the program that the README runs, and the lines that it says it prints."""
+    block = re.search(
+        r"^```console\n\$ python (\S+)\n(.*?)^```$",
+        (folder / "README.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert block is not None, f"{folder.name}/README.md shows no run"
+    return block[1], block[2].splitlines()
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_example_prints_what_its_readme_shows(folder: Path, kafka: Kafka, queue: str) -> None:
+    missing = [name for name in NEEDS.get(folder.name, ()) if find_spec(name) is None]
+    if missing and not is_required():
+        pytest.skip(f"{', '.join(missing)} is not installed: pip install -e '.[examples]'")
+    program, lines = shown(folder)
+    env = environment({"TASKQ_BROKER": kafka.bootstrap, "TASKQ_PREFIX": f"{queue}-"})
+
+    done = subprocess.run(
+        [sys.executable, program],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    # Tasks without a common key have no order among each other.
+    assert sorted(done.stdout.splitlines()) == sorted(lines), done.stderr
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_example_is_short(folder: Path) -> None:
+    for program in folder.glob("*.py"):
+        assert len(program.read_text().splitlines()) <= LONGEST, program

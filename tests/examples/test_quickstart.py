@@ -1,0 +1,134 @@
+"""The quickstart, typed as it stands on a real Kafka: each command prints what the page shows.
+
+Ids, times, offsets, names of machines and addresses differ from run to run and count as equal.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.kafka import Kafka
+from tests.support.processes import ROOT, Process, Processes, environment
+from tests.support.waiting import wait_until
+
+PAGE = (ROOT / "docs" / "quickstart.md").read_text()
+INSTALL = ("python3 -m venv", ". .venv", "pip install")
+PATIENCE = 60.0
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
+CHANGING = (
+    (r"\s+", " "),
+    (r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ", ""),
+    (UUID, "ID"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+    (r"\bin \d+\.\d{3}s", "in SECONDS"),
+    (r"(?<= 1 )\d+s\b", "AGE"),
+    (r"billing/\d+/\d+", "billing/PARTITION/OFFSET"),
+    (r"partitions [\d, ]+\d", "partitions NUMBERS"),
+    (r"(broker:? ).*", r"\1ADDRESS"),
+    (r"^(worker: |taskq \S+ worker ).*", r"\1NAME"),
+    (r'"\S*/tasks\.py"', "tasks.py"),
+)
+
+
+def blocks() -> Iterator[tuple[str, str]]:
+    """Yield the language and text of each code block of the page."""
+    for match in re.finditer(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        yield match[1], match[2]
+
+
+def calls(block: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each command of a console block with the lines that it prints."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, *lines = part.splitlines()
+        yield command, lines
+
+
+class Reader:
+    """Types what the page says."""
+
+    def __init__(self, processes: Processes, folder: Path, kafka: Kafka, prefix: str) -> None:
+        self.folder = folder
+        self.prefix = prefix
+        self.env = {"TASKQ_BROKER": kafka.bootstrap, "TASKQ_PREFIX": prefix}
+        self.processes = processes
+        self.running: list[Process] = []
+        self.ids: dict[str, str] = {}
+        """The page's ids, and what they were here."""
+
+    def same(self, line: str) -> str:
+        """Return a line without what changes from run to run."""
+        line = line.replace(self.prefix, "").rstrip()
+        for pattern, word in CHANGING:
+            line = re.sub(pattern, word, line)
+        return line
+
+    def type(self, command: str, shown: list[str]) -> None:
+        """Run a command and see that it prints what the page shows; worker and beat go on running."""
+        for page, here in self.ids.items():
+            command = command.replace(page, here)
+        program, *arguments = shlex.split(command)
+        if arguments and arguments[0] in ("worker", "beat"):
+            self.running.append(self.processes.taskq(*arguments, cwd=self.folder, env=self.env))
+            self.see(shown)
+            return
+        start = ["-m", "taskq"] if program == "taskq" else []
+        done = subprocess.run(
+            [sys.executable, *start, *arguments],
+            cwd=self.folder,
+            env=environment(self.env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        lines = done.stdout.splitlines()
+        assert list(map(self.same, lines)) == list(map(self.same, shown)), command
+        self.ids.update(
+            (page, here)
+            for page, here in zip(shown, lines, strict=True)
+            if re.fullmatch(UUID, page)
+        )
+
+    def see(self, shown: list[str]) -> None:
+        """See that the running processes print these lines."""
+        wanted = set(map(self.same, shown)) - {""}
+
+        def missing() -> set[str]:
+            return wanted - {
+                self.same(line) for each in self.running for line in each.text.splitlines()
+            }
+
+        try:
+            wait_until(lambda: not missing(), timeout=PATIENCE, what="what the page shows")
+        except TimeoutError as error:
+            raise AssertionError(f"not printed: {missing()}") from error
+
+
+def test_quickstart_prints_what_it_shows(
+    kafka: Kafka, processes: Processes, tmp_path: Path, queue: str
+) -> None:
+    reader = Reader(processes, tmp_path, kafka, f"{queue}-")
+
+    for language, text in blocks():
+        if language == "python":
+            (tmp_path / "tasks.py").write_text(text)
+        elif language == "json":
+            (tmp_path / "schedule.json").write_text(text)
+        elif language == "text":
+            if "stopping:" in text:
+                for process in reversed(reader.running):
+                    assert process.stop() == 0, process.text
+            reader.see(text.splitlines())
+        else:
+            for command, shown in calls(text):
+                if not command.startswith(INSTALL):
+                    reader.type(command, shown)
+
+    assert len(reader.running) == 2
+    assert len(reader.ids) == 2

@@ -1,0 +1,139 @@
+"""The pool of processes, with processes and threads of the test's own: what happens between two steps of theirs."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import RawArray
+from multiprocessing.synchronize import Lock
+from typing import Any, cast
+
+import pytest
+
+from taskq.clock import SystemClock
+from taskq.worker.dispatcher import Dispatcher
+from taskq.worker.pools.child import ChildSetup
+from taskq.worker.pools.childlink import ChildLink
+from taskq.worker.pools.prefork import PreforkPool
+from taskq.worker.pools.wire import frame
+from tests.support.pools import delivery_of
+
+
+class DeadProcess:
+    """What multiprocessing shows of a process that was killed."""
+
+    pid = 2**30  # more than any system gives
+    exitcode = -9
+
+    def __init__(self) -> None:
+        self.sentinel, self._write_end = os.pipe()
+
+    def join(self, timeout: float) -> None:
+        """Return at once."""
+
+    def is_alive(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        os.close(self.sentinel)
+        os.close(self._write_end)
+
+
+class Bench:
+    """A pool of one lane whose two threads do not run: the test is them."""
+
+    def __init__(self) -> None:
+        setup = ChildSetup(cast("Any", None), cast("Any", None))  # for children, and there is none
+        self.pool = PreforkPool(1, setup, [], SystemClock())
+        self.dispatcher = Dispatcher(
+            self.pool, claim_ahead=64, conclude=lambda results: None, clock=SystemClock()
+        )
+        self.pool._events = self.dispatcher
+        self.dispatcher.on_lane(0, is_open=False)
+        self.process = DeadProcess()
+        mine, self.theirs = socket.socketpair()
+        self.link = ChildLink(
+            *(0, cast("BaseProcess", self.process), mine),
+            *(RawArray("q", 4), cast("Lock", threading.Lock())),
+            is_preloaded=True,
+        )
+        self.pool._children[0] = self.link
+        for end in (self.link, self.process.sentinel):
+            self.pool._selector.register(end, selectors.EVENT_READ, self.link)
+
+    def close(self) -> None:
+        self.theirs.close()
+        self.link.close()
+        self.process.close()
+        self.pool._selector.close()
+        self.pool._bell.close()
+        self.pool._bell_handle.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+def test_child_that_dies_before_its_ready_is_read_leaves_its_lane_closed(bench: Bench) -> None:
+    bench.theirs.sendall(frame(("ready", "", [])))
+
+    bench.pool._bury(bench.link)
+
+    assert bench.dispatcher.room(None) == 0
+    assert not bench.pool.is_ready
+
+
+def test_why_a_child_failed_is_read_also_after_its_death(bench: Bench) -> None:
+    bench.theirs.sendall(frame(("failed", "OSError: no licence", [])))
+
+    bench.pool._bury(bench.link)
+
+    assert bench.link.failure == "OSError: no licence"
+
+
+def test_what_is_sent_to_a_lane_without_a_child_comes_back_once_and_waits(bench: Bench) -> None:
+    bench.pool._children[0] = None
+    bench.dispatcher.on_lane(0, is_open=True)
+    delivery = delivery_of("a")
+    bench.dispatcher.reserve("q", [delivery])
+
+    bench.dispatcher.hand_out([delivery])
+    sent = bench.dispatcher.unfinished()
+    bench.pool._answer()
+
+    assert sent == [delivery]
+    assert bench.dispatcher.unfinished() == [delivery]
+    assert not bench.pool.unfinished()
+    assert bench.dispatcher.room(None) == 0
+
+
+def test_waits_between_starts_grow_to_ten_seconds_and_no_more(bench: Bench) -> None:
+    pool = bench.pool
+    waits = []
+    for failures in (1, 2, 3, 6, 7, 100_000):
+        pool._failures = failures
+        waits.append(pool._backoff())
+
+    assert waits == [0.2, 0.4, 0.8, 6.4, 10.0, 10.0]
+
+
+def test_failure_of_the_starting_thread_breaks_the_pool_with_its_reason(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(lane: int) -> ChildLink:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(bench.pool, "_started", fail)
+    bench.pool._want(0)
+    bench.pool._wanted.put(None)
+
+    bench.pool._start_loop()
+
+    assert bench.pool.broken == "pool processes cannot be started: RuntimeError: a bug"
