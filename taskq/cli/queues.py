@@ -30,7 +30,9 @@ def queues(invocation: Invocation) -> None:
     app = invocation.app()
     timeout, group = app.settings.connect_timeout, app.settings.group
     with admin_of(app) as admin:
-        names = sorted({*admin.queues(timeout=timeout), *needed_queues(app)})
+        # Without an app nothing needs the default queue.
+        needed = needed_queues(app) if len(app.registry) else ()
+        names = sorted({*admin.queues(timeout=timeout), *needed})
         found = {
             status.queue: status
             for status in admin.queue_status(names, group=group, timeout=timeout)
