@@ -26,6 +26,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from . import forks
+from .codes import RETRIABLE
 from .coordinator import CoordinatorClient
 from .offsets import NewerFormat, State
 from .options import TransportOptions
@@ -46,14 +47,21 @@ _EMPTY = frozenset({ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD, ConsumerG
 class Groups:
     """Asks about one consumer group. Any thread may call it."""
 
-    def __init__(self, options: TransportOptions) -> None:
-        """Connect lazily; nothing is asked yet."""
+    def __init__(
+        self, options: TransportOptions, *, coordinator: CoordinatorClient | None = None
+    ) -> None:
+        """Connect lazily; nothing is asked yet.
+
+        Args:
+            options: The connection's options.
+            coordinator: Who asks the group's coordinator; by default one made for these options.
+        """
         self.group = options.prefix + options.group
         self._options = options
         self._lock = threading.Lock()
         config = options.admin_config()
         self._admin = forks.new_admin(config)
-        self._coordinator = CoordinatorClient(config)
+        self._coordinator = coordinator or CoordinatorClient(config)
         self._protocol = ""
         self._is_bare = False
         """Whether the broker cannot even describe a group (librdkafka's mock cluster); asked to configure one it never answers."""
@@ -104,9 +112,10 @@ class Groups:
         return count
 
     def stored(self, topic: str, partitions: Sequence[int]) -> dict[int, State] | None:
-        """Return what the group has stored for partitions of a topic; None if there was no answer.
+        """Return what the group has stored for partitions of a topic; None if there was no answer, and there may be one later.
 
-        Left out are partitions without a committed offset, or with one of a format that this version does not know.
+        Left out are partitions without a committed offset, with one of a format that this version does not know, and those of
+        which the broker will not tell (no rights, a broker that cannot): of these nothing will ever be known.
         Blocks for a round trip, at most five seconds.
         """
         places = [TopicPartition(topic, partition) for partition in partitions]
@@ -118,17 +127,35 @@ class Groups:
 
         try:
             found = self._coordinator.ask(question, timeout=REQUEST_TIMEOUT).topic_partitions
-        except (KafkaException, FutureTimeoutError) as error:
-            logger.debug("group %s: no answer what it has stored: %s", self.group, error)
+        except FutureTimeoutError:
             return None
+        except KafkaException as exception:
+            return self._untold(topic, exception.args[0])
         states = {}
         for place in found:
-            with contextlib.suppress(NewerFormat, ValueError):
-                if place.error is not None:
+            if place.error is not None:
+                if self._untold(topic, place.error) is None:
                     return None
-                if place.offset >= 0:
+            elif place.offset >= 0:
+                with contextlib.suppress(NewerFormat, ValueError):
                     states[place.partition] = State.parse(place.offset, place.metadata)
         return states
+
+    def _untold(self, topic: str, error: KafkaError) -> dict[int, State] | None:
+        """Return what is known if an error was the answer: None as long as another may come, else nothing."""
+        if error.code() in RETRIABLE:
+            logger.debug("group %s: no answer what it has stored: %s", self.group, error)
+            return None
+        logger.warning(
+            "group %s: the broker does not tell what is stored for %s (%s, %s), so a commit that was refused counts as not taken; "
+            "its tasks do not run here",
+            self.group,
+            topic,
+            error.str(),
+            error.name(),
+            extra={"event": "group.untold", "group": self.group, "topic": topic},
+        )
+        return {}
 
     def _choose(self) -> str:
         description = self._describe()

@@ -81,7 +81,7 @@ class State:
 
         It is the last that was taken, or its writer's heir began where it ended. Of older ones nothing is known.
         """
-        return stamp in (self.stamp, self.inherits)
+        return bool(stamp) and stamp in (self.stamp, self.inherits)
 
     def metadata(self) -> str:
         """Return the commit's metadata. It may be longer than `METADATA_LIMIT`: the caller must look."""

@@ -154,6 +154,12 @@ def test_a_commit_is_proven_by_itself_and_by_its_heirs_first_ones() -> None:
     assert not PartitionOffsets(beyond).state(stamp="third.0").proves("first.7")
 
 
+def test_a_commit_without_a_stamp_proves_nothing_and_is_never_proven() -> None:
+    assert not State(7).proves("")
+    assert not State(7, stamp="heir.0").proves("")
+    assert not State(7).proves("first.7")
+
+
 def test_foreign_metadata_says_nothing_and_a_newer_format_is_refused() -> None:
     assert State.parse(7, "some tool's note") == State(7)
     assert State.parse(7, None) == State(7)
