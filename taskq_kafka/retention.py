@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
@@ -29,7 +30,7 @@ def offsets_retention_ms(options: TransportOptions) -> int:
         resource = ConfigResource(ResourceType.BROKER, str(next(iter(brokers))))
         (answer,) = admin.describe_configs([resource], request_timeout=5).values()
         minutes = int(answer.result(timeout=5)[SETTING].value)
-    except (KafkaException, KeyError, StopIteration, TimeoutError, ValueError) as error:
+    except (KafkaException, KeyError, StopIteration, FutureTimeoutError, ValueError) as error:
         logger.warning(
             "cannot read %s of the broker (%s); assuming %d days",
             SETTING,
