@@ -333,7 +333,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
 
     def leave(self) -> None:
         """Leave the group; unclaimed deliveries are void."""
-        self._listening().leave()
+        listener = self._listening()
+        listener.leave()
+        self._deliveries.forget_unless(listener.holds)
 
     def rejoin(self) -> None:
         """Join the group again."""

@@ -44,6 +44,12 @@ class QoS:
         records = (self._delivered.pop(tag, None) for tag in tags)
         return [record for record in records if record is not None]
 
+    def forget_unless(self, is_held: Callable[[Record], bool]) -> None:
+        """Remove deliveries that are void: nobody can settle them here any more, and they come again."""
+        self._delivered = {
+            tag: record for tag, record in self._delivered.items() if is_held(record)
+        }
+
     def can_consume(self) -> bool:
         """Return whether one more may be delivered."""
         return not self.prefetch_count or len(self._delivered) < self.prefetch_count
