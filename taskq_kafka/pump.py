@@ -7,14 +7,15 @@ member must be polled meanwhile. So the pump polls, keeps a few records ready, a
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from .codes import Code
 from .consumer import QueueConsumer
+from .errors import ConnectionBroken
 from .records import Record
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,23 @@ PATIENCE = 0.2
 
 BATCH = 100
 """Records that wait in memory at the most where the user has set no prefetch count."""
+
+
+class _Request:
+    """A function that the consumer's thread is to call, and who waits for its result."""
+
+    __slots__ = ("_function", "answer")
+
+    def __init__(self, function: Callable[[QueueConsumer], T], answer: Future[T]) -> None:
+        self._function: Callable[[QueueConsumer], object] = function
+        self.answer: Future[Any] = answer
+
+    def serve(self, consumer: QueueConsumer) -> None:
+        """Call it; what it raises belongs to whoever asked."""
+        try:
+            self.answer.set_result(self._function(consumer))
+        except BaseException as error:  # noqa: BLE001 - handed on
+            self.answer.set_exception(error)
 
 
 class Pump:
@@ -46,11 +64,14 @@ class Pump:
         """
         self._arrived = arrived
         self._ready: deque[Record] = deque()
-        self._requests: queue.SimpleQueue[Callable[[QueueConsumer], None]] = queue.SimpleQueue()
+        self._requests: deque[_Request] = deque()
+        self._asking = threading.Lock()
+        """Held by whoever adds a request or ends the pump, so that none comes after the last look at them."""
         self._room = 0
         self._more_room = threading.Event()
         self._stopping = False
         self._error: BaseException | None = None
+        """Why no request is taken any more."""
         self._consumer: QueueConsumer | None = None
         self._thread = threading.Thread(
             target=self._run, args=(open_consumer,), name=f"taskq-consumer-{name}", daemon=True
@@ -69,12 +90,12 @@ class Pump:
         Raises:
             TaskqKafkaError: The consumer has failed for good; the channel is of no use any more.
         """
+        if self._error is not None:
+            raise self._error
         while self._ready:
             record = self._ready.popleft()
             if self.holds(record):
                 return record
-        if self._error is not None:
-            raise self._error
         return None
 
     def holds(self, record: Record) -> bool:
@@ -88,24 +109,25 @@ class Pump:
         self._notify()
 
     def ask(self, function: Callable[[QueueConsumer], T]) -> Future[T]:
-        """Have the owner's thread call a function with the consumer, soon."""
+        """Have the owner's thread call a function with the consumer, soon.
+
+        The future gets its result, or the error that ended the pump before it came to it.
+        """
         answer: Future[T] = Future()
-
-        def answering(consumer: QueueConsumer) -> None:
-            try:
-                answer.set_result(function(consumer))
-            except BaseException as error:  # noqa: BLE001 - handed to whoever asked
-                answer.set_exception(error)
-
-        self._requests.put(answering)
+        with self._asking:
+            if self._error is not None:
+                answer.set_exception(self._error)
+                return answer
+            self._requests.append(_Request(function, answer))
         self._more_room.set()
-        if self._error is not None or not self._thread.is_alive():
-            answer.cancel()
         return answer
 
     def settle(self, record: Record) -> None:
-        """Conclude a record; the commit follows within milliseconds and is repeated until it is answered."""
-        self._requests.put(lambda consumer: consumer.settle((record,)))
+        """Conclude a record; the commit follows within milliseconds and is repeated until it is answered.
+
+        After the pump has ended it does nothing: the record comes again, and `take` says why.
+        """
+        self.ask(lambda consumer: consumer.settle((record,)))
 
     @property
     def assigned(self) -> bool:
@@ -122,25 +144,46 @@ class Pump:
     def _run(self, open_consumer: Callable[[], QueueConsumer]) -> None:
         try:
             consumer = self._consumer = open_consumer()
-            try:
-                while not self._stopping:
-                    self._serve(consumer)
-                    self._fetch(consumer)
+        except Exception as error:
+            logger.debug("a consumer cannot be opened", exc_info=True)
+            self._end(error)
+            return
+        try:
+            while not self._stopping:
                 self._serve(consumer)
-            finally:
-                consumer.close()
+                self._fetch(consumer)
+            self._serve(consumer)
+            self._end(ConnectionBroken(Code.LOCAL_DESTROY, "_DESTROY", "the channel is closed"))
         except Exception as error:
             logger.debug("a consumer's thread ends", exc_info=True)
+            # Before the close, which may take long: nobody must wait meanwhile for what will not come.
+            self._end(error)
+        finally:
+            self._close(consumer)
+
+    def _end(self, error: BaseException) -> None:
+        """Take no more requests, and answer those that are left with the reason."""
+        with self._asking:
             self._error = error
-            self._notify()
+        for request in self._requests:
+            request.answer.set_exception(error)
+        self._requests.clear()
+        self._notify()
+
+    def _close(self, consumer: QueueConsumer) -> None:
+        try:
+            consumer.close()
+        except Exception:
+            # The thread's last door; what the consumer had not committed comes again.
+            logger.exception(
+                "closing a consumer failed; its partitions move on when its session ends",
+                extra={"event": "consumer.error"},
+            )
 
     def _serve(self, consumer: QueueConsumer) -> None:
-        while True:
-            try:
-                request = self._requests.get_nowait()
-            except queue.Empty:
-                return
-            request(consumer)
+        while self._requests:
+            request = self._requests.popleft()
+            request.serve(consumer)
 
     def _fetch(self, consumer: QueueConsumer) -> None:
         room = min(self._room - len(self._ready), BATCH)
