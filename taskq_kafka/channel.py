@@ -6,6 +6,9 @@ Two ways to consume, over the same tracker:
 - the worker's: `listen`, `fetch`, `claim`, `settle`; the calling thread owns the consumer. One queue a channel.
 
 A record that is neither acked nor claimed when the channel closes stays uncommitted and comes again.
+
+In a forked child a channel still publishes. What it consumes belongs to the process that opened it: the child has a copy of what
+was prefetched, which would run twice, so every verb that consumes raises NotThisProcess there, and closing leaves the group alone.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from kombu.transport import virtual
 from kombu.transport.virtual.exchange import DirectExchange
 
 from .consumer import ConsumerStatus, QueueConsumer, never
+from .forks import Owner
 from .membership import RebalanceEvent
 from .pump import BATCH, Pump
 from .qos import QoS
@@ -50,6 +54,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
     def __init__(self, connection: Transport, **kwargs: Any) -> None:
         """Open a channel; it connects when it is used."""
         super().__init__(connection, **kwargs)
+        self._owner = Owner()
         self._tags = itertools.count(1)
         self._listener: QueueConsumer | None = None
         self._pumps: dict[str, Pump] = {}
@@ -151,6 +156,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         **kwargs: Any,
     ) -> None:
         """Deliver the queue's messages to `callback` in `drain_events`. With `no_ack` each is claimed before it is delivered."""
+        self._owner.require()
         self._tag_to_queue[consumer_tag] = queue
         self._consumers.add(consumer_tag)
         self._callbacks[consumer_tag] = (queue, no_ack, callback)
@@ -164,11 +170,13 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
             self._rotation.remove(consumer_tag)
             del self._callbacks[consumer_tag]
             queue = self._tag_to_queue.pop(consumer_tag)
-            if queue not in self._tag_to_queue.values():
-                self._pump(queue).set_room(0)
+            pump = self._pumps.get(queue)
+            if pump is not None and queue not in self._tag_to_queue.values():
+                pump.set_room(0)
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """Return one message or None; the first call on a queue waits until the group has given it partitions."""
+        self._owner.require()
         pump = self._pump(queue)
         pump.set_room(1)
         arrived = self.connection.arrived
@@ -186,6 +194,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
 
     def deliver_next(self) -> bool:
         """Deliver one message to its callback, the consumers taking turns; return whether there was one."""
+        if self._rotation:
+            self._owner.require()
         if not self._deliveries.can_consume():
             return False
         for _ in range(len(self._rotation)):
@@ -214,14 +224,17 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Conclude a message; it is committed within milliseconds, by its queue's own thread."""
+        self._owner.require()
         self._deliveries.ack(delivery_tag, multiple=multiple)
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Conclude a message without success, or have that one message delivered again."""
+        self._owner.require()
         self._deliveries.reject(delivery_tag, requeue=requeue)
 
     def basic_recover(self, requeue: bool = False) -> None:
         """Have all unacked messages of this channel delivered again."""
+        self._owner.require()
         self._deliveries.recover()
 
     def basic_qos(
@@ -235,6 +248,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         return BATCH if allowed is None else min(allowed, BATCH)
 
     def _pump(self, queue: str) -> Pump:
+        self._owner.require()
         pump = self._pumps.get(queue)
         if pump is None:
             self._new_queue(queue)
@@ -280,6 +294,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
 
     def held(self, tags: Iterable[int]) -> set[int]:
         """Return those of the delivery tags that are still ours to claim; the others are forgotten."""
+        self._owner.require()
         held = set()
         for tag in tags:
             record = self._deliveries.get(tag)
@@ -299,6 +314,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         Raises:
             ClaimGivenUp: `give_up()` was true while there was no answer.
         """
+        self._owner.require()
         records = self._deliveries.take(tags)
         if self._listener is not None:
             granted, _ = self._listener.claim(records, give_up=give_up)
@@ -316,6 +332,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
 
     def settle(self, tags: Sequence[int]) -> None:
         """Conclude deliveries; committed with the next fetch, claim or close."""
+        self._owner.require()
         for record in self._deliveries.take(tags):
             self._settle_one(record)
 
@@ -343,7 +360,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
 
     def status(self) -> ConsumerStatus:
         """Return the place in the group; of a channel that does not listen, none."""
-        return self._listener.status() if self._listener is not None else ConsumerStatus()
+        return self._listening().status() if self._listener is not None else ConsumerStatus()
 
     def other_members(self) -> int:
         """Return how many members of other workers could take over this queue's partitions. Blocks for a round trip."""
@@ -351,6 +368,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         return self.connection.groups.others(listener.topic, self.connection.own_members())
 
     def _listening(self) -> QueueConsumer:
+        self._owner.require()
         if self._listener is None:
             raise ChannelError("this channel does not listen to a queue; call listen() first")
         return self._listener
@@ -366,13 +384,18 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
     def close(self) -> None:
         """Commit what is settled and leave the group. What is not settled comes again."""
         if not self.closed:
-            for pump in self._pumps.values():
-                pump.close()
-            self._pumps.clear()
-            if self._listener is not None:
-                self._listener.close()
-                self._listener = None
+            self._close_consumers()
         super().close()
+
+    def _close_consumers(self) -> None:
+        pumps, self._pumps = list(self._pumps.values()), {}
+        listener, self._listener = self._listener, None
+        # In a forked child they are the parent's, and locks of theirs may be held by threads that do not exist here.
+        if self._owner.is_here():
+            for pump in pumps:
+                pump.close()
+            if listener is not None:
+                listener.close()
 
     def prepare_message(self, body: Any, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
         """Make the payload that `basic_publish` takes."""

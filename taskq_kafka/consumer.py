@@ -1,8 +1,8 @@
 """One queue, one group member, one thread: fetch, claim, settle.
 
-A `QueueConsumer` is used by exactly one thread, its owner: since confluent-kafka 2.16 all calls of a Consumer share one lock, and a
-commit from a second thread would wait for the poller. What may be committed is decided in offsets.py, what is ours in
-membership.py, what an answer to a commit means in commits.py.
+A `QueueConsumer` is used by exactly one thread, its owner, and never in a fork of its process (NotThisProcess): since
+confluent-kafka 2.16 all calls of a Consumer share one lock, and a commit from a second thread would wait for the poller. What may
+be committed is decided in offsets.py, what is ours in membership.py, what an answer to a commit means in commits.py.
 
 Why a claim is safe. The broker checks who commits (member id and epoch), not which partition. So:
 
@@ -334,6 +334,7 @@ class QueueConsumer:
 
     def settle(self, records: Iterable[Record]) -> None:
         """Conclude records; committed with the next fetch, claim or close. What a rebalance has voided is passed over."""
+        self._owner.require()
         for record in records:
             owned = self._owned(record)
             if owned is not None:
@@ -342,6 +343,7 @@ class QueueConsumer:
 
     def give_back(self, records: Iterable[Record]) -> None:
         """Return unsettled records: they will be fetched again, by this member or another."""
+        self._owner.require()
         touched: dict[int, Owned] = {}
         for record in records:
             owned = self._owned(record)
@@ -409,22 +411,27 @@ class QueueConsumer:
 
     def pause(self) -> None:
         """Fetch nothing more."""
+        self._owner.require()
         self._membership.pause()
 
     def resume(self) -> None:
         """Fetch again, at once."""
+        self._owner.require()
         self._membership.resume()
 
     def leave(self) -> None:
         """Leave the group: other members take over; unclaimed records are void. `rejoin` undoes it."""
+        self._owner.require()
         self._membership.leave()
 
     def rejoin(self) -> None:
         """Join the group again after `leave`."""
+        self._owner.require()
         self._membership.rejoin()
 
     def status(self) -> ConsumerStatus:
         """Return the place in the group. Asks the broker only for the lag while paused, at most every second."""
+        self._owner.require()
         membership = self._membership
         return ConsumerStatus(
             partitions=membership.assignment.partitions,

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from .codes import Code
 from .consumer import QueueConsumer
 from .errors import ConnectionBroken
+from .forks import Owner
 from .records import Record
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,10 @@ class _Request:
 
 
 class Pump:
-    """Polls a consumer in a thread of its own and hands records over one by one."""
+    """Polls a consumer in a thread of its own and hands records over one by one.
+
+    A forked child has no such thread, only a copy of what lay ready: all that asks for records raises NotThisProcess there.
+    """
 
     def __init__(
         self, name: str, open_consumer: Callable[[], QueueConsumer], arrived: threading.Condition
@@ -62,6 +66,7 @@ class Pump:
             open_consumer: Makes the consumer, called in the new thread.
             arrived: Notified when a record is ready or the pump has failed.
         """
+        self._owner = Owner()
         self._arrived = arrived
         self._ready: deque[Record] = deque()
         self._requests: deque[_Request] = deque()
@@ -80,6 +85,7 @@ class Pump:
 
     def set_room(self, room: int) -> None:
         """Say how many records may lie ready and unconsumed."""
+        self._owner.require()
         self._room = room
         if room > len(self._ready):
             self._more_room.set()
@@ -90,6 +96,7 @@ class Pump:
         Raises:
             TaskqKafkaError: The consumer has failed for good; the channel is of no use any more.
         """
+        self._owner.require()
         if self._error is not None:
             raise self._error
         while self._ready:
@@ -104,6 +111,7 @@ class Pump:
 
     def put_back(self, record: Record) -> None:
         """Deliver a record again, before all others; its offset stays unsettled meanwhile."""
+        self._owner.require()
         record.redelivered = True
         self._ready.appendleft(record)
         self._notify()
@@ -113,6 +121,7 @@ class Pump:
 
         The future gets its result, or the error that ended the pump before it came to it.
         """
+        self._owner.require()
         answer: Future[T] = Future()
         with self._asking:
             if self._error is not None:

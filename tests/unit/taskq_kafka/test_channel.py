@@ -35,6 +35,15 @@ class FakeConsumer:
     def rejoin(self) -> None:
         pass
 
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
 
 class UnconnectedChannel(Channel):
     """A channel whose consumers are given by the test; it asks no broker."""
@@ -81,3 +90,19 @@ def test_a_delivery_that_outlives_a_leave_is_kept() -> None:
     channel.leave()
 
     assert len(channel.qos) == 1
+
+
+def test_closing_a_channel_that_still_consumes_joins_no_group_again() -> None:
+    opened = []
+
+    def open_consumer() -> FakeConsumer:
+        opened.append(FakeConsumer())
+        return opened[-1]
+
+    channel = UnconnectedChannel(open_consumer)
+    channel.basic_consume("q", False, lambda message: None, "tag")
+
+    channel.close()
+
+    assert len(opened) == 1
+    assert not channel._pumps
