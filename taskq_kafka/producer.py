@@ -98,20 +98,26 @@ class Route:
 class _Batch:
     """The records of one send, and what was reported of them."""
 
-    __slots__ = ("errors", "expected", "reported", "wake")
+    __slots__ = ("dead", "errors", "expected", "reported", "wake")
 
     def __init__(self, size: int) -> None:
         self.errors: list[TaskqKafkaError | ClientError | None] = [None] * size
+        # A send may go through two handles, if the first one dies: a record's error condemns the one that had it, no other.
+        self.dead: set[_Handle] = set()
         self.expected = size
         # Only ever appended to, which needs no lock: the sender and whoever serves the reports run side by side.
         self.reported: list[int] = []
         # Only a sender that does not serve itself needs one.
         self.wake: threading.Event | None = None
 
-    def report(self, index: int, error: ClientError | None, message: object) -> None:
-        """Take a delivery report; called inside a poll of any thread."""
+    def report(
+        self, index: int, handle: _Handle, error: ClientError | None, message: object
+    ) -> None:
+        """Take a delivery report from the handle that had the record; called inside a poll of any thread."""
         if error is not None:
             self.errors[index] = error
+            if error.fatal() or error.code() in FATAL:
+                self.dead.add(handle)
         self.reported.append(index)
         if self.wake is not None and len(self.reported) >= self.expected:
             self.wake.set()
@@ -212,8 +218,8 @@ class _Handle:
 
     def abandon(self) -> None:
         """Give up what is under way: whoever waits for it gets an error."""
+        self.producer.purge()  # ends the wait of whoever serves now
         with self._serving:
-            self.producer.purge()
             while len(self.producer) and self.producer.poll(WAIT):
                 pass
         for batch in list(self._waiting):
@@ -274,12 +280,11 @@ class SharedProducer:
             try:
                 if topic is None:
                     topic = self._prepare(handle, route, message.queue, deadline)
-                report = partial(batch.report, index)
                 try:
-                    handle.hand_over(topic, message, report, deadline)
+                    handle.hand_over(topic, message, partial(batch.report, index, handle), deadline)
                 except HandleDead:
                     handle = self._replace(handle)
-                    handle.hand_over(topic, message, report, deadline)
+                    handle.hand_over(topic, message, partial(batch.report, index, handle), deadline)
             except TaskqKafkaError as error:
                 batch.errors[index] = _unsent(error)
                 continue
@@ -351,21 +356,19 @@ class SharedProducer:
         if batch.is_complete() and not any(batch.errors):
             return results
         unanswered = set(range(len(messages))).difference(batch.reported)
-        dead = False
         for index, error in enumerate(list(batch.errors)):
             queue = messages[index].queue
             if isinstance(error, TaskqKafkaError):
                 results[index] = error
             elif error is not None:
                 results[index] = _explain(error, queue, handle.error_log)
-                dead = dead or error.fatal() or error.code() in FATAL
                 if error.code() in _LOOK_UP_AGAIN:
                     route.ready.pop(queue, None)
             elif index in unanswered:
                 why = f"no acknowledgement within {timeout:g} s{handle.error_log.hint()}"
                 results[index] = DeliveryFailed(queue, why, retriable=True)
-        if dead:
-            self._replace(handle)
+        for dead in batch.dead:
+            self._replace(dead)
         return results
 
 
