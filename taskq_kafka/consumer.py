@@ -267,7 +267,21 @@ class QueueConsumer:
         """Go on where the log has something, after an offset outside of it."""
         low, high = self._membership.watermarks(owned.partition)
         position = owned.offsets.position
-        if position <= low:
+        if low <= position <= high:
+            # Whoever asked was a moment ahead of the broker, or the log has grown past the offset since. What lies between its
+            # former end and the offset cannot be told from what was claimed before it was lost.
+            logger.warning(
+                "queue %s partition %d: offset %d was outside the log for a moment, which has %d to %d now; going on there",
+                self.queue,
+                owned.partition,
+                position,
+                low,
+                high,
+                extra={"event": "consumer.place_found", "queue": self.queue},
+            )
+            self._membership.seek(owned, position)
+            return
+        if position < low:
             logger.warning(
                 "queue %s partition %d: records %d to %d were deleted before they were claimed (retention, or a purge)",
                 self.queue,
