@@ -7,9 +7,28 @@ what was fetched in an older one is void, also where the partition came straight
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from .backoff import Backoff
 from .offsets import PartitionOffsets, State
+
+FIRST_REST = 1.0
+"""Seconds before a commit that failed is tried again."""
+
+LONGEST_REST = 60.0
+"""Seconds that no such wait exceeds: so long may it take until a partition goes on after the operator has acted."""
+
+
+@dataclass(slots=True)
+class Trouble:
+    """The commits of a partition fail, for a reason that may pass; when to try again."""
+
+    backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_REST, LONGEST_REST))
+    retry_at: float = 0.0
+
+    def fail(self, now: float) -> None:
+        """Take note of one more failure."""
+        self.retry_at = now + self.backoff.next()
 
 
 @dataclass(slots=True)
@@ -32,7 +51,14 @@ class Owned:
     """Something is settled that the group does not know yet."""
 
     blocked: bool = False
-    """Its state does not fit a commit, or was refused for good: nothing more is claimed from it."""
+    """Its state does not fit a commit, or its commits fail: nothing more is claimed from it meanwhile."""
+
+    trouble: Trouble | None = None
+    """Of a partition whose last commit failed; stays until one is taken."""
+
+    def is_resting(self, now: float) -> bool:
+        """Whether its commits failed and it is not yet time to try again."""
+        return self.trouble is not None and now < self.trouble.retry_at
 
 
 class Assignment:

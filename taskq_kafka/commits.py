@@ -3,6 +3,8 @@
 A commit has no time limit of its own and blocks through an outage. What got no answer is repeated as it is, without a poll in
 between; a yes that comes then proves as much as the first would have, because a member that lost its place is refused.
 
+A topic that the broker does not know may be one that it does not know yet: that answer is repeated for a while, and then believed.
+
 A refusal does not prove the opposite: a try before it, ours or one of librdkafka's own, may have been taken before its answer got
 lost and the member its place. So each commit has a stamp, and after a refusal the group is asked whose commit it has.
 """
@@ -18,6 +20,7 @@ from itertools import count
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from .codes import TOPIC_ABSENT
 from .errors import COMMIT_REFUSED, COMMIT_REPEAT, ClaimGivenUp
 from .offsets import State
 
@@ -25,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 REPEAT_WAIT = 0.1
 """Seconds between two tries of a commit, or of a question, that got no answer."""
+
+TOPIC_PATIENCE = 10.0
+"""Seconds for which a topic may be unknown to the coordinator: just made, or the broker just started. Then it was deleted."""
 
 STAMP_BYTES = 6
 """Of the random part of a stamp; it stands in every commit, and has to differ from those of the group's other members only."""
@@ -45,7 +51,8 @@ class Answer:
     """We are not who may commit (any more), and what the broker called it; certainly, or it cannot be told, not taken."""
 
     failed: dict[int, str] = field(default_factory=dict)
-    """The broker will never take this commit, and why: no rights, metadata too large."""
+    """The broker was asked and did not take this commit, and why: no rights, metadata too large, the topic deleted. It may take it
+    when somebody has acted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,9 @@ class CommitRequest:
     tags: Iterable[int] = ()
     """Delivery tags that a given-up claim names."""
 
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+
 
 def commit(request: CommitRequest) -> Answer:
     """Commit states and wait until each partition has its answer. Never polls.
@@ -73,11 +83,18 @@ def commit(request: CommitRequest) -> Answer:
     """
     answer = Answer()
     missing = dict(request.states)
-    unanswered: KafkaError | None = None
+    absent_since: float | None = None
     while missing:
-        if unanswered is not None:
-            _wait_to_repeat(request, unanswered)
         unanswered = _try_once(request, missing, answer)
+        absent = {part: error for part, error in unanswered.items() if error.code() in TOPIC_ABSENT}
+        if not absent:
+            absent_since = None
+        elif absent_since is None:
+            absent_since = request.now()
+        elif request.now() - absent_since >= TOPIC_PATIENCE:
+            _fail(missing, answer, absent)
+        if missing:
+            _wait_to_repeat(request, unanswered[next(iter(missing))])
     if answer.refused:
         _look_for_proof(request, answer)
     return answer
@@ -85,8 +102,8 @@ def commit(request: CommitRequest) -> Answer:
 
 def _try_once(
     request: CommitRequest, missing: dict[int, State], answer: Answer
-) -> KafkaError | None:
-    """Ask once; take what was answered out of `missing`. Returns the error if an answer is still to come."""
+) -> dict[int, KafkaError]:
+    """Ask once; take what was answered out of `missing`. Returns the errors of what is to be asked again."""
     try:
         results = request.consumer.commit(
             offsets=[
@@ -97,11 +114,11 @@ def _try_once(
         )
     except KafkaException as exception:
         return _enter_failure(request, missing, answer, exception.args[0])
-    unanswered = None
+    unanswered: dict[int, KafkaError] = {}
     for result in results or ():
         error = result.error
-        if error is not None and error.code() in COMMIT_REPEAT:
-            unanswered = error
+        if error is not None and _is_to_be_repeated(error):
+            unanswered[result.partition] = error
             continue
         del missing[result.partition]
         if error is None:
@@ -109,24 +126,28 @@ def _try_once(
         elif error.code() in COMMIT_REFUSED:
             answer.refused[result.partition] = error.name()
         else:
-            answer.failed[result.partition] = f"{error.str()} ({error.name()})"
+            answer.failed[result.partition] = _told(error)
     return unanswered
+
+
+def _is_to_be_repeated(error: KafkaError) -> bool:
+    return error.code() in COMMIT_REPEAT or error.code() in TOPIC_ABSENT
 
 
 def _enter_failure(
     request: CommitRequest, missing: dict[int, State], answer: Answer, error: KafkaError
-) -> KafkaError | None:
+) -> dict[int, KafkaError]:
     """Decide about a commit that raised. An exception does not mean that nothing of it was taken."""
-    if error.code() in COMMIT_REPEAT:
-        return error
+    if _is_to_be_repeated(error):
+        return dict.fromkeys(missing, error)
     if error.code() in COMMIT_REFUSED:
         # Fencing refuses the request as a whole.
         answer.refused.update(dict.fromkeys(missing, error.name()))
         missing.clear()
-        return None
+        return {}
     if len(missing) == 1:
-        answer.failed[missing.popitem()[0]] = f"{error.str()} ({error.name()})"
-        return None
+        _fail(missing, answer, dict.fromkeys(missing, error))
+        return {}
     # One partition may have spoiled it for the caller while others were taken: ask for each alone.
     for partition in list(missing):
         alone = {partition: missing.pop(partition)}
@@ -134,7 +155,18 @@ def _enter_failure(
         answer.accepted |= one.accepted
         answer.refused |= one.refused
         answer.failed.update(one.failed)
-    return None
+    return {}
+
+
+def _fail(missing: dict[int, State], answer: Answer, errors: Mapping[int, KafkaError]) -> None:
+    """Give up on partitions that are missing."""
+    for partition, error in errors.items():
+        del missing[partition]
+        answer.failed[partition] = _told(error)
+
+
+def _told(error: KafkaError) -> str:
+    return f"{error.str()} ({error.name()})"
 
 
 def _look_for_proof(request: CommitRequest, answer: Answer) -> None:
@@ -191,4 +223,4 @@ def _pause(request: CommitRequest) -> None:
     if request.give_up():
         raise ClaimGivenUp(request.tags)
     # Not a wait for an event: nothing here can tell that the coordinator is back, and polling is forbidden.
-    time.sleep(REPEAT_WAIT)
+    request.sleep(REPEAT_WAIT)

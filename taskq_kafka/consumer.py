@@ -25,7 +25,7 @@ from confluent_kafka import KafkaError, Message
 
 from . import forks
 from .assignment import Owned
-from .commits import CommitRequest, commit, new_stamps
+from .commits import Answer, CommitRequest, commit, new_stamps
 from .errors import COMMIT_REPEAT, ClaimGivenUp, map_error
 from .groups import Groups
 from .membership import Membership, RebalanceEvent
@@ -370,13 +370,22 @@ class QueueConsumer:
     def commit_settled(self) -> None:
         """Commit what was settled since the last commit; does nothing if nothing was.
 
-        What gets no answer stays for the next time; what is refused is void, the records come again.
+        What gets no answer stays for the next time; what is refused is void, the records come again. Also tries again what had
+        failed, when it is time to.
         """
-        if any(owned.dirty for owned in self._membership.assignment):
+        if any(owned.dirty or owned.trouble for owned in self._membership.assignment):
+            self._try_again()
             try:
                 self._commit(self._plan({}), _at_once)
             except ClaimGivenUp:
                 return
+
+    def _try_again(self) -> None:
+        """Fetch again from partitions whose commits had failed for a claim: the next one shows whether they are taken now."""
+        now = time.monotonic()
+        for owned in self._membership.assignment:
+            if owned.trouble and owned.blocked and not owned.dirty and not owned.is_resting(now):
+                self._membership.unblock(owned)
 
     def _owned(self, record: Record) -> Owned | None:
         owned = self._membership.assignment.get(record.partition)
@@ -386,15 +395,16 @@ class QueueConsumer:
         """Return what to commit for each partition of a claim, and for those that have settled records besides."""
         states: dict[int, State] = {}
         stamp = next(self._stamps)
+        now = time.monotonic()
         for owned in self._membership.assignment:
             batch = batches.get(owned.partition)
-            if batch is None and not owned.dirty:
+            if (batch is None and not owned.dirty) or owned.is_resting(now):
                 continue
             state = owned.offsets.state({record.offset for record in batch or ()}, stamp=stamp)
             fits = len(state.metadata()) <= METADATA_LIMIT
             if fits:
                 states[owned.partition] = state
-                if owned.blocked:
+                if owned.blocked and owned.trouble is None:
                     self._membership.unblock(owned)
             elif not owned.blocked:
                 why = f"too much is finished above offset {state.offset}, which is unfinished"
@@ -409,16 +419,18 @@ class QueueConsumer:
         request = CommitRequest(
             membership.consumer, membership.topic, states, give_up, membership.stored, tags
         )
-        answer = commit(request)
+        answer = commit(request) if states else Answer()
         for partition in (*answer.accepted, *answer.refused):
             owned = membership.assignment.get(partition)
             if owned is not None:
                 # A refused one is void: the next poll will say so.
                 owned.dirty = False
+                if owned.trouble and partition in answer.accepted:
+                    membership.recover(owned)
         for partition, why in answer.failed.items():
             owned = membership.assignment.get(partition)
-            if owned is not None and not owned.blocked:
-                membership.block(owned, f"its commit is refused: {why}")
+            if owned is not None:
+                membership.block_for_a_while(owned, why)
         return answer.accepted
 
     # -- flow ---------------------------------------------------------------------------------------------------------

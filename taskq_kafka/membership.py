@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from . import forks
-from .assignment import Assignment, Owned
+from .assignment import Assignment, Owned, Trouble
 from .errors import map_error
 from .groups import Groups
 from .offsets import NewerFormat, State
@@ -297,6 +297,44 @@ class Membership:
             why,
             extra={
                 "event": "consumer.blocked",
+                "queue": self.queue,
+                "partition": owned.partition,
+            },
+        )
+
+    def block_for_a_while(self, owned: Owned, why: str) -> None:
+        """Take no more from a partition whose commit failed, until it is time to try again. Said the first time only."""
+        is_news = owned.trouble is None
+        owned.trouble = owned.trouble or Trouble()
+        owned.trouble.fail(time.monotonic())
+        if not owned.blocked:
+            owned.blocked = True
+            self._pause([owned])
+        logger.log(
+            logging.ERROR if is_news else logging.DEBUG,
+            "queue %s partition %d: taking no more: its commit is refused: %s; tried again by itself, at first in a second, later "
+            "every minute",
+            self.queue,
+            owned.partition,
+            why,
+            extra={
+                "event": "consumer.blocked",
+                "queue": self.queue,
+                "partition": owned.partition,
+            },
+        )
+
+    def recover(self, owned: Owned) -> None:
+        """Take from a partition again whose commits had failed: one was taken."""
+        owned.trouble = None
+        if owned.blocked:
+            self.unblock(owned)
+        logger.info(
+            "queue %s partition %d: its commit was taken; going on",
+            self.queue,
+            owned.partition,
+            extra={
+                "event": "consumer.recovered",
                 "queue": self.queue,
                 "partition": owned.partition,
             },

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from taskq.clock import SystemClock
+from taskq_kafka import commits
 from taskq_kafka.commits import CommitRequest, commit
 from taskq_kafka.consumer import QueueConsumer
 from taskq_kafka.errors import ClaimGivenUp
@@ -205,6 +206,28 @@ def test_a_claim_whose_answer_was_cut_off_is_repeated_and_granted(
 
     assert (granted, refused) == (records, [])
     assert members.committed() == dict.fromkeys(range(PARTITIONS), 1)
+
+
+def test_a_claim_on_a_topic_that_was_deleted_is_refused_and_does_not_hang(
+    members: Members,
+    send: Callable[..., None],
+    kafka: Kafka,
+    queue: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(commits, "TOPIC_PATIENCE", 1.0)
+    send(4)
+    consumer = members.join()
+    records = fetch(consumer, 4)
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.delete_topics([queue], operation_timeout=10)[queue].result(10)
+
+    with caplog.at_level(logging.ERROR), ThreadPoolExecutor(1) as pool:
+        granted, refused = pool.submit(consumer.claim, records).result(PATIENCE)
+
+    assert (granted, len(refused)) == ([], 4)
+    assert "UNKNOWN_TOPIC_OR_PART" in caplog.text
 
 
 @pytest.mark.parametrize("heir_claims", [False, True])

@@ -121,6 +121,7 @@ class FakeClient:
         if self._callbacks and not self._is_assigned:
             self._is_assigned = True
             self._callbacks["on_assign"](self, [TopicPartition(QUEUE, 0)])
+            return None
         if self.is_paused or not self._callbacks:
             return None
         if self._is_lost:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
+from confluent_kafka import KafkaError
 
+from taskq_kafka import consumer as consumer_module
+from taskq_kafka import membership as membership_module
 from taskq_kafka.consumer import QueueConsumer
 from taskq_kafka.records import Record
 from tests.support.fake_consumer import FakeClients, fake_clients
@@ -17,7 +20,7 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> FakeClients:
 
 
 def fetch(consumer: QueueConsumer, tries: int = 5) -> list[Record]:
-    """Fetch a few times, so that what is between two records is passed."""
+    """Fetch a few times, so that an assignment and what is between two records are passed."""
     return [record for _ in range(tries) for record in consumer.fetch(1, 0)]
 
 
@@ -74,3 +77,97 @@ def test_an_offset_below_the_start_goes_on_at_the_start(
 
     assert [record.offset for record in records] == [7, 8]
     assert "consumer.records_deleted" in events(caplog)
+
+
+class Time:
+    """The clock of the modules that wait for a retry, moved by the test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        for module in (consumer_module, membership_module):
+            monkeypatch.setattr(module, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1_700_000_000.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    return Time(monkeypatch)
+
+
+DENIED = KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+def claim_next(consumer: QueueConsumer) -> list[int]:
+    """Fetch a record and claim it; return the offsets that may run."""
+    if not consumer.assigned:
+        consumer.fetch(1, 0)
+    granted, _ = consumer.claim(consumer.fetch(1, 0))
+    return [record.offset for record in granted]
+
+
+def test_a_partition_whose_commit_failed_rests_and_goes_on_when_it_is_taken(
+    clients: FakeClients, clock: Time
+) -> None:
+    consumer = clients.join(high=3)
+    clients.last.commit_errors.append(DENIED)
+    assert claim_next(consumer) == []
+
+    assert fetch(consumer) == []
+    clock.now += 2
+
+    assert claim_next(consumer) == [0]
+    assert claim_next(consumer) == [1]
+
+
+def test_a_partition_whose_commits_keep_failing_is_tried_ever_more_seldom_and_said_once(
+    clients: FakeClients, clock: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    consumer = clients.join(high=3)
+    clients.last.commit_errors.extend([DENIED] * 1000)
+
+    for _ in range(600):
+        clock.now += 1
+        assert claim_next(consumer) == []
+
+    tries = clients.last.calls.count("commit")
+    assert 10 <= tries <= 25
+    assert [each.levelname for each in caplog.records].count("ERROR") == 1
+
+
+def test_what_is_settled_on_a_partition_in_trouble_is_committed_in_the_end(
+    clients: FakeClients, clock: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    consumer = clients.join(high=1)
+    consumer.settle(fetch(consumer))
+    clients.last.commit_errors.extend([DENIED] * 3)
+
+    with caplog.at_level(logging.INFO):
+        for _ in range(100):
+            clock.now += 1
+            consumer.fetch(1, 0)
+
+    assert clients.last.stored.offset == 1
+    assert clients.last.calls.count("commit") == 4
+    assert events(caplog) == ["consumer.blocked", "consumer.recovered"]
+    assert not clients.last.is_paused
+
+
+def test_a_partition_in_trouble_stays_paused_with_its_consumer(
+    clients: FakeClients, clock: Time
+) -> None:
+    consumer = clients.join(high=3)
+    clients.last.commit_errors.append(DENIED)
+    assert claim_next(consumer) == []
+    consumer.pause()
+
+    clock.now += 2
+
+    assert fetch(consumer) == []
+    assert clients.last.is_paused
+    consumer.resume()
+    assert claim_next(consumer) == [0]
