@@ -15,6 +15,7 @@
         ├── ConfigInvalid           .option .why .near
         ├── HeaderInvalid           .header .why
         ├── RecordTooLarge          .queue .why
+        │   └── LetterTooLarge      .topic
         ├── RecordUnreadable        .why
         └── TopicInvalid            .topic .why
 
@@ -54,6 +55,7 @@ __all__ = [
     "DeliveryFailed",
     "HandleDead",
     "HeaderInvalid",
+    "LetterTooLarge",
     "NotThisProcess",
     "RecordTooLarge",
     "RecordUnreadable",
@@ -237,6 +239,20 @@ class RecordTooLarge(TaskqKafkaError, ValueError):
         super().__init__(
             f"a record for queue {queue!r} was not sent: {why}; send a reference to the data instead, "
             "or raise message.max.bytes here and max.message.bytes of the topic"
+        )
+
+
+class LetterTooLarge(RecordTooLarge):
+    """A dead letter does not fit its topic, not even compressed; it stays where it is until the topic takes it."""
+
+    def __init__(self, queue: str, topic: str, size: int, why: str) -> None:
+        self.queue = queue
+        self.topic = topic
+        self.why = why
+        TaskqKafkaError.__init__(
+            self,
+            f"a dead letter of {size} bytes for queue {queue!r} was not written, not even compressed: {why}; "
+            f"raise max.message.bytes of the topic {topic!r}",
         )
 
 

@@ -219,6 +219,23 @@ class TransportOptions:
             without=librdkafka.CONSUMER_ONLY,
         )
 
+    def compressing_config(self) -> dict[str, Any]:
+        """Return librdkafka's configuration for a producer of records that are too large as they are.
+
+        Brokers check the size of what is compressed; here only librdkafka's own limits are in the way, so they are the highest
+        there are. The user's own choice of compression, and of a limit, was that of the producer that could not send them.
+        """
+        own = {
+            # The smallest, or nearly, of librdkafka's kinds and levels, and not slow: docs/decisions/0015-dead-letters-too-large.md
+            "compression.type": "zstd",
+            "compression.level": "9",
+            "message.max.bytes": "1000000000",
+            "queue.buffering.max.kbytes": "2000000",
+        }
+        config = self.producer_config()
+        config.pop("compression.codec", None)
+        return {**config, **own}
+
     def consumer_config(self, group: str, protocol: str) -> dict[str, Any]:
         """Return librdkafka's configuration for a member of a group.
 

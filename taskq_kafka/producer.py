@@ -29,7 +29,6 @@ from .errors import (
     map_error,
 )
 from .forks import Owner, new_producer
-from .options import TransportOptions
 
 logger = logging.getLogger(__name__)
 
@@ -130,8 +129,7 @@ class _Batch:
 class _Handle:
     """One librdkafka producer, and who of its users serves the reports."""
 
-    def __init__(self, options: TransportOptions) -> None:
-        config = options.producer_config()
+    def __init__(self, config: dict[str, Any]) -> None:
         self.error_log: ErrorLog = config["error_cb"]
         self.producer = new_producer(config)
         self.owner = Owner()
@@ -251,9 +249,13 @@ class SharedProducer:
     In a forked child it makes itself a new handle; what the parent has under way is the parent's alone.
     """
 
-    def __init__(self, options: TransportOptions) -> None:
-        """Build it; nothing is connected before the first send."""
-        self._options = options
+    def __init__(self, config: Callable[[], dict[str, Any]]) -> None:
+        """Build it; nothing is connected before the first send.
+
+        Args:
+            config: Makes librdkafka's configuration, new for each client.
+        """
+        self._config = config
         self._begin()
 
     def _begin(self) -> None:
@@ -312,7 +314,7 @@ class SharedProducer:
             return handle
         with self._lock:
             if self._handle is None:
-                self._handle = _Handle(self._options)
+                self._handle = _Handle(self._config())
             return self._handle
 
     def _replace(self, dead: _Handle) -> _Handle:

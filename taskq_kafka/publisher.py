@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from time import monotonic
 
 from .admin import Admin
-from .deadletters import DeadLetter, letter_of
-from .errors import TaskqKafkaError
+from .deadletters import DeadLetter, Letter, letter_of
+from .errors import LetterTooLarge, RecordTooLarge, TaskqKafkaError
 from .options import TransportOptions
 from .producer import Outgoing, Route, SharedProducer
 from .shared import shared
@@ -23,7 +24,8 @@ class Publisher:
     def __init__(self, options: TransportOptions) -> None:
         """Build it; nothing is connected before the first record."""
         self._options = options
-        self._producer = SharedProducer(options)
+        self._producer = SharedProducer(options.producer_config)
+        self._compressing = SharedProducer(options.compressing_config)
         self._queues = Route(
             partial(topic_of, options.prefix), self._make_queue if options.auto_create else None
         )
@@ -46,13 +48,32 @@ class Publisher:
     def dead_letters(
         self, letters: Sequence[DeadLetter], *, timeout: float
     ) -> list[TaskqKafkaError | None]:
-        """Write dead letters, each to its queue's dead-letter topic, as `publish` does."""
+        """Write dead letters, each to its queue's dead-letter topic, as `publish` does.
+
+        One that is too large goes out compressed: its source may have been compressed by whoever wrote it, and is what counts
+        against a topic's limit.
+        """
+        deadline = monotonic() + timeout
         records = [letter_of(letter) for letter in letters]
-        return self._producer.send(records, self._dead, timeout=timeout)
+        errors = self._producer.send(records, self._dead, timeout=timeout)
+        for index, error in enumerate(errors):
+            if isinstance(error, RecordTooLarge):
+                errors[index] = self._send_compressed(records[index], deadline - monotonic())
+        return errors
+
+    def _send_compressed(self, letter: Letter, timeout: float) -> TaskqKafkaError | None:
+        """Write one letter alone, so that no other one in its batch makes it larger."""
+        (error,) = self._compressing.send([letter], self._dead, timeout=max(timeout, 0))
+        if not isinstance(error, RecordTooLarge):
+            return error
+        topic = self._dead.topic_of(letter.queue)
+        return LetterTooLarge(letter.queue, topic, len(letter.value), error.why)
 
     def close(self, *, timeout: float) -> None:
         """Wait for what is under way, at most `timeout` seconds, and let go of the connections."""
+        deadline = monotonic() + timeout
         self._producer.close(timeout=timeout)
+        self._compressing.close(timeout=max(deadline - monotonic(), 0))
 
     def _make_queue(self, queue: str, timeout: float) -> None:
         Admin.shared(self._options).create_queue(queue, timeout=timeout)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import random
 from dataclasses import dataclass, field
 
 import pytest
 from confluent_kafka import Producer
 
 from taskq_kafka.admin import Admin
+from taskq_kafka.errors import LetterTooLarge
 from taskq_kafka.options import TransportOptions
 from taskq_kafka.publisher import Publisher, get_publisher
 from taskq_kafka.records import HeaderList, Record
@@ -149,6 +152,66 @@ def test_dead_letter_topic_has_room_for_a_queue_with_larger_records(
     errors = publisher.dead_letters([DeadLetter(record(queue, value=b"x" * 2_990_000))], timeout=20)
 
     assert errors == [None]
+
+
+JSON_ROWS = json.dumps(
+    [{"number": number, "text": f"{number * 7919 % 99991:x}" * 3} for number in range(60_000)]
+).encode()
+"""What other programs send compressed: 3 MB, and still 600 KB when it is."""
+
+
+@pytest.mark.parametrize("compression", ["gzip", "lz4", "zstd"])
+def test_letter_of_a_record_that_only_fits_compressed_is_written(
+    kafka: Kafka, publisher: Publisher, admin: Admin, queue: str, compression: str
+) -> None:
+    kafka.create_topic(queue, partitions=1)
+    other = Producer(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            "compression.type": compression,
+            "message.max.bytes": 20_000_000,
+        }
+    )
+    taken: list[object] = []
+    other.produce(queue, JSON_ROWS, on_delivery=lambda error, message: taken.append(error))
+    other.flush(10)
+    assert taken == [None]
+
+    small, large = record(queue, 1), record(queue, 2, value=JSON_ROWS)
+    errors = publisher.dead_letters([DeadLetter(small), DeadLetter(large)], timeout=20)
+
+    assert errors == [None, None]
+    letters = {letter.id: letter.value for letter in admin.dead_letters(queue, timeout=20)}
+    assert letters == {f"{queue}/3/1": small.value, f"{queue}/3/2": JSON_ROWS}
+
+
+def test_letter_larger_than_the_clients_own_limit_is_written(
+    publisher: Publisher, admin: Admin, queue: str
+) -> None:
+    blank = b" " * 40_000_000
+
+    errors = publisher.dead_letters([DeadLetter(record(queue, value=blank))], timeout=20)
+
+    assert errors == [None]
+    (letter,) = admin.dead_letters(queue, timeout=20)
+    assert letter.value == blank
+
+
+def test_letter_that_does_not_fit_compressed_either_is_refused_and_says_what_to_do(
+    publisher: Publisher, admin: Admin, queue: str
+) -> None:
+    noise = random.Random(queue).randbytes(1_300_000)
+    small = record(queue, 1)
+
+    refused, written = publisher.dead_letters(
+        [DeadLetter(record(queue, value=noise)), DeadLetter(small)], timeout=20
+    )
+
+    assert isinstance(refused, LetterTooLarge)
+    assert (refused.queue, refused.topic, refused.sent) == (queue, f"{queue}.dlq", False)
+    assert "1300000 bytes" in str(refused)
+    assert f"raise max.message.bytes of the topic '{queue}.dlq'" in str(refused)
+    assert written is None
 
 
 def test_queue_without_dead_letters_has_none(admin: Admin, queue: str) -> None:

@@ -18,6 +18,7 @@ from taskq_kafka.errors import (
     DeliveryFailed,
     HandleDead,
     HeaderInvalid,
+    LetterTooLarge,
     NotThisProcess,
     RecordTooLarge,
     RecordUnreadable,
@@ -43,6 +44,7 @@ EXAMPLES: list[TaskqKafkaError] = [
     ConfigInvalid("grop", "unknown", near="group"),
     HeaderInvalid("h", "no"),
     RecordTooLarge("q", "2 MB"),
+    LetterTooLarge("q", "q.dlq", 2_000_000, "message too large"),
     RecordUnreadable("not JSON"),
     TopicInvalid("a b", "blank"),
 ]

@@ -213,9 +213,19 @@ def test_classic_member_has_its_session() -> None:
     assert config["partition.assignment.strategy"] == "cooperative-sticky"
 
 
+def test_a_users_choice_of_compression_does_not_rule_what_has_to_be_compressed() -> None:
+    options = TransportOptions(kafka={"compression.codec": "lz4", "message.max.bytes": 1_000_000})
+
+    config = options.compressing_config()
+
+    assert (config["compression.type"], config["message.max.bytes"]) == ("zstd", "1000000000")
+    assert "compression.codec" not in config
+
+
 def every_config() -> Iterator[dict[str, Any]]:
     options = TransportOptions()
     yield options.producer_config()
+    yield options.compressing_config()
     yield options.admin_config()
     yield options.reader_config()
     yield options.consumer_config("g", "classic")

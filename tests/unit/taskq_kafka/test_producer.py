@@ -73,7 +73,7 @@ def current(producer: SharedProducer) -> Any:
 def test_a_client_that_dies_within_a_send_fails_what_it_had_and_the_rest_goes_on(
     clients: list[FakeProducer],
 ) -> None:
-    producer = SharedProducer(TransportOptions())
+    producer = SharedProducer(TransportOptions().producer_config)
 
     errors = send(producer, b"1", b"2", b"3", b"4")
 
@@ -89,7 +89,7 @@ def test_a_client_that_dies_within_a_send_fails_what_it_had_and_the_rest_goes_on
 def test_what_a_dead_client_had_does_not_condemn_its_successor(
     clients: list[FakeProducer],
 ) -> None:
-    producer = SharedProducer(TransportOptions())
+    producer = SharedProducer(TransportOptions().producer_config)
 
     send(producer, b"1", b"2", b"3", b"4")
 
@@ -101,7 +101,7 @@ def test_what_a_dead_client_had_does_not_condemn_its_successor(
 def test_a_client_of_which_a_report_says_that_it_died_is_replaced(
     clients: list[FakeProducer],
 ) -> None:
-    producer = SharedProducer(TransportOptions())
+    producer = SharedProducer(TransportOptions().producer_config)
     clients[0].purged = True
 
     (error,) = send(producer, b"1")
