@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from confluent_kafka import (
     ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
     ConsumerGroupType,
     KafkaError,
     KafkaException,
@@ -27,6 +26,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from . import forks
 from .codes import RETRIABLE
+from .committed import committed
 from .coordinator import CoordinatorClient
 from .offsets import NewerFormat, State
 from .options import TransportOptions
@@ -48,20 +48,24 @@ class Groups:
     """Asks about one consumer group. Any thread may call it."""
 
     def __init__(
-        self, options: TransportOptions, *, coordinator: CoordinatorClient | None = None
+        self,
+        options: TransportOptions,
+        *,
+        ask_committed: Callable[..., list[TopicPartition]] = committed,
     ) -> None:
         """Connect lazily; nothing is asked yet.
 
         Args:
             options: The connection's options.
-            coordinator: Who asks the group's coordinator; by default one made for these options.
+            ask_committed: Asks what a group has committed (`committed.committed`).
         """
         self.group = options.prefix + options.group
         self._options = options
         self._lock = threading.Lock()
         config = options.admin_config()
         self._admin = forks.new_admin(config)
-        self._coordinator = coordinator or CoordinatorClient(config)
+        self._coordinator = CoordinatorClient(config)
+        self._ask_committed = ask_committed
         self._protocol = ""
         self._is_bare = False
         """Whether the broker cannot even describe a group (librdkafka's mock cluster); asked to configure one it never answers."""
@@ -116,27 +120,16 @@ class Groups:
 
         Left out are partitions without a committed offset, with one of a format that this version does not know, and those of
         which the broker will not tell (no rights, a broker that cannot): of these nothing will ever be known.
-        Blocks for a round trip, at most five seconds.
+        Blocks for a connection and a round trip, at most five seconds.
         """
         places = [TopicPartition(topic, partition) for partition in partitions]
-        wanted = ConsumerGroupTopicPartitions(self.group, places)
-
-        def question(client: forks.AdminClient, limit: float) -> Future[Any]:
-            (answer,) = client.list_consumer_group_offsets([wanted], request_timeout=limit).values()
-            return answer
-
         try:
-            found = self._coordinator.ask(question, timeout=REQUEST_TIMEOUT).topic_partitions
-        except FutureTimeoutError:
-            return None
+            found = self._ask_committed(self._options, self.group, places, timeout=REQUEST_TIMEOUT)
         except KafkaException as exception:
             return self._untold(topic, exception.args[0])
         states = {}
         for place in found:
-            if place.error is not None:
-                if self._untold(topic, place.error) is None:
-                    return None
-            elif place.offset >= 0:
+            if place.offset >= 0:
                 with contextlib.suppress(NewerFormat, ValueError):
                     states[place.partition] = State.parse(place.offset, place.metadata)
         return states
