@@ -133,6 +133,9 @@ class QueueConsumer:
         membership = self._membership
         if membership.replace_because:
             membership.replace()
+        if (left := membership.reopen()) > 0:
+            time.sleep(min(left, timeout))
+            return []
         self.commit_settled()
         deadline = time.monotonic() + timeout
         rebalances = membership.rebalances
@@ -152,6 +155,7 @@ class QueueConsumer:
         if first is None:
             membership.watch()
             return []
+        membership.watchdog.heard()
         messages = [first]
         if limit > 1:
             messages += membership.consumer.consume(limit - 1, 0)

@@ -10,19 +10,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
     ConsumerGroupState,
     ConsumerGroupType,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
 
 from . import forks
 from .codes import RETRIABLE
@@ -42,6 +50,22 @@ HEARTBEAT_TRIES = 3
 BROKER_KEYS = "group.consumer.min.session.timeout.ms and group.consumer.min.heartbeat.interval.ms"
 
 _EMPTY = frozenset({ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD, ConsumerGroupState.UNKNOWN})
+
+
+_SETTLED = frozenset({ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD, ConsumerGroupState.STABLE})
+"""States in which a classic group does not wait for its members to join. Members of a KIP-848 group never wait for one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a group says of one member."""
+
+    listed: bool
+    given: frozenset[int]
+    """Its partitions of one topic."""
+
+    is_settled: bool
+    """False in a classic group's rebalance: who belongs to it is being found out."""
 
 
 class Groups:
@@ -114,6 +138,41 @@ class Groups:
             if member.member_id not in own:
                 count += not partitions or any(part.topic == topic for part in partitions)
         return count
+
+    def place(self, member_id: str, topic: str) -> Place | None:
+        """Return what the group says of a member; None where it does not say. Blocks for a round trip, at most five seconds."""
+        description = self._describe()
+        if description is None:
+            return None
+        given = {
+            member.member_id: frozenset(
+                part.partition
+                for part in (member.assignment.topic_partitions if member.assignment else ())
+                if part.topic == topic
+            )
+            for member in description.members
+        }
+        is_settled = description.type is ConsumerGroupType.CONSUMER or description.state in _SETTLED
+        return Place(member_id in given, given.get(member_id, frozenset()), is_settled)
+
+    def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Return where partitions end for a `read_committed` reader, as their leaders say; without those that do not answer.
+
+        Blocks for a round trip, at most five seconds.
+        """
+        places = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}
+        if not places:
+            return {}
+        answers = self._admin.list_offsets(
+            places,
+            request_timeout=REQUEST_TIMEOUT,
+            isolation_level=IsolationLevel.READ_COMMITTED,
+        )
+        ends = {}
+        for place, answer in answers.items():
+            with contextlib.suppress(KafkaException, FutureTimeoutError):
+                ends[place.partition] = answer.result(REQUEST_TIMEOUT).offset
+        return ends
 
     def stored(self, topic: str, partitions: Sequence[int]) -> dict[int, State] | None:
         """Return what the group has stored for partitions of a topic; None if there was no answer, and there may be one later.

@@ -20,15 +20,15 @@ from .groups import Groups
 from .offsets import NewerFormat, State
 from .options import TransportOptions
 from .topics import topic_of
+from .watchdog import PATIENCE, Replacements, Sighting, Watchdog
 
 logger = logging.getLogger(__name__)
 
 COMMITTED_TIMEOUT = 20.0
 """Seconds to wait for the group's offsets when partitions are assigned; then the member starts anew."""
 
-LOST_PATIENCE = 30.0
-"""Seconds without an assignment after one was lost (or, in a classic group, since the join), before the Consumer is replaced:
-librdkafka was once seen to stay silent for ever after an outage of the broker."""
+SESSIONS = 3
+"""How many sessions a silence must last at least before others are asked: a member that is fenced needs one to join again."""
 
 LEAVE_TIMEOUT = 5.0
 """Seconds to wait on leaving for librdkafka's revoke. It asks nobody but for the commit of what is settled: milliseconds."""
@@ -87,8 +87,13 @@ class Membership:
         self._groups = groups
         self._before_revoke = before_revoke
         self._on_rebalance = on_rebalance
-        self._patience = max(LOST_PATIENCE, 3 * options.session_timeout)
-        self._unassigned_since: float | None = None
+        self.watchdog = Watchdog(patience=max(PATIENCE, SESSIONS * options.session_timeout))
+        self._replacements = Replacements()
+        self._reopen_at: float | None = None
+        """When the next Consumer is made; None while there is one."""
+        self._awaits_assignment = False
+        self._left_alone: set[int] = set()
+        """Partitions that were assigned to us and are for a newer version."""
         self._lag = (0.0, 0)
         self.protocol = groups.protocol()
         self.consumer = self._open()
@@ -100,10 +105,10 @@ class Membership:
         """Leave the group; what was fetched and not claimed is void. `rejoin` undoes it. Blocks a few milliseconds."""
         if self.joined:
             self._before_revoke()
-            self.consumer.unsubscribe()
             self.joined = self.assigned = False
-            self._unassigned_since = None
-            self._let_go()
+            if self._reopen_at is None:
+                self.consumer.unsubscribe()
+                self._let_go()
 
     def _let_go(self) -> None:
         """Have the partitions revoked now: until the callback has run, this member stays in the group and nobody gets them."""
@@ -116,34 +121,54 @@ class Membership:
         """Join the group again after `leave`."""
         if not self.joined:
             self.paused = False
-            self._subscribe()
+            self.joined = True
+            if self._reopen_at is None:
+                self._subscribe()
 
     def close(self) -> None:
         """Leave the group for good."""
         self.joined = self.assigned = False
-        self.consumer.close()
+        if self._reopen_at is None:
+            self.consumer.close()
         self.assignment = Assignment(self.assignment.next_epoch)
 
     def replace(self) -> None:
-        """Go on as a new member with a new Consumer; what was fetched and not claimed is void."""
+        """Close the Consumer; `reopen` makes the next one. What was fetched and not claimed is void.
+
+        Meanwhile the partitions are with other members: what cannot be helped by replacing is no storm of joins and leaves.
+        """
+        wait = self._replacements.wait(time.monotonic())
         logger.warning(
-            "queue %s: replacing the consumer (%s)",
+            "queue %s: replacing the consumer (%s)%s",
             self.queue,
             self.replace_because,
-            extra={"event": "consumer.replaced", "queue": self.queue},
+            f"; joins again in {wait:.0f} s, as it was replaced before" if wait else "",
+            extra={"event": "consumer.replaced", "queue": self.queue, "wait": wait},
         )
         self.replace_because = ""
         gone = self.assignment.partitions
         self.assignment = Assignment(self.assignment.next_epoch)
         self.rebalances += 1
         self.assigned = False
+        self.member_id = ""
         if gone:
             self._tell("lost", gone)
+        self._reopen_at = time.monotonic() + wait
         # Its callbacks find none of their partitions any more.
         self.consumer.close()
-        self.protocol = self._groups.protocol()
-        self.consumer = self._open()
-        self._subscribe()
+
+    def reopen(self) -> float:
+        """Make the next Consumer after `replace` if it is time; return the seconds that are left, 0 if there is a Consumer."""
+        if self._reopen_at is not None:
+            left = self._reopen_at - time.monotonic()
+            if left > 0:
+                return left
+            self.protocol = self._groups.protocol()
+            self.consumer = self._open()
+            self._reopen_at = None
+            if self.joined:
+                self._subscribe()
+        return 0.0
 
     def refuse_protocol(self, error: KafkaError) -> None:
         """Take note of a fatal error; where the broker knows no KIP-848 and nobody insisted on it, go on as a classic member."""
@@ -155,15 +180,40 @@ class Membership:
         self.replace_because = error.str()
 
     def watch(self) -> None:
-        """Have the Consumer replaced if it gets no assignment although the broker answers others."""
-        since = self._unassigned_since
-        if since is None or not self.joined or time.monotonic() - since < self._patience:
-            return
-        waited = time.monotonic() - since
-        self._unassigned_since = time.monotonic()
-        if self._groups.answers():
-            self._patience *= 2
-            self.replace_because = f"no assignment for {waited:.0f} s"
+        """Take note that a poll brought nothing; have the Consumer replaced if others know better.
+
+        Blocks for a few round trips when it is time to ask, up to fifteen seconds while the broker is away.
+        """
+        self.watchdog.silent(time.monotonic())
+        if self.joined and self.watchdog.is_due():
+            sighting = self._ask_others()
+            if sighting is None:
+                self.watchdog.put_off()
+            else:
+                self.replace_because = self.watchdog.judge(sighting)
+
+    def _ask_others(self) -> Sighting | None:
+        """Return what the group and the leaders of our partitions say; None if no broker answers."""
+        if not self._groups.answers():
+            return None
+        member_id = self.consumer.memberid()  # None in a classic group before the join
+        place = self._groups.place(member_id or "", self.topic)
+        if place is not None and (not place.is_settled or self.consumer.memberid() != member_id):
+            # It is joining just now, and so are others.
+            return Sighting()
+        positions = {} if self.paused else self._positions()
+        return Sighting(
+            listed=None if place is None else place.listed,
+            given=frozenset() if place is None else place.given,
+            known=frozenset(self.assignment.partitions) | self._left_alone,
+            awaits=self._awaits_assignment,
+            positions=positions,
+            ends=self._groups.ends(self.topic, positions),
+        )
+
+    def _positions(self) -> dict[int, int]:
+        """Return the offset to read next of each partition that is fetched from."""
+        return {owned.partition: owned.position for owned in self.assignment if not owned.blocked}
 
     def stored(self, partitions: Sequence[int]) -> Mapping[int, State] | None:
         """Ask the group what it has stored for partitions, as somebody who need not be a member; None if nobody answers."""
@@ -181,7 +231,9 @@ class Membership:
         )
         self.joined = True
         # A KIP-848 member without partitions hears nothing; a classic one is always told.
-        self._unassigned_since = time.monotonic() if self.protocol == "classic" else None
+        self._awaits_assignment = self.protocol == "classic"
+        self._left_alone.clear()
+        self.watchdog.restart()
 
     # -- callbacks ----------------------------------------------------------------------------------------------------
 
@@ -213,8 +265,8 @@ class Membership:
             # librdkafka remembers that a partition was paused when it was revoked, and would never fetch it again.
             consumer.resume([TopicPartition(self.topic, owned.partition) for owned in taken])
         self.assigned = True
-        self._unassigned_since = None
-        self._patience = max(LOST_PATIENCE, 3 * self._options.session_timeout)
+        self._awaits_assignment = False
+        self.watchdog.restart()
         self.member_id = consumer.memberid()
         self._tell("assigned", [owned.partition for owned in taken])
 
@@ -233,6 +285,7 @@ class Membership:
                 error,
                 extra={"event": "consumer.newer_format", "queue": self.queue},
             )
+            self._left_alone.add(stored.partition)
             return None
         owned = self.assignment.assign(stored.partition, state, unproven=unproven)
         owned.rebalance = self.rebalances
@@ -249,12 +302,14 @@ class Membership:
         try:
             # Never commit: somebody else may own them by now.
             self._give_up(consumer, partitions, "lost")
-            self._unassigned_since = time.monotonic()
+            self._awaits_assignment = True
         except Exception:  # noqa: BLE001 - as above
             self._say_failed("losing partitions")
 
     def _give_up(self, consumer: Consumer, partitions: list[TopicPartition], kind: str) -> None:
         self.rebalances += 1
+        self.watchdog.restart()
+        self._left_alone.difference_update(partition.partition for partition in partitions)
         removed = self.assignment.remove(partition.partition for partition in partitions)
         consumer.incremental_unassign(partitions)
         self._tell(kind, [owned.partition for owned in removed])
@@ -284,6 +339,7 @@ class Membership:
         """Fetch again, at once: `resume` alone would wait for the fetcher's next look, up to a second; the seek wakes it."""
         if self.paused:
             self.paused = False
+            self.watchdog.forget()
             self._resume([owned for owned in self.assignment if not owned.blocked])
 
     def block(self, owned: Owned, why: str) -> None:
@@ -343,6 +399,7 @@ class Membership:
     def unblock(self, owned: Owned) -> None:
         """Take from a blocked partition again."""
         owned.blocked = False
+        self.watchdog.forget()
         if not self.paused:
             self._resume([owned])
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from taskq_kafka import forks
+from taskq_kafka import consumer, forks, membership
 from taskq_kafka.consumer import QueueConsumer
+from taskq_kafka.groups import Place
 from taskq_kafka.offsets import State
 from taskq_kafka.options import TransportOptions
 
@@ -67,6 +68,9 @@ class FakeClient:
         self.calls: list[str] = []
         self.is_paused = False
         self.is_closed = False
+        self.is_deaf = False
+        """Hears of no assignment."""
+
         self.before_watermarks: Callable[[], object] = lambda: None
         self._callbacks: dict[str, Callable[..., None]] = {}
         self._is_assigned = False
@@ -80,10 +84,10 @@ class FakeClient:
         self.calls.append("unsubscribe")
         if self._is_assigned:
             self._callbacks["on_revoke"](self, [TopicPartition(QUEUE, 0)])
-        self._callbacks = {}
+        self._callbacks, self._is_assigned = {}, False
 
-    def memberid(self) -> str:
-        return f"member-{id(self)}"
+    def memberid(self) -> str | None:
+        return f"member-{id(self)}" if self._is_assigned else None
 
     def committed(self, partitions: Any, timeout: float) -> list[TopicPartition]:
         if self.committed_error is not None:
@@ -118,11 +122,11 @@ class FakeClient:
         if self.is_closed:
             raise RuntimeError("Consumer closed")
         self.calls.append("poll")
-        if self._callbacks and not self._is_assigned:
+        if self._callbacks and not self._is_assigned and not self.is_deaf:
             self._is_assigned = True
             self._callbacks["on_assign"](self, [TopicPartition(QUEUE, 0)])
             return None
-        if self.is_paused or not self._callbacks:
+        if self.is_paused or not self._is_assigned:
             return None
         if self._is_lost:
             self._is_lost = False
@@ -148,9 +152,15 @@ class FakeClient:
 
 
 class FakeGroups:
-    """What a consumer asks about its group: the broker answers, and lists whoever asks."""
+    """What a consumer asks others about itself: by default a broker answers, and nobody can tell."""
 
     group = "g"
+
+    def __init__(self) -> None:
+        self.is_answering = True
+        self.said: Place | None = None
+        self.told_ends: dict[int, int] = {}
+        self.questions = 0
 
     def protocol(self) -> str:
         return "consumer"
@@ -158,12 +168,41 @@ class FakeGroups:
     def stored(self, topic: str, partitions: Sequence[int]) -> dict[int, State] | None:
         return {}
 
+    def answers(self) -> bool:
+        self.questions += 1
+        return self.is_answering
+
+    def place(self, member_id: str, topic: str) -> Place | None:
+        return self.said
+
+    def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        return {number: self.told_ends[number] for number in partitions if number in self.told_ends}
+
+
+class FakeTime:
+    """The clock of the consumer's modules, moved by the test, and by whoever sleeps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        for module in (consumer, membership):
+            monkeypatch.setattr(module, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1_700_000_000.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
 
 class FakeClients:
     """The clients that a consumer under test makes one after the other."""
 
     def __init__(self) -> None:
         self.made: list[FakeClient] = []
+        self.groups = FakeGroups()
         self.prepare: Callable[[FakeClient], object] = lambda client: None
         """Called with each one that is made."""
 
@@ -180,10 +219,10 @@ class FakeClients:
         """The one in use."""
         return self.made[-1]
 
-    def join(self, *, groups: Any = None, **template: int) -> QueueConsumer:
+    def join(self, **template: int) -> QueueConsumer:
         """Make a consumer whose clients have a log and an offset like this."""
         self.template = template
-        asked: Any = groups or FakeGroups()
+        asked: Any = self.groups
         return QueueConsumer(TransportOptions(), QUEUE, groups=asked, tags=itertools.count(1))
 
 

@@ -7,11 +7,9 @@ import logging
 import pytest
 from confluent_kafka import KafkaError
 
-from taskq_kafka import consumer as consumer_module
-from taskq_kafka import membership as membership_module
 from taskq_kafka.consumer import QueueConsumer
 from taskq_kafka.records import Record
-from tests.support.fake_consumer import FakeClients, fake_clients
+from tests.support.fake_consumer import FakeClients, FakeTime, fake_clients
 
 
 @pytest.fixture
@@ -79,24 +77,9 @@ def test_an_offset_below_the_start_goes_on_at_the_start(
     assert "consumer.records_deleted" in events(caplog)
 
 
-class Time:
-    """The clock of the modules that wait for a retry, moved by the test."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        for module in (consumer_module, membership_module):
-            monkeypatch.setattr(module, "time", self)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return 1_700_000_000.0
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
-    return Time(monkeypatch)
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    return FakeTime(monkeypatch)
 
 
 DENIED = KafkaError.TOPIC_AUTHORIZATION_FAILED
@@ -111,7 +94,7 @@ def claim_next(consumer: QueueConsumer) -> list[int]:
 
 
 def test_a_partition_whose_commit_failed_rests_and_goes_on_when_it_is_taken(
-    clients: FakeClients, clock: Time
+    clients: FakeClients, clock: FakeTime
 ) -> None:
     consumer = clients.join(high=3)
     clients.last.commit_errors.append(DENIED)
@@ -125,7 +108,7 @@ def test_a_partition_whose_commit_failed_rests_and_goes_on_when_it_is_taken(
 
 
 def test_a_partition_whose_commits_keep_failing_is_tried_ever_more_seldom_and_said_once(
-    clients: FakeClients, clock: Time, caplog: pytest.LogCaptureFixture
+    clients: FakeClients, clock: FakeTime, caplog: pytest.LogCaptureFixture
 ) -> None:
     consumer = clients.join(high=3)
     clients.last.commit_errors.extend([DENIED] * 1000)
@@ -140,7 +123,7 @@ def test_a_partition_whose_commits_keep_failing_is_tried_ever_more_seldom_and_sa
 
 
 def test_what_is_settled_on_a_partition_in_trouble_is_committed_in_the_end(
-    clients: FakeClients, clock: Time, caplog: pytest.LogCaptureFixture
+    clients: FakeClients, clock: FakeTime, caplog: pytest.LogCaptureFixture
 ) -> None:
     consumer = clients.join(high=1)
     consumer.settle(fetch(consumer))
@@ -158,7 +141,7 @@ def test_what_is_settled_on_a_partition_in_trouble_is_committed_in_the_end(
 
 
 def test_a_partition_in_trouble_stays_paused_with_its_consumer(
-    clients: FakeClients, clock: Time
+    clients: FakeClients, clock: FakeTime
 ) -> None:
     consumer = clients.join(high=3)
     clients.last.commit_errors.append(DENIED)

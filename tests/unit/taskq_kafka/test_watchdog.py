@@ -1,0 +1,147 @@
+"""When a silent consumer is broken, and when it is rightly silent."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from taskq_kafka.backoff import Backoff
+from taskq_kafka.watchdog import CALM, Replacements, Sighting, Watchdog
+
+HEALTHY = Sighting(
+    listed=True,
+    given=frozenset({0, 1}),
+    known=frozenset({0, 1}),
+    positions={0: 5, 1: 7},
+    ends={0: 5, 1: 7},
+)
+UNLISTED = Sighting(listed=False, known=frozenset({0}))
+STALLED = Sighting(
+    listed=True,
+    given=frozenset({0}),
+    known=frozenset({0}),
+    positions={0: 5},
+    ends={0: 9},
+)
+
+
+def watchdog() -> Watchdog:
+    return Watchdog(patience=30, confirm=10)
+
+
+def verdict(*sightings: Sighting) -> str:
+    """Return what the last of several looks ends with."""
+    watch = watchdog()
+    return [watch.judge(sighting) for sighting in sightings][-1]
+
+
+def silent_for(watch: Watchdog, seconds: float, *, step: float = 0.5, start: float = 0.0) -> None:
+    for number in range(int(seconds / step) + 1):
+        watch.silent(start + number * step)
+
+
+@pytest.mark.parametrize(
+    ("sighting", "why"),
+    [
+        (UNLISTED, "does not list this member"),
+        (STALLED, r"none arrives \(0\)"),
+        (Sighting(awaits=True), "no assignment"),
+        (Sighting(listed=True, given=frozenset({3, 2})), r"heard nothing \(2, 3\)"),
+    ],
+)
+def test_what_is_wrong_twice_has_the_consumer_replaced_and_once_has_not(
+    sighting: Sighting, why: str
+) -> None:
+    assert verdict(sighting) == ""
+    assert verdict(sighting, HEALTHY, sighting) == ""
+    assert re.search(why, verdict(sighting, sighting))
+
+
+@pytest.mark.parametrize(
+    "sighting",
+    [
+        HEALTHY,
+        Sighting(listed=True),  # rightly without partition
+        Sighting(),  # nobody can tell, and no assignment has to come
+        Sighting(listed=True, awaits=True),  # in a rebalance that waits for another member
+        Sighting(listed=True, given=frozenset({0}), known=frozenset({0}), ends={0: 9}),  # paused
+        Sighting(listed=True, positions={0: 5}),  # its partition's leader does not answer
+    ],
+)
+def test_a_healthy_consumer_is_left_alone(sighting: Sighting) -> None:
+    assert verdict(*[sighting] * 5) == ""
+
+
+def test_a_partition_that_moves_between_two_looks_is_not_stalled() -> None:
+    later = Sighting(listed=True, positions={0: 6}, ends={0: 20})
+
+    assert verdict(STALLED, later) == ""
+
+
+def test_a_pause_between_two_looks_clears_the_suspicion() -> None:
+    watch = watchdog()
+    watch.judge(STALLED)
+
+    watch.forget()
+
+    assert watch.judge(STALLED) == ""
+
+
+def test_others_are_asked_after_the_patience_and_about_a_suspicion_sooner() -> None:
+    watch = watchdog()
+    silent_for(watch, 29)
+    assert not watch.is_due()
+    silent_for(watch, 1.5, start=29)
+    assert watch.is_due()
+
+    watch.judge(STALLED)
+
+    silent_for(watch, 9, start=31)
+    assert not watch.is_due()
+    silent_for(watch, 2, start=40)
+    assert watch.is_due()
+
+
+def test_time_in_which_nobody_polled_is_no_silence() -> None:
+    watch = watchdog()
+
+    for number in range(20):  # a claim that took a minute each
+        watch.silent(number * 60.0)
+
+    assert not watch.is_due()
+
+
+def test_a_consumer_that_hears_something_between_its_polls_is_not_silent() -> None:
+    watch = watchdog()
+
+    for number in range(1000):
+        watch.silent(float(number))
+        watch.heard()
+
+    assert not watch.is_due()
+
+
+def test_a_change_of_the_assignment_begins_the_silence_anew() -> None:
+    watch = watchdog()
+    silent_for(watch, 40)
+
+    watch.restart()
+
+    assert not watch.is_due()
+
+
+def test_the_first_replacement_is_made_at_once_and_each_next_one_later() -> None:
+    replacements = Replacements(Backoff(1, 120, jitter=lambda: 0))
+
+    waits = [replacements.wait(now) for now in (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)]
+
+    assert waits == [0, 1, 2, 4, 8, 16, 32, 64, 120, 120]
+
+
+def test_a_replacement_that_helped_is_followed_by_one_at_once() -> None:
+    replacements = Replacements()
+    replacements.wait(0)
+    replacements.wait(1)
+
+    assert replacements.wait(CALM + 10) == 0
