@@ -14,9 +14,8 @@ from benchmarks.rows import Row, percentile
 from benchmarks.runs import quiet_processes, wait_done
 from benchmarks.tally import Tally, read
 from benchmarks.tree import cpu_seconds, family
-from tests.support.names import fresh_name
-from tests.support.processes import Processes
-from tests.support.waiting import Deadline, pause, wait_until
+from tests.support.processes import Process, Processes
+from tests.support.waiting import pause, wait_until
 
 RATE = 200
 """Tasks a second."""
@@ -68,7 +67,7 @@ def all_systems(bootstrap: str, redis: str | None, seconds: float) -> Iterator[R
 
 
 def _bare(bootstrap: str, seconds: float) -> Iterator[Row]:
-    topic = fresh_name("bare-latency")
+    topic = Taskq(bootstrap).queue  # made, with as many partitions
     producer = Producer(
         {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0}
     )
@@ -78,11 +77,6 @@ def _bare(bootstrap: str, seconds: float) -> Iterator[Row]:
         producer.flush()
 
     with quiet_processes() as (processes, times):
-        send_first_until_there = Deadline(30)
-        while (
-            not send_first_until_there.is_over and topic not in producer.list_topics(topic).topics
-        ):
-            pause(0.05)
         count = WARM_UP + int(RATE * seconds)
         receiver = _receiver(processes, times, bootstrap, topic, count)
         for _ in range(WARM_UP):
@@ -95,7 +89,7 @@ def _bare(bootstrap: str, seconds: float) -> Iterator[Row]:
         yield from _rows("bare client", read(times), seconds, cpu)
 
 
-def _receiver(processes: Processes, times: Path, bootstrap: str, topic: str, count: int):  # type: ignore[no-untyped-def]  # Process
+def _receiver(processes: Processes, times: Path, bootstrap: str, topic: str, count: int) -> Process:
     command = ["-m", "benchmarks.latency", bootstrap, topic, str(count)]
     return processes.python(*command, env={"BENCHMARK_TIMES": str(times)})
 
