@@ -11,6 +11,9 @@ from taskq.task import Task
 
 AnyTask = Task[..., Any, Any]
 
+NO_TASKS = "the app has no tasks; name its module with -A"
+"""What commands say of an app whose registry is empty."""
+
 
 class Registry:
     """The tasks of one app. Filled while modules are imported; afterwards any thread may read it."""

@@ -162,4 +162,6 @@ def _keep(name: str) -> _Callback:
 def _extend_modules(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
     invocation = _invocation(ctx)
     named = [name.strip() for text in value for name in text.split(",")]
-    invocation.modules += tuple(name for name in named if name)
+    if not all(named):  # an empty variable in a script is not taken for no option
+        raise click.UsageError("-A has an empty item; give it MODULE[:APP]", ctx)
+    invocation.modules += tuple(named)

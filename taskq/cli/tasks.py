@@ -6,6 +6,7 @@ import click
 
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_rows
+from taskq.registry import NO_TASKS
 
 
 @click.command(cls=TaskqCommand, data=True)
@@ -22,5 +23,5 @@ def tasks(invocation: Invocation) -> None:
         for task in invocation.app().registry
     ]
     if not rows:
-        click.echo("taskq: the app has no tasks; name its module with -A", err=True)
+        click.echo(f"taskq: {NO_TASKS}", err=True)
     print_rows(rows, ("name", "aliases", "queue", "module"), as_json=invocation.json)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from taskq.errors import InvalidSetting, UsageError
 from taskq.hostport import HostPort, parse_host_port
 from taskq.queues import check_queue
-from taskq.registry import Registry
+from taskq.registry import NO_TASKS, Registry
 from taskq.settings import Settings
 from taskq.worker.cpus import available_cpus
 
@@ -58,9 +58,12 @@ def worker_options(
 
     Raises:
         InvalidQueueName: One of them is not a queue's name.
-        UsageError: No queue is left.
+        UsageError: The app has no tasks, or no queue is left.
         InvalidSetting: More slots than the pool can have.
     """
+    if not len(registry):
+        # Such a worker could only put aside all that waits in the default queue.
+        raise UsageError(NO_TASKS)
     for queue in (*only, *without, *also):
         check_queue(queue, prefix=settings.prefix)
     wanted = list(dict.fromkeys(only)) or sorted(

@@ -21,7 +21,9 @@ from tests.unit.taskq.cli.conftest import Taskq
         (["dlq", "lst"], "unknown command 'lst'; did you mean 'list'?"),
         (["queues", "--jsn"], "unknown option '--jsn'; did you mean '--json'?"),
         (["--brokr", "x", "queues"], "unknown option '--brokr'; did you mean '--broker'?"),
-        (["send"], "missing argument 'TASK'"),
+        (["send"], "missing argument 'TASK'; see 'taskq send --help'"),
+        (["-A", "jobs"], "missing command; see 'taskq --help'"),
+        (["dlq", "-A", "jobs"], "missing command; see 'taskq dlq --help'"),
     ],
 )
 def test_what_does_not_exist_is_one_line_with_the_nearest(
@@ -79,6 +81,22 @@ def test_modules_add_up_over_all_places(taskq: Taskq, app: App) -> None:
 
     rows = {row["name"]: row["value"] for row in run.json}
     assert rows["app"] == ["a", "b", "c", "d:app"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["dlq"], ["schedule"]])
+def test_a_group_alone_prints_its_help(taskq: Taskq, arguments: list[str]) -> None:
+    run = taskq(*arguments)
+
+    assert (run.code, run.err) == (2, "")
+    assert run.out == taskq(*arguments, "--help").out
+
+
+@pytest.mark.parametrize("value", ["", ",", "a,,b", "a, "])
+def test_an_empty_item_of_modules_is_refused(taskq: Taskq, app: App, value: str) -> None:
+    run = taskq("tasks", "-A", value)
+
+    assert (run.code, run.out) == (2, "")
+    assert run.err == "taskq: -A has an empty item; give it MODULE[:APP]\n"
 
 
 def test_help_loads_no_command() -> None:

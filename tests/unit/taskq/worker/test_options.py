@@ -42,6 +42,13 @@ def test_no_queue_is_an_error() -> None:
         _options(without=("taskq", "billing"))
 
 
+def test_an_app_without_tasks_is_an_error() -> None:
+    app = App()
+
+    with pytest.raises(UsageError, match="the app has no tasks; name its module with -A"):
+        worker_options(app.settings, app.registry, host="host", only=("billing",))
+
+
 @pytest.mark.parametrize("queue", ["a/b", "x.dlq", ""])
 def test_bad_queue_names_are_refused(queue: str) -> None:
     with pytest.raises(InvalidQueueName):
