@@ -11,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from taskq.cli.options import common_options
+from taskq.exitcodes import USAGE
 from taskq.near import nearest
 
 
@@ -25,13 +26,28 @@ class Entry:
     hidden: bool = False
 
 
+def _require_command() -> None:
+    """Run in place of each group's own function, which has nothing to do."""
+    ctx = click.get_current_context()
+    if ctx.invoked_subcommand is None:
+        raise click.UsageError(f"missing command; see '{ctx.command_path} --help'", ctx)
+
+
 class TaskqGroup(click.Group):
     """A group whose commands may be loaded late; takes the common options, too."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, Entry] | None = None, **kwargs: Any) -> None:
+        kwargs.update(callback=_require_command, invoke_without_command=True)
         super().__init__(*args, **kwargs)
         self.lazy = dict(lazy or {})
         self.params.extend(common_options(json=True))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Print the help where nothing at all is given; the exit code says that nothing was done."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help())
+            ctx.exit(USAGE)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands that are not hidden, sorted."""

@@ -113,7 +113,10 @@ def _usage_line(error: click.ClickException) -> str:
         hint = f"did you mean {near!r}?" if near else "see --help"
         return f"unknown option {error.option_name!r}; {hint}"
     message = error.format_message().rstrip(".")
-    return message[:1].lower() + message[1:]
+    message = message[:1].lower() + message[1:]
+    if isinstance(error, click.MissingParameter) and error.ctx is not None:
+        return f"{message}; see '{error.ctx.command_path} --help'"
+    return message
 
 
 def _options(ctx: click.Context | None) -> list[str]:
