@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
 import click
 
 from taskq.cli.groups import Entry, TaskqGroup
+from taskq.cli.streams import discard, fill_closed_streams, is_full
 from taskq.errors import BrokerUnreachable, TaskqError, UsageError
 from taskq.exitcodes import FAILED, FINE, INTERRUPTED, UNREACHABLE, USAGE
 from taskq.near import nearest
@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Without the program's name; None takes the process's own.
     """
+    fill_closed_streams()
     try:
         code = cli.main(
             None if arguments is None else list(arguments), prog_name="taskq", standalone_mode=False
@@ -84,9 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        # Who reads our output has enough. The interpreter flushes once more at its end: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)  # who reads our output has enough
         return FAILED
+    except OSError as error:
+        if not is_full(error):
+            raise
+        discard(sys.stdout)
+        return _complain(f"cannot write to stdout: {error.strerror}", FAILED)
 
 
 def _complain(line: str, code: int) -> int:
@@ -94,8 +99,11 @@ def _complain(line: str, code: int) -> int:
     if _is_log_json():
         extra = {"event": "command.failed", "exit_code": code}
         logger.critical("%s", line, extra=extra)
-    else:
-        print(f"taskq: {line}", file=sys.stderr)
+        return code
+    try:
+        print(f"taskq: {line}", file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)  # the code says it still
     return code
 
 

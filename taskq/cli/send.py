@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -11,7 +12,8 @@ from taskq.app import App
 from taskq.cli.completion import complete_queue, complete_task
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json
-from taskq.errors import EncodeError, InvalidArguments, UsageError
+from taskq.cli.streams import discard
+from taskq.errors import EncodeError, InvalidArguments, TaskqError, UsageError
 from taskq.near import nearest
 
 
@@ -94,10 +96,17 @@ def send(
         raise UsageError(str(error)) from error
     finally:
         app.close()
-    if invocation.json:
-        print_json({"id": result.id, "task": result.task, "queue": result.queue})
-    else:
-        click.echo(result.id)
+    try:
+        if invocation.json:
+            print_json({"id": result.id, "task": result.task, "queue": result.queue})
+        else:
+            click.echo(result.id)
+    except OSError as error:
+        discard(sys.stdout)
+        why = error.strerror or type(error).__name__
+        raise TaskqError(
+            f"task {result.id} was sent; that cannot be written to stdout: {why}"
+        ) from error
 
 
 def _warn_unknown(app: App, name: str) -> None:

@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from taskq.cli.options import Invocation, TaskqCommand, log_format_option, pass_invocation
+from taskq.cli.streams import flush_or_discard
 
 
 @click.command(cls=TaskqCommand)
@@ -105,11 +106,10 @@ def leave(code: int) -> NoReturn:
     """End the process: past the threads that tasks may have left behind, and past a broker that does not answer."""
     if threading.active_count() > 1:
         logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):  # None, closed, or the app's own
-                stream.flush()
+        flush_or_discard()
         _remove_sockets()
         os._exit(code)
+    flush_or_discard()
     sys.exit(code)
 
 
