@@ -38,7 +38,10 @@ def schedule() -> None:
 @pass_invocation
 @click.pass_context
 def validate(ctx: click.Context, invocation: Invocation, file: str | None) -> None:
-    """Check FILE, or the files of the setting 'schedule'; exits with 2 if something is wrong."""
+    """Check FILE, or the files of the setting 'schedule'; exits with 2 if something is wrong.
+
+    A task that the app of -A does not have is a warning, as other apps may have it: beat sends it all the same.
+    """
     rows = [_checked(source) for source in _sources(invocation, file)]
     if invocation.json:
         print_json(rows)
@@ -152,7 +155,7 @@ def _warn_of_unknown_tasks(invocation: Invocation, file: str | None) -> None:
         for task in sorted({entry.task for entry in entries if entry.task not in registry}):
             near = nearest(task, registry.names())
             hint = f"; did you mean {near!r}?" if near else ""
-            line = f"taskq: schedule file {source.path}: the app has no task {task!r}{hint}"
+            line = f"taskq: warning: schedule file {source.path}: the app has no task {task!r}{hint}"
             click.echo(line, err=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from taskq.app import App
 from taskq.cli.main import main
 
 ORIGINAL = str(Path(__file__).parents[2] / "data" / "taskscheduler.json")
@@ -44,6 +45,22 @@ def test_validate_names_each_problem_on_a_line_and_exits_with_2(
     assert len(lines) == 3
     assert "Sunday is 0" in lines[0]
     assert "did you mean 'task'?" in lines[1]
+
+
+def test_validate_warns_of_a_task_that_the_app_does_not_have(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere / "jobs.json").write_text('[{"id": "a", "cron": "@daily", "task": "invoce"}]')
+    app = App()
+    app.task("invoice")(lambda: None)
+    monkeypatch.setattr("taskq.loading.load_app", lambda modules, directory="": app)
+
+    assert main(["schedule", "validate", "jobs.json", "-A", "own"]) == 0
+
+    told = capsys.readouterr().err
+    assert told == (
+        "taskq: warning: schedule file jobs.json: the app has no task 'invoce'; did you mean 'invoice'?\n"
+    )
 
 
 def test_validate_prints_json(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
