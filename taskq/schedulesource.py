@@ -30,6 +30,19 @@ def check_namespace(namespace: str) -> str:
     return namespace
 
 
+def _namespace_of(path: str) -> str:
+    """Return the namespace that a file's name stands for."""
+    name = Path(path).stem
+    if not name:
+        raise ScheduleFileError(path, ["is a directory"])
+    try:
+        return check_namespace(name)
+    except UsageError as error:
+        raise UsageError(
+            f"schedule file {path}: its name makes an {error}; choose another with --namespace or TASKQ_NAMESPACE"
+        ) from None
+
+
 class ScheduleSource:
     """One schedule file, its namespace, and what was last read of it."""
 
@@ -42,9 +55,10 @@ class ScheduleSource:
 
         Raises:
             UsageError: The namespace is not allowed.
+            ScheduleFileError: The path ends with no name.
         """
         self.path = path
-        self.namespace = check_namespace(Path(path).stem if namespace is None else namespace)
+        self.namespace = _namespace_of(path) if namespace is None else check_namespace(namespace)
         self._signature: Signature | None = None
         self._digest = ""
         self._read_again = False

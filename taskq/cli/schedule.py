@@ -107,6 +107,8 @@ def explain(
         if len(names) != 1:
             raise click.UsageError("explain takes one expression, in quotes")
         cron = CronSchedule.parse(names[0], dialect or "auto", timezone or "UTC")
+        if timezone is not None and cron.has_own_zone:
+            raise click.UsageError("the zone is given twice: the expression begins with one")
         _print_explained([_explained(cron, _upcoming_of(cron))], invocation, single=True)
         return
     found, id = _definitions(invocation, names)
@@ -119,7 +121,9 @@ def explain(
 
 
 def _is_expression(names: Sequence[str]) -> bool:
-    """Tell an expression from a file or an id: it has blanks or begins with @, and is no file."""
+    """Tell an expression from a file or an id: it has blanks or begins with @, and is no file; nor is an empty text one."""
+    if len(names) == 1 and not names[0].strip():
+        return True
     if len(names) != 1 or Path(names[0]).exists():
         return False
     return len(names[0].split()) > 2 or names[0].startswith(("@", "TZ=", "CRON_TZ="))

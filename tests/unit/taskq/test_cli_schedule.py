@@ -205,6 +205,22 @@ def test_explain_refuses_a_wrong_expression_in_one_line(
     assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["CRON_TZ=Europe/Lisbon 0 5 * * *", "--timezone", "Asia/Tokyo"], "zone is given twice"),
+        ([""], "invalid schedule ''"),
+        ([" "], "invalid schedule ' '"),
+    ],
+)
+def test_explain_names_what_is_wrong_with_its_argument(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["schedule", "explain", *arguments]) == 2
+
+    assert said in capsys.readouterr().err
+
+
 def test_explain_refuses_an_unknown_dialect(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schedule", "explain", "0 0 * * *", "--dialect", "quartz"]) == 2
 
@@ -224,6 +240,8 @@ def test_explain_tells_the_schedules_of_a_file(capsys: pytest.CaptureFixture[str
     [
         (["beat"], "beat has no schedule"),
         (["beat", "-s", "nothing.json"], "there is no such file"),
+        (["beat", "-s", "."], "schedule file .: is a directory"),
+        (["beat", "-s", "a#b.json"], "schedule file a#b.json: its name makes an invalid namespace"),
         (["beat", "-s", ORIGINAL, "--namespace", "a/b"], "invalid namespace"),
         (["beat", "-s", ORIGINAL, "--replcae"], "'--replace'"),
         (["beat", "-A", "no_such_module", "-s", ORIGINAL], "no_such_module"),
