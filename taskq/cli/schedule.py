@@ -72,11 +72,16 @@ def next_(invocation: Invocation, names: tuple[str, ...], count: int | None) -> 
         (definition, [write_seconds(at) for at in _upcoming(definition, count)])
         for definition in found
     ]
-    rows.sort(key=lambda row: row[1] or ["never"])  # which sorts behind all digits
+    rows.sort(key=lambda row: row[1] or [_why_never(row[0])])  # which sorts behind all digits
     if invocation.json:
         print_json(
             [
-                {"schedule": each.name, "task": each.entry.task, "next": upcoming}
+                {
+                    "schedule": each.name,
+                    "task": each.entry.task,
+                    "next": upcoming,
+                    "why_never": None if upcoming else _why_never(each),
+                }
                 for each, upcoming in rows
             ]
         )
@@ -84,7 +89,7 @@ def next_(invocation: Invocation, names: tuple[str, ...], count: int | None) -> 
     lines = [
         {"next": at, "schedule": each.name, "task": each.entry.task}
         for each, upcoming in rows
-        for at in upcoming or ["never"]
+        for at in upcoming or [_why_never(each)]
     ]
     lines.sort(key=lambda line: line["next"])
     print_rows(lines, ("next", "schedule", "task"), as_json=False)
@@ -114,7 +119,7 @@ def explain(
     found, id = _definitions(invocation, names)
     rows = [
         {"schedule": each.name, "task": each.entry.task}
-        | _explained(each.entry.cron, list(_upcoming(each, _MANY)))
+        | _explained(each.entry.cron, list(_upcoming(each, _MANY)), _why_never(each))
         for each in found
     ]
     _print_explained(rows, invocation, single=id is not None)
@@ -159,7 +164,9 @@ def _warn_of_unknown_tasks(invocation: Invocation, file: str | None) -> None:
         for task in sorted({entry.task for entry in entries if entry.task not in registry}):
             near = nearest(task, registry.names())
             hint = f"; did you mean {near!r}?" if near else ""
-            line = f"taskq: warning: schedule file {source.path}: the app has no task {task!r}{hint}"
+            line = (
+                f"taskq: warning: schedule file {source.path}: the app has no task {task!r}{hint}"
+            )
             click.echo(line, err=True)
 
 
@@ -211,7 +218,19 @@ def _upcoming_of(cron: CronSchedule) -> list[datetime]:
     return found
 
 
-def _explained(cron: CronSchedule, upcoming: Sequence[datetime]) -> dict[str, Any]:
+def _why_never(definition: Definition) -> str:
+    """Return why a schedule has no next instant, if it has none."""
+    entry = definition.entry
+    if not entry.enabled:
+        return "disabled"
+    if entry.end is not None and entry.end <= definition.effective_from:
+        return "ended"
+    return "never"
+
+
+def _explained(
+    cron: CronSchedule, upcoming: Sequence[datetime], why_never: str = "never"
+) -> dict[str, Any]:
     fields = cron.fields
     other = read_elsewhere(cron)
     return {
@@ -232,6 +251,7 @@ def _explained(cron: CronSchedule, upcoming: Sequence[datetime]) -> dict[str, An
         "days": None if fields is None else "either" if fields.either_day else "both",
         "elsewhere": other and {"dialect": other.dialect, "words": sentence(other)},
         "next": [write_seconds(at) for at in upcoming],
+        "why_never": None if upcoming else why_never,
     }
 
 
@@ -248,10 +268,14 @@ def _print_explained(
             click.echo(f"schedule: {row['schedule']}")
             click.echo(f"task: {row['task']}")
         click.echo(f"expression: {row['expression']} (dialect {row['dialect']})")
-        click.echo(row["words"])
+        why = row["why_never"]
+        is_stopped = why in ("disabled", "ended")
+        click.echo(
+            f"Not due, because {why}. Its rule: {row['words']}" if is_stopped else row["words"]
+        )
         if row["elsewhere"]:
             click.echo(_other_meaning(**row["elsewhere"]))
-        for at in row["next"] or ["never"]:
+        for at in row["next"] or [why]:
             click.echo(f"next: {at}")
 
 

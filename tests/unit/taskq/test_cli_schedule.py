@@ -133,6 +133,32 @@ def test_schedule_that_is_never_due_says_so(
     assert "never" in capsys.readouterr().out
 
 
+STOPPED = """[
+    {"id": "off", "cron": "* * * * *", "task": "t", "enabled": false},
+    {"id": "over", "cron": "* * * * *", "task": "t", "end": "2020-01-01T00:00:00Z"},
+    {"id": "vain", "cron": "0 0 31 2 *", "task": "t"}
+]"""
+
+
+def test_why_a_schedule_is_never_due_is_told(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "jobs.json").write_text(STOPPED, "utf-8")
+
+    assert main(["schedule", "next", "jobs.json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert main(["schedule", "explain", "jobs.json"]) == 0
+    explained = capsys.readouterr().out
+
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["disabled", "jobs/off"],
+        ["ended", "jobs/over"],
+        ["never", "jobs/vain"],
+    ]
+    assert "Not due, because disabled. Its rule: At second 0 of every minute" in explained
+    assert "Not due, because ended. Its rule:" in explained
+
+
 def test_unknown_id_exits_with_1_and_names_the_nearest(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
