@@ -127,7 +127,11 @@ class Broker:
         except BrokerRefused:
             raise
         except ConnectionError as error:
-            raise BrokerUnreachable(str(self.address), getattr(error, "why", str(error))) from error
+            raise BrokerUnreachable(
+                str(self.address),
+                getattr(error, "why", str(error)),
+                advice=getattr(error, "advice", ""),
+            ) from error
         except refused as error:
             option = getattr(error, "option", None)
             if isinstance(option, str):

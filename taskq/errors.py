@@ -201,20 +201,22 @@ class UnknownSetting(UsageError):
 
 
 class BrokerUnreachable(TaskqError):
-    """No broker answers.
+    """No broker answers, or what answers is none, or refuses the login.
 
     Attributes:
         address: Where it was looked for, without credentials.
         why: The client's reason; may be empty.
+        advice: What to do where somebody answered, and cannot be used; empty where nobody did.
     """
 
-    def __init__(self, address: str, why: str = "") -> None:
+    def __init__(self, address: str, why: str = "", *, advice: str = "") -> None:
         reason = f" ({why})" if why else ""
-        super().__init__(
-            f"no broker answers at {address}{reason}; start one with `taskq dev` or `docker compose up`, or name another with -b"
-        )
+        what = "no broker can be used at" if advice else "no broker answers at"
+        start = "start one with `taskq dev` or `docker compose up`, or name another with -b"
+        super().__init__(f"{what} {address}{reason}; {advice or start}")
         self.address = address
         self.why = why
+        self.advice = advice
 
 
 class DecodeError(TaskqError):

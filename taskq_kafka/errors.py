@@ -1,7 +1,7 @@
 """What can go wrong between us and Kafka, and the one place where a client's error becomes ours.
 
     TaskqKafkaError                 .sent: False = certainly not sent, None = unknown
-    ├── BrokerUnreachable           ConnectionError; .address .why
+    ├── BrokerUnreachable           ConnectionError; .address .why .advice
     │   └── AuthenticationFailed    TLS or SASL was refused
     ├── ConnectionBroken            ConnectionError; .code .name .why; it may work again by itself (retriable)
     ├── HandleDead                  ConnectionError; .code .name .why; only a new client helps (fatal)
@@ -29,6 +29,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from .answers import read_answer
 from .codes import (
     AUTHENTICATION,
     COMMIT_REFUSED,
@@ -90,27 +91,26 @@ def _restore(
 
 
 class BrokerUnreachable(TaskqKafkaError, ConnectionError):
-    """No broker answered at the address."""
+    """No broker answered at the address. `advice` says what to do where somebody else, or one that cannot be used, did."""
+
+    _what = "no Kafka broker answers at"
+    _otherwise = "start it or correct the address"
 
     def __init__(self, address: str, why: str = "no answer") -> None:
         self.address = address
-        self.why = why
-        super().__init__(
-            f"no Kafka broker answers at {address} ({why}); start it or correct the address"
-        )
+        self.why, self.advice = read_answer(why)
+        super().__init__(f"{self._what} {address} ({self.why}); {self.advice or self._otherwise}")
 
 
 class AuthenticationFailed(BrokerUnreachable):
     """A broker is there, but TLS or SASL was refused; it will be until the settings change."""
 
+    _what = "the connection is refused by the broker at"
+    _otherwise = "check user, password and the options ssl.* and sasl.*"
+
     def __init__(self, address: str, why: str) -> None:
-        self.address = address
-        self.why = why
-        TaskqKafkaError.__init__(
-            self,
-            f"the broker at {address} refuses the connection ({why}); "
-            "check taskq:// or taskqs://, user, password and the ssl.* and sasl.* options",
-        )
+        super().__init__(address, why)
+        self.advice = self.advice or self._otherwise
 
 
 class _ClientError(TaskqKafkaError):
