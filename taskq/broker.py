@@ -140,7 +140,8 @@ class Broker:
 
     def _invalid(self, option: str, error: Exception) -> InvalidSetting:
         """Return the error about a setting that the client does not take; one that is none of ours is librdkafka's."""
-        name = option if option in SETTINGS or option.startswith("kafka.") else f"kafka.{option}"
+        is_known = option in SETTINGS or option.startswith("kafka.")
+        name = option if is_known else f"kafka.{option}" if option else "kafka"
         near = getattr(error, "near", None)
         why = getattr(error, "why", str(error)) + (f"; did you mean {near!r}?" if near else "")
         # The reason says what is wrong; the value may be a secret.

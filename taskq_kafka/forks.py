@@ -115,8 +115,7 @@ def _make(cls: type[_Client], config: dict[str, Any]) -> _Client:
     try:
         return cls(config)
     except confluent_kafka.KafkaException as error:
-        address = str(config.get("bootstrap.servers", ""))
-        raise map_client_error(error, address=address) from error
+        raise map_client_error(error, config) from error
 
 
 def _make_immortal() -> None:

@@ -254,7 +254,7 @@ class Groups:
             return False
         session_ms = int(self._options.session_timeout * 1000)
         for attempt in range(HEARTBEAT_TRIES):
-            heartbeat_ms = int(self._options.heartbeat * 1000) << attempt
+            heartbeat_ms = self._options.heartbeat_ms << attempt
             try:
                 self._set_config(session_ms, heartbeat_ms)
             except KafkaException as exception:

@@ -7,6 +7,8 @@ own options stay in the dict `kafka`, under their own names. No client is import
 from __future__ import annotations
 
 import difflib
+import os
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -39,6 +41,9 @@ _SSL_NAMES: Final = {
     "ciphers": "ssl.cipher.suites",
 }
 """Python's names for TLS options, as in Celery's `broker_use_ssl`, and librdkafka's."""
+
+_DOTTED: Final = re.compile(r"\b[a-z]+(?:\.[a-z]+)+\b")
+"""What may be an option's name in a text."""
 
 _OURS: Final = {
     "acks": None,
@@ -113,8 +118,8 @@ class TransportOptions:
     session_timeout: float = 6.0
     """A worker that is silent for so long loses its partitions."""
 
-    heartbeat: float = 1.0
-    """How often a worker shows that it lives, and learns of a rebalance."""
+    heartbeat: float | None = None
+    """How often a worker shows that it lives, and learns of a rebalance. None: every second, or three times a session."""
 
     publish_timeout: float = 10.0
     """A record that is not acknowledged by then has failed; it will not be sent later."""
@@ -141,8 +146,10 @@ class TransportOptions:
         Raises:
             ConfigInvalid: One is impossible.
         """
-        for name in ("session_timeout", "heartbeat", "publish_timeout", "connect_timeout"):
+        for name in ("session_timeout", "publish_timeout", "connect_timeout"):
             _require(name, getattr(self, name), (int, float), least=0.001)
+        if self.heartbeat is not None:
+            _require("heartbeat", self.heartbeat, (int, float), least=0.001)
         _require("dlq_retention", self.dlq_retention, (int, float), least=1)
         _require("partitions", self.partitions, (int,), least=1)
         _require("prefetch_kbytes", self.prefetch_kbytes, (int,), least=1)
@@ -157,7 +164,7 @@ class TransportOptions:
                 f"{self.group_protocol!r} is not one of {', '.join(GROUP_PROTOCOLS)}",
                 near=_near(self.group_protocol, GROUP_PROTOCOLS),
             )
-        if self.heartbeat * 2 > self.session_timeout:
+        if self.heartbeat is not None and self.heartbeat * 2 > self.session_timeout:
             raise ConfigInvalid("heartbeat", "must be at most half of session_timeout")
         object.__setattr__(self, "kafka", _checked(self.kafka, tls=self.tls))
 
@@ -194,6 +201,14 @@ class TransportOptions:
     def address(self) -> Address:
         """Where the brokers are, and how to log in."""
         return Address(self.bootstrap, self.tls, self.user, self.password)
+
+    @property
+    def heartbeat_ms(self) -> int:
+        """`heartbeat` in milliseconds, with its default worked out."""
+        seconds = self.heartbeat
+        if seconds is None:
+            seconds = min(1.0, self.session_timeout / 3)
+        return max(1, int(seconds * 1000))
 
     def producer_config(self) -> dict[str, Any]:
         """Return librdkafka's configuration for a producer that loses and doubles nothing.
@@ -256,7 +271,7 @@ class TransportOptions:
         if protocol == "classic":
             own["partition.assignment.strategy"] = "cooperative-sticky"
             own["session.timeout.ms"] = str(int(self.session_timeout * 1000))
-            own["heartbeat.interval.ms"] = str(int(self.heartbeat * 1000))
+            own["heartbeat.interval.ms"] = str(self.heartbeat_ms)
         return self._config(own, without=librdkafka.PRODUCER_ONLY)
 
     def reader_config(self) -> dict[str, Any]:
@@ -322,13 +337,28 @@ _READER: Final = {
 }
 
 
-def map_client_error(error: ClientError | BaseException, *, address: str = "") -> TaskqKafkaError:
-    """Map an error raised while a client was made: a wrong option gets the nearest known name."""
-    mapped = map_error(error, address=address)
-    if isinstance(mapped, ConfigInvalid):
-        near = _near(mapped.option, librdkafka.KNOWN) if "No such" in mapped.why else None
-        return ConfigInvalid(mapped.option, f"librdkafka: {mapped.why}", near=near)
-    return mapped
+def map_client_error(
+    error: ClientError | BaseException, config: Mapping[str, Any]
+) -> TaskqKafkaError:
+    """Map an error raised while a client was made from `config`: it names the option, and for a wrong name the nearest known."""
+    mapped = map_error(error, address=str(config.get("bootstrap.servers", "")))
+    if not isinstance(mapped, ConfigInvalid):
+        return mapped
+    why = mapped.why.removeprefix("Failed to create admin client: ")
+    option = mapped.option or _named_in(why)
+    near = _near(option, librdkafka.KNOWN) if "No such" in why else None
+    file = config.get(option) if option.endswith(".location") else None
+    if isinstance(file, str) and not os.access(file, os.R_OK):
+        # librdkafka has only OpenSSL's words for it, which tell nothing.
+        return ConfigInvalid(option, f"{file!r} is no file that can be read")
+    return ConfigInvalid(option, f"librdkafka: {why}", near=near)
+
+
+def _named_in(why: str) -> str:
+    """Return the option that a text of librdkafka is about, as it names it in passing; empty where it names none."""
+    if "SASL mechanism" in why:
+        return "sasl.mechanism"
+    return next((name for name in _DOTTED.findall(why) if name in librdkafka.KNOWN), "")
 
 
 def _address_of(client: KombuClient) -> Address:

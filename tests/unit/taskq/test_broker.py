@@ -89,6 +89,26 @@ def test_option_that_the_client_refuses_is_an_invalid_setting() -> None:
     assert "did you mean 'linger.ms'?" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "name", "said"),
+    [
+        ({"ssl.ca.location": "/nowhere/ca.pem"}, "kafka.ssl.ca.location", "'/nowhere/ca.pem'"),
+        ({"ssl.cipher.suites": "nothing"}, "kafka.ssl.cipher.suites", "no cipher match"),
+        ({"sasl.mechanism": "nothing"}, "kafka.sasl.mechanism", "Unsupported SASL mechanism"),
+    ],
+)
+def test_option_that_fails_later_is_named_all_the_same(
+    options: dict[str, str], name: str, said: str
+) -> None:
+    broker = Broker(settings(broker="taskqs://u:p@h:1", kafka=options))
+
+    with pytest.raises(InvalidSetting) as caught:
+        broker.check()
+
+    assert caught.value.name == name
+    assert said in str(caught.value)
+
+
 def test_a_transport_that_cannot_be_made_fails_the_messages_as_unsent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

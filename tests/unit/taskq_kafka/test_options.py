@@ -162,6 +162,14 @@ def test_impossible_value_is_named(name: str, value: object) -> None:
     assert raised.value.option == name
 
 
+@pytest.mark.parametrize(("session", "heartbeat"), [(6.0, 1000), (1.0, 333), (45.0, 1000)])
+def test_heartbeat_is_a_second_or_a_third_of_the_session(session: float, heartbeat: int) -> None:
+    options = TransportOptions(session_timeout=session)
+
+    assert options.heartbeat_ms == heartbeat
+    assert options.consumer_config("g", "classic")["heartbeat.interval.ms"] == str(heartbeat)
+
+
 @pytest.mark.parametrize(
     "name",
     [
