@@ -73,9 +73,9 @@ def _apps(module: ModuleType) -> dict[str, App]:
 
 
 def _imported(name: str, text: str) -> ModuleType:
-    if not name or name.startswith(".") or not all(part.isidentifier() for part in name.split(".")):
-        hint = "; give a module's name, not a file's" if name.endswith(".py") else ""
-        raise AppNotFound(text, f"{name!r} is no module's name{hint}")
+    is_file = name.endswith(".py") and Path(name).is_file()
+    if is_file or not all(part.isidentifier() for part in name.split(".")):
+        raise AppNotFound(text, f"{name!r} is no module's name{_module_hint(text)}")
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
@@ -89,6 +89,17 @@ def _imported(name: str, text: str) -> ModuleType:
         raise AppNotFound(text, f"{error}{_place(error)}") from error
     except (Exception, SystemExit) as error:  # the user's code runs here
         raise AppNotFound(text, _import_error(error)) from error
+
+
+def _module_hint(text: str) -> str:
+    """Return what to write in place of a file's name."""
+    name, colon, attribute = text.partition(":")
+    if not name.endswith(".py"):
+        return ""
+    parts = Path(name).with_suffix("").parts
+    if Path(name).is_file() and all(part.isidentifier() for part in parts):
+        return f"; write -A {'.'.join(parts)}{colon}{attribute}"
+    return "; give a module's name, not a file's"
 
 
 def _import_error(error: BaseException) -> str:

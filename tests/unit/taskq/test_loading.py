@@ -102,6 +102,22 @@ def test_what_is_no_modules_name_is_refused(name: str, modules: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("own_l.py", "own_l"),
+        ("./own_l.py:app", "own_l:app"),
+        ("folder/own_m.py", "folder.own_m"),
+    ],
+)
+def test_a_files_name_is_answered_with_its_modules(name: str, write: str, modules: Path) -> None:
+    (modules / "own_l.py").write_text("raise ValueError('imported')")
+    (modules / "folder").mkdir()
+    (modules / "folder" / "own_m.py").write_text("")
+
+    assert why(name).endswith(f"is no module's name; write -A {write}")
+
+
+@pytest.mark.parametrize(
     ("code", "says"),
     [
         ("x = 1\nraise ValueError('no luck')", "ValueError: no luck ("),
