@@ -60,6 +60,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "worker.broken": "The worker cannot go on.",
         "worker.failed": "The worker's own code failed; the worker stops.",
         "worker.killed": "The grace is over; what runs is given up.",
+        "worker.no_topic": "The default queue, which no task uses, has no topic. `queue`.",
         "worker.ready": "The worker takes tasks. What the banner says: `worker`, `queues`, `tasks` …",
         "worker.stopped": "The worker has ended.",
         "worker.stopping": "The worker takes no more tasks.",

@@ -11,13 +11,13 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from enum import Enum
 from typing import NoReturn
 
 from taskq.app import App
 from taskq.clock import Clock
-from taskq.errors import TaskqError
+from taskq.errors import TaskqError, UsageError
 from taskq.exitcodes import FAILED, FINE, SIGNALLED
 from taskq.logs import TEXT, LogPlan, quiet_client
 from taskq.middleware import Hooks
@@ -41,8 +41,8 @@ _TICK = 0.05
 _DRAIN_TICK = 0.02
 """The same while stopping: this much a worker without tasks takes to end."""
 
-_BANNER_SECONDS = 5.0
-"""How long the banner waits for the group's protocol, which is known after joining."""
+_JOIN_SECONDS = 5.0
+"""How long the line that says it is ready waits for the groups to be joined."""
 
 _SHUTDOWN_SECONDS = 5.0
 """For pool processes to end, with their shutdown hooks, after their last task; and for intakes to leave their groups then."""
@@ -110,7 +110,8 @@ class Worker:
         self._claim_watch = ClaimWatch()
         self._phase = _Phase.STARTING
         self._since = 0.0
-        self._has_banner = False
+        self._is_greeted = False
+        self._partitions: Mapping[str, int] | None = None
         self._is_broken = False
         self._code = FINE
         self._served = threading.Event()
@@ -120,6 +121,7 @@ class Worker:
 
         Raises:
             BrokerUnreachable: No broker answered within `connect_timeout` seconds at the start.
+            UsageError: A queue has no topic, and none is to be made.
             InvalidSetting: Nobody can listen where `health` says.
         """
         self._answer_probes()
@@ -165,6 +167,47 @@ class Worker:
             with broker.errors():
                 for queue in self._options.queues:
                     broker.admin.create_queue(queue, timeout=settings.connect_timeout)
+        self._partitions = self._partition_counts()
+        if self._partitions is not None and not settings.auto_create:
+            self._miss_queues(set(self._options.queues) - set(self._partitions))
+
+    def _partition_counts(self) -> Mapping[str, int] | None:
+        broker = self._app.broker
+        try:
+            with broker.errors():
+                return broker.admin.partition_counts(
+                    self._options.queues, timeout=self._app.settings.connect_timeout
+                )
+        except TaskqError:
+            # Rights that are missing are told by the intakes, which try again.
+            logger.debug("no partition counts for the banner", exc_info=True)
+            return None
+
+    def _miss_queues(self, missing: Set[str]) -> None:
+        """Refuse to wait for a queue whose topic does not exist; but the default queue may be one that nobody needs.
+
+        Raises:
+            UsageError: Of others, which tasks or the command line name.
+        """
+        settings = self._app.settings
+        queues = ", ".join(sorted(missing))
+        asked_for = set(self._app.registry.queues())
+        if not missing:
+            return
+        if (
+            missing == {settings.default_queue}
+            and not missing & asked_for
+            and len(self._options.queues) > 1
+        ):
+            logger.warning(
+                "queue %s has no topic, and auto_create is off: nothing can be sent to it",
+                queues,
+                extra={"event": "worker.no_topic", "queue": queues},
+            )
+            return
+        raise UsageError(
+            f"there is no topic for {queues}, and auto_create is off; create it, leave it out with -X, or set auto_create"
+        )
 
     # The loop
 
@@ -200,7 +243,7 @@ class Worker:
                 if number not in STOP_SIGNALS or self._phase in (_Phase.DRAINING, _Phase.ENDING):
                     return self._end_at_once(SIGNALLED + number)
                 logger.info(
-                    "stopping: takes no more, finishes what it has within %g s",
+                    "stopping: takes no more, finishes what it has within %g s; a second signal ends it at once",
                     self._options.grace,
                     extra={"event": "worker.stopping"},
                 )
@@ -230,7 +273,7 @@ class Worker:
             if self._pool.is_ready:
                 self._begin()
         elif self._phase is _Phase.RUNNING:
-            if not self._has_banner:
+            if not self._is_greeted:
                 self._greet(elapsed)
         elif self._phase is _Phase.DRAINING:
             return self._next_while_draining(elapsed)
@@ -239,39 +282,38 @@ class Worker:
         return None
 
     def _begin(self) -> None:
+        self._print_banner()
         for intake in self._intakes:
             intake.start()
         self._enter(_Phase.RUNNING)
 
+    def _print_banner(self) -> None:
+        """Print it before anything is taken, so that no task's line comes first; which protocol it is, is known after joining."""
+        if self._app.settings.log_format == TEXT:
+            _show(banner(self._options, self._app.registry, self._place("")))
+
     def _greet(self, elapsed: float) -> None:
-        """Print the banner and call the hook, once the groups are joined or that takes too long."""
+        """Say that it is ready and call the hook, once the groups are joined or that takes too long."""
         statuses = [intake.status for intake in self._intakes]
-        if elapsed < _BANNER_SECONDS and not all(status.assigned for status in statuses):
+        if elapsed < _JOIN_SECONDS and not all(status.assigned for status in statuses):
             return
-        self._has_banner = True
-        settings = self._app.settings
+        self._is_greeted = True
         protocols = sorted({status.protocol for status in statuses if status.protocol})
-        place = Place(
+        place = self._place(", ".join(protocols))
+        self._hooks.call("worker_ready")
+        fields = banner_fields(self._options, self._app.registry, place)
+        protocol = f" (protocol {place.protocol})" if place.protocol else ""
+        logger.info("ready%s", protocol, extra={"event": "worker.ready", **fields})
+
+    def _place(self, protocol: str) -> Place:
+        settings = self._app.settings
+        return Place(
             version=self._version,
             broker=str(self._app.broker.address),
             group=settings.prefix + settings.group,
-            protocol=", ".join(protocols),
-            partitions=self._partition_counts(),
+            protocol=protocol,
+            partitions=self._partitions or {},
         )
-        if settings.log_format == TEXT:
-            _show(banner(self._options, self._app.registry, place))
-        self._hooks.call("worker_ready")
-        fields = banner_fields(self._options, self._app.registry, place)
-        logger.info("ready", extra={"event": "worker.ready", **fields})
-
-    def _partition_counts(self) -> Mapping[str, int]:
-        broker = self._app.broker
-        try:
-            with broker.errors():
-                return broker.admin.partition_counts(self._options.queues, timeout=_BANNER_SECONDS)
-        except TaskqError:
-            logger.debug("no partition counts for the banner", exc_info=True)
-            return {}
 
     def _watch_claims(self) -> None:
         claims = (intake.open_claim for intake in self._intakes)

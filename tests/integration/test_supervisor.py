@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import signal
@@ -11,8 +13,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from taskq.clock import SystemClock
-from taskq.errors import BrokerUnreachable
+from taskq.errors import BrokerUnreachable, UsageError
 from taskq.logs import LogPlan
+from taskq.protocols import QueueStatus
 from taskq.worker.options import WorkerOptions
 from taskq.worker.pools.protocol import Pool
 from taskq.worker.supervisor import Worker
@@ -28,13 +31,20 @@ PLAN = LogPlan(logging.INFO, logging.INFO, whole=False)
 class Life:
     """A worker in the main thread, and a thread beside it that does what the test wants."""
 
-    def __init__(self, pool: Pool | None = None, *, grace: float = 25.0) -> None:
-        self.app, self.broker = isolated_app()
-        self.app.task("a")(lambda *args: None)
+    def __init__(
+        self,
+        pool: Pool | None = None,
+        *,
+        grace: float = 25.0,
+        queues: tuple[str, ...] = ("q",),
+        **settings: object,
+    ) -> None:
+        self.app, self.broker = isolated_app(**settings)
+        self.app.task("a", queue="q")(lambda *args: None)
         self.channel = FakeChannel()
         self.broker.open_channel = lambda: self.channel  # type: ignore[attr-defined]  # only workers ask
         self.pool = HeldPool(1)
-        options = WorkerOptions(("q",), "prefork", 1, "w1", grace, 64)
+        options = WorkerOptions(queues, "prefork", 1, "w1", grace, 64)
         self.events: list[str] = []
         for name in ("worker_ready", "worker_shutdown"):
             self.app.on(name)(self._noting(name))
@@ -259,7 +269,7 @@ def test_the_banner_names_what_it_takes(life: Life, capsys: pytest.CaptureFixtur
     life.run(script)
 
     shown = capsys.readouterr().err
-    assert "group:   taskq (protocol consumer)" in shown
+    assert "group:   taskq\n" in shown
     assert "  . elsewhere (queue billing)" in shown
 
 
@@ -274,6 +284,54 @@ def test_without_a_stderr_it_works_and_prints_no_banner_elsewhere(
 
     assert life.run(script) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_the_banner_comes_before_anything_is_taken(life: Life) -> None:
+    class Screen(io.StringIO):
+        is_listening = False
+
+        def write(self, text: str) -> int:
+            Screen.is_listening = Screen.is_listening or life.channel.is_listening
+            return super().write(text)
+
+    screen = Screen()
+    with contextlib.redirect_stderr(screen):
+        life.run(lambda: _send(signal.SIGTERM))
+
+    assert "[tasks]" in screen.getvalue()
+    assert not Screen.is_listening
+
+
+def test_ready_says_the_groups_protocol(life: Life, caplog: pytest.LogCaptureFixture) -> None:
+    def script() -> None:
+        wait_until(lambda: life.events, timeout=10, what="the hook")
+        _send(signal.SIGTERM)
+
+    caplog.set_level(logging.INFO)
+    life.run(script)
+
+    (ready,) = [each for each in caplog.records if getattr(each, "event", "") == "worker.ready"]
+    assert ready.getMessage() == "ready (protocol consumer)"
+
+
+@pytest.mark.parametrize("queues", [("q",), ("q", "taskq")])
+def test_a_queue_without_topic_that_is_not_to_be_made_is_an_error(queues: tuple[str, ...]) -> None:
+    life = Life(queues=queues, auto_create=False)
+
+    with pytest.raises(UsageError, match="there is no topic for q"):
+        life.worker.run()
+
+
+def test_a_default_queue_that_no_task_uses_needs_no_topic(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    life = Life(queues=("q", "spare"), auto_create=False, default_queue="spare")
+    life.broker.admin.statuses.append(QueueStatus("q", 4, 0, None, 0))
+
+    assert life.run(lambda: _send(signal.SIGTERM)) == 0
+
+    (told,) = [each for each in caplog.records if getattr(each, "event", "") == "worker.no_topic"]
+    assert "queue spare has no topic" in told.getMessage()
 
 
 def test_solo_runs_tasks_in_the_main_thread() -> None:
