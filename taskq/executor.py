@@ -221,7 +221,7 @@ class Executor:
                 trace = f"{trace}\nits errbacks were not sent: {error_text(cause)}"
         source = _source(call.record)
         is_wanted = wants_dead_letter(reason, call.task)
-        then = f"dead letter {source}" if is_wanted else "no dead letter is wanted"
+        then = f"dead letter: taskq dlq show {source}" if is_wanted else "no dead letter is wanted"
         asked = call.request
         line = self._lines.failed(asked.task, asked.id, asked, runtime, error, then, trace)
         return FAILED, runtime, line, (reason if is_wanted else "", error, trace, messages)
@@ -233,7 +233,12 @@ class Executor:
         runtime = perf_counter() - started
         error = one_line(error)
         line = self._lines.failed(
-            name, id, record, runtime, f"{reason}: {error}", f"dead letter {_source(record)}"
+            name,
+            id,
+            record,
+            runtime,
+            f"{reason}: {error}",
+            f"dead letter: taskq dlq show {_source(record)}",
         )
         return FAILED, runtime, line, (reason, error, "", [])
 

@@ -268,7 +268,7 @@ class TaskLines:
             place: Where its message stood.
             runtime: Seconds.
             error: What went wrong; put on one line here.
-            then: The consequence: `dead letter QUEUE/PARTITION/OFFSET`.
+            then: The consequence: `dead letter: taskq dlq show QUEUE/PARTITION/OFFSET`.
             trace: The traceback, which text leaves to the dead letter.
         """
         if not self._error:

@@ -46,6 +46,22 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
+def check_group(group: str) -> str:
+    """Return the name of a consumer group if it is allowed: as a topic's, for it stands in names and metrics beside them.
+
+    Raises:
+        InvalidSetting: It is empty, too long, or has other characters.
+    """
+    if not group:
+        raise InvalidSetting("group", group, "it is empty")
+    found = _FORBIDDEN.search(group)
+    if found:
+        raise InvalidSetting("group", group, _only_these(found.group()))
+    if len(group) > MAX_LENGTH // 2:
+        raise InvalidSetting("group", group, f"it may have {MAX_LENGTH // 2} characters at most")
+    return group
+
+
 def _why_not(name: str, prefix: str) -> str | None:
     if not name:
         return "it is empty"

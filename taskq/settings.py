@@ -17,7 +17,7 @@ from taskq.address import parse_address
 from taskq.errors import InvalidSetting, UnknownSetting, UsageError
 from taskq.hostport import parse_host_port
 from taskq.near import nearest
-from taskq.queues import check_prefix, check_queue
+from taskq.queues import check_group, check_prefix, check_queue
 
 _SECRET_KEY = re.compile(r"password|secret|token|jaas|oauthbearer\.config|\.key(\.pem)?$|\.pem$")
 _MASK = "***"
@@ -61,15 +61,20 @@ def _some_text(value: object) -> str:
     return text
 
 
-def _number(*, least: int) -> Callable[[object], int]:
+def _number(*, least: int, most: int | None = None) -> Callable[[object], int]:
+    bounds = f"{least} or more" if most is None else f"{least} to {most}"
+    words = f"must be a whole number, {bounds}"
+
     def parse(value: object) -> int:
         if isinstance(value, str):
             try:
                 value = int(value)
             except ValueError:
-                raise ValueError(f"must be a whole number, {least} or more") from None
+                raise ValueError(words) from None
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"must be a whole number, {least} or more")
+            raise ValueError(words)
+        if most is not None and value > most:
+            raise ValueError(words)
         return value
 
     return parse
@@ -179,6 +184,7 @@ def _row(
     return field(default=default, metadata=metadata)
 
 
+_CLAIM_AHEAD = 64  # tasks that a killed worker loses with each slot: more of them buy no speed
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -240,7 +246,10 @@ class Settings:
         "seconds", _seconds(zero=True), 25.0, "Time for what runs to finish when a worker stops."
     )
     claim_ahead: int = _row(
-        "number", _number(least=0), 64, "Most tasks a slot may hold before it is free; 0: none."
+        "number",
+        _number(least=0, most=_CLAIM_AHEAD),
+        _CLAIM_AHEAD,
+        "Most tasks a slot may hold before it is free; 0: none, 64 at most.",
     )
     health: str | None = _row(
         "text",
@@ -248,7 +257,7 @@ class Settings:
         None,
         "HOST:PORT where a worker answers /healthz and /readyz; default: nowhere.",
     )
-    group: str = _row("text", _some_text, "taskq", "Consumer group of the workers.")
+    group: str = _row("text", _checked(check_group), "taskq", "Consumer group of the workers.")
     group_protocol: str = _row(
         "auto, consumer or classic",
         _choice("auto", "consumer", "classic"),

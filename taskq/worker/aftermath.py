@@ -103,7 +103,11 @@ class Aftermath:
             self._outbox.put(entries)
         if line is not None or kind == SUCCEEDED:
             return line
-        then = f"dead letter {delivery.source}" if is_wanted else "no dead letter is wanted"
+        then = (
+            f"dead letter: taskq dlq show {delivery.source}"
+            if is_wanted
+            else "no dead letter is wanted"
+        )
         return self._lines.failed(
             delivery.task, delivery.envelope.id, delivery.record, runtime, error, then, traceback
         )

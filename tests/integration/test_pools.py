@@ -149,7 +149,9 @@ class TestEveryPool:
         assert "executor.py" not in detail[2]
         assert line is not None
         assert line.startswith(f"task fails[{failed.envelope.id}] failed in ")
-        assert line.endswith(f"s: ValueError: no luck (dead letter {failed.source})")
+        assert line.endswith(
+            f"s: ValueError: no luck (dead letter: taskq dlq show {failed.source})"
+        )
         assert (log.result_of(exited)[3] or ())[:2] == ("failed", "SystemExit: 3")
         assert log.result_of(ignored)[0] == IGNORED
         assert (log.result_of(rejected)[3] or ())[:2] == ("rejected", "Reject: broken invoice")

@@ -86,6 +86,9 @@ def test_an_unknown_setting_names_the_nearest() -> None:
         ("kafka", "x"),
         ("kafka", {"a": []}),
         ("group", ""),
+        ("group", "a/b"),
+        ("group", "g" * 300),
+        ("claim_ahead", 65),
     ],
 )
 def test_an_impossible_value_is_refused(name: str, value: object) -> None:
