@@ -58,6 +58,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "task.succeeded": "A task returned. In JSON: `runtime`, its seconds.",
         "task.unconcluded": "A task's end could not be logged, or its dead letter not be made.",
         "worker.broken": "The worker cannot go on.",
+        "worker.doubtful": "An option is allowed and probably not meant, such as a queue without tasks.",
         "worker.failed": "The worker's own code failed; the worker stops.",
         "worker.killed": "The grace is over; what runs is given up.",
         "worker.no_topic": "The default queue, which no task uses, has no topic. `queue`.",

@@ -14,7 +14,13 @@ from types import FrameType
 import click
 
 from taskq.beat import Beat
-from taskq.cli.options import Invocation, TaskqCommand, log_format_option, pass_invocation
+from taskq.cli.options import (
+    Invocation,
+    TaskqCommand,
+    log_format_option,
+    pass_invocation,
+    refuse_memory,
+)
 from taskq.logs import configure_logging, held_back
 
 logger = logging.getLogger(__name__)
@@ -58,6 +64,7 @@ def beat(
         )
         settings = app.settings
         configure_logging(settings.log_level, settings.log_format)
+    refuse_memory(app)
     sender = Beat(
         app,
         settings.schedule,

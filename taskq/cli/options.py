@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taskq.address import parse_address
+from taskq.errors import UsageError
 from taskq.settings import Settings
 from taskq.sources import Sources, read_sources
 
@@ -54,6 +56,18 @@ class Invocation:
         app = load_app(self.settings(**flags).app, sources.directory)
         app.adopt(sources)
         return app
+
+
+def refuse_memory(app: App) -> None:
+    """Refuse the broker that lives in one process, to a command that others are to reach through it.
+
+    Raises:
+        UsageError: It is that broker.
+    """
+    if parse_address(app.settings.broker).scheme == "memory":
+        raise UsageError(
+            "memory:// lives in this process alone, and no other reaches it; name a broker with -b, or see the docs on testing"
+        )
 
 
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
@@ -107,7 +121,7 @@ def common_options(*, json: bool) -> list[click.Parameter]:
             "-b",
             "--broker",
             metavar="HOST:PORT[,...]",
-            help="The broker; also taskq://, taskqs:// (TLS), memory://.",
+            help="The broker; also taskq:// and taskqs:// (TLS).",
         ),
         _option(
             _extend_modules,

@@ -10,7 +10,7 @@ import click
 
 from taskq.app import App
 from taskq.cli.completion import complete_queue, complete_task
-from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
+from taskq.cli.options import Invocation, TaskqCommand, pass_invocation, refuse_memory
 from taskq.cli.output import print_json
 from taskq.cli.streams import discard
 from taskq.errors import EncodeError, InvalidArguments, TaskqError, UsageError
@@ -87,6 +87,7 @@ def send(
     Where the app of -A has it, its arguments are checked and its queue is used.
     """
     app = invocation.app()
+    refuse_memory(app)
     _warn_unknown(app, task)
     # A broker that does not answer is told apart from an acknowledgement that does not come.
     app.broker.check()

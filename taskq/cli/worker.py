@@ -14,8 +14,16 @@ from typing import NoReturn
 
 import click
 
-from taskq.cli.options import Invocation, TaskqCommand, log_format_option, pass_invocation
+from taskq.cli.options import (
+    Invocation,
+    TaskqCommand,
+    log_format_option,
+    pass_invocation,
+    refuse_memory,
+)
 from taskq.cli.streams import flush_or_discard
+
+logger = logging.getLogger("taskq.worker")
 
 
 @click.command(cls=TaskqCommand)
@@ -56,7 +64,7 @@ def worker(
     from taskq import __version__
     from taskq.clock import SystemClock
     from taskq.logs import configure_logging, held_back, plan_lines
-    from taskq.worker.options import worker_options
+    from taskq.worker.options import doubts, worker_options
     from taskq.worker.poolfactory import make_pool
     from taskq.worker.supervisor import Worker
 
@@ -75,14 +83,18 @@ def worker(
         settings = app.settings
         # After the app's modules, which may have their own wishes.
         configure_logging(settings.log_level, settings.log_format)
+    only, without = split_names(queues), split_names(exclude_queues)
     options = worker_options(
         settings,
         app.registry,
         host=socket.gethostname(),
-        only=split_names(queues),
-        without=split_names(exclude_queues),
+        only=only,
+        without=without,
         also=split_names(also_queues),
     )
+    refuse_memory(app)
+    for line in doubts(settings, app.registry, only=only, without=without):
+        logger.warning("%s", line, extra={"event": "worker.doubtful"})
     plan = plan_lines()
     clock = SystemClock()
     tasks = make_pool(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from taskq.errors import InvalidSetting, UsageError
 from taskq.hostport import HostPort, parse_host_port
+from taskq.near import nearest
 from taskq.queues import check_queue
 from taskq.registry import NO_TASKS, Registry
 from taskq.settings import Settings
@@ -92,3 +93,24 @@ def worker_options(
         claim_ahead=settings.claim_ahead,
         health=None if settings.health is None else parse_host_port(settings.health),
     )
+
+
+def doubts(
+    settings: Settings, registry: Registry, *, only: Sequence[str] = (), without: Sequence[str] = ()
+) -> Iterator[str]:
+    """Yield a line for each option that is allowed and probably not meant; the arguments are those of `worker_options`."""
+    known = {settings.default_queue, *registry.queues()}
+    for queue in dict.fromkeys(only):
+        if queue not in known:
+            yield f"-Q {queue}: no task of the app has this queue{_near(queue, known)}"
+    for queue in dict.fromkeys(without):
+        if queue not in (only or known):
+            yield f"-X {queue}: this worker would not take it anyway{_near(queue, only or known)}"
+    slots = settings.concurrency
+    if settings.pool == "solo" and slots is not None and slots > 1:
+        yield f"the pool solo runs one task at a time; concurrency {slots} is not used"
+
+
+def _near(queue: str, known: Iterable[str]) -> str:
+    near = nearest(queue, known)
+    return f"; did you mean {near!r}?" if near else ""

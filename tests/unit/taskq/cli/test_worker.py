@@ -18,3 +18,15 @@ def test_an_app_without_tasks_is_refused(
 
     assert (run.code, run.out) == (2, "")
     assert run.err == "taskq: the app has no tasks; name its module with -A\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("worker",), ("send", "invoice", "-a", "[1]"), ("beat", "-s", "plan.json")]
+)
+def test_a_broker_that_lives_in_one_process_is_refused(
+    taskq: Taskq, app: App, arguments: tuple[str, ...]
+) -> None:
+    run = taskq(*arguments, "-b", "memory://")
+
+    assert (run.code, run.out) == (2, "")
+    assert run.err.startswith("taskq: memory:// lives in this process alone")

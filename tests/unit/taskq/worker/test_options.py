@@ -9,7 +9,7 @@ from taskq.errors import InvalidQueueName, InvalidSetting, UsageError
 from taskq.settings import Layer
 from taskq.sources import Sources
 from taskq.worker.cpus import available_cpus
-from taskq.worker.options import WorkerOptions, worker_options
+from taskq.worker.options import WorkerOptions, doubts, worker_options
 
 
 def _options(
@@ -47,6 +47,40 @@ def test_an_app_without_tasks_is_an_error() -> None:
 
     with pytest.raises(UsageError, match="the app has no tasks; name its module with -A"):
         worker_options(app.settings, app.registry, host="host", only=("billing",))
+
+
+@pytest.mark.parametrize(
+    ("only", "without", "lines"),
+    [
+        (("bill",), (), ["-Q bill: no task of the app has this queue; did you mean 'billing'?"]),
+        (("xyz",), (), ["-Q xyz: no task of the app has this queue"]),
+        (("taskq", "billing"), (), []),
+        (
+            (),
+            ("biling",),
+            ["-X biling: this worker would not take it anyway; did you mean 'billing'?"],
+        ),
+        (("billing",), ("taskq",), ["-X taskq: this worker would not take it anyway"]),
+        ((), ("taskq",), []),
+    ],
+)
+def test_queues_that_are_probably_not_meant_are_told(
+    only: tuple[str, ...], without: tuple[str, ...], lines: list[str]
+) -> None:
+    app = App()
+    app.adopt(Sources())
+    app.task("b", queue="billing")(lambda: None)
+
+    assert list(doubts(app.settings, app.registry, only=only, without=without)) == lines
+
+
+def test_slots_that_the_pool_solo_does_not_have_are_told() -> None:
+    app = App()
+    app.adopt(Sources((Layer("flag", {"pool": "solo", "concurrency": 4}),)))
+
+    (line,) = doubts(app.settings, app.registry)
+
+    assert line == "the pool solo runs one task at a time; concurrency 4 is not used"
 
 
 @pytest.mark.parametrize("queue", ["a/b", "x.dlq", ""])
