@@ -155,12 +155,13 @@ def test_a_real_broker_is_used_and_stays(
     [
         (["-A", "no_such_tasks"], 2, "cannot load the app 'no_such_tasks': there is no module"),
         (["-A", "broken"], 2, "cannot load the app 'broken': ZeroDivisionError"),
-        (["-s", "missing.json"], 2, "schedule file missing.json: there is no such file"),
+        (["-A", "own_tasks", "-s", "missing.json"], 2, "schedule file missing.json: there is no such file"),
         (["-P", "thread"], 2, "invalid setting pool"),
-        (["-Q", "a b"], 2, "invalid queue name 'a b'"),
+        (["-A", "own_tasks", "-Q", "a b"], 2, "invalid queue name 'a b'"),
         (["-b", "memory://"], 2, "memory:// is one process's own"),
+        ([], 2, "the app has no tasks; name its module with -A"),
         (["own_tasks"], 2, "there is no program 'own_tasks' to run; a module with tasks"),
-        (["-b", "127.0.0.1:1"], 3, "no broker answers at 127.0.0.1:1"),
+        (["-A", "own_tasks", "-b", "127.0.0.1:1"], 3, "no broker answers at 127.0.0.1:1"),
     ],
 )
 def test_what_is_wrong_is_one_line_before_anything_starts(
