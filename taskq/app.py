@@ -296,8 +296,13 @@ class App:
         self.registry.add(task)
         return task
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether this process has used the broker: then settings come too late."""
+        return os.getpid() in self._brokers
+
     def _refuse_if_connected(self) -> None:
-        if os.getpid() in self._brokers:
+        if self.is_connected:
             raise UsageError(
                 "settings come too late: the broker is in use; call configure() before the first task is sent"
             )

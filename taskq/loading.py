@@ -11,8 +11,11 @@ from pathlib import Path
 from types import ModuleType
 
 from taskq.app import App, default_app
-from taskq.errors import AppNotFound, DuplicateTask, TaskqError
+from taskq.errors import AppNotFound, DuplicateTask, PublishFailed, TaskqError
 from taskq.near import nearest
+
+_PROGRAM_ONLY = 'put that under `if __name__ == "__main__":`'
+"""Each worker imports the module, and would send it again."""
 
 
 def load_app(modules: Sequence[str], directory: str = "") -> App:
@@ -26,13 +29,15 @@ def load_app(modules: Sequence[str], directory: str = "") -> App:
         directory: Directory of the configuration file; empty if there is none.
 
     Raises:
-        AppNotFound: A module cannot be imported, or has no such app, or they mean different apps.
+        AppNotFound: A module cannot be imported, sends tasks meanwhile, has no such app, or they mean different apps.
         DuplicateTask: Two tasks have one name.
     """
     _make_importable(directory)
     found: dict[int, tuple[str, App]] = {}
     for text in modules:
         app = _find(text)
+        if app.is_connected:
+            raise AppNotFound(text, f"it sends a task while it is imported; {_PROGRAM_ONLY}")
         found.setdefault(id(app), (text, app))
     if len(found) > 1 and not len(default_app.registry):
         found.pop(
@@ -85,6 +90,9 @@ def _imported(name: str, text: str) -> ModuleType:
         raise AppNotFound(text, _import_error(error)) from error
     except DuplicateTask:
         raise  # it names both places
+    except PublishFailed as error:
+        why = f"it sends a task while it is imported{_place(error)}; {_PROGRAM_ONLY} ({error})"
+        raise AppNotFound(text, why) from error
     except TaskqError as error:
         raise AppNotFound(text, f"{error}{_place(error)}") from error
     except (Exception, SystemExit) as error:  # the user's code runs here

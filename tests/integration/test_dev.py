@@ -155,7 +155,11 @@ def test_a_real_broker_is_used_and_stays(
     [
         (["-A", "no_such_tasks"], 2, "cannot load the app 'no_such_tasks': there is no module"),
         (["-A", "broken"], 2, "cannot load the app 'broken': ZeroDivisionError"),
-        (["-A", "own_tasks", "-s", "missing.json"], 2, "schedule file missing.json: there is no such file"),
+        (
+            ["-A", "own_tasks", "-s", "missing.json"],
+            2,
+            "schedule file missing.json: there is no such file",
+        ),
         (["-P", "thread"], 2, "invalid setting pool"),
         (["-A", "own_tasks", "-Q", "a b"], 2, "invalid queue name 'a b'"),
         (["-b", "memory://"], 2, "memory:// is one process's own"),

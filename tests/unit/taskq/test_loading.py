@@ -140,6 +140,23 @@ def test_a_module_that_fails_is_one_line_with_its_place(
     assert "own_bad.py:" in text
 
 
+@pytest.mark.parametrize(
+    "reached", ["", "broker.publisher.fails = lambda message: TimeoutError()\n"]
+)
+def test_a_module_that_sends_while_it_is_imported_is_told_where_to_send(
+    reached: str, modules: Path
+) -> None:
+    (modules / "own_n.py").write_text(
+        "from tests.support.fake_broker import isolated_app\napp, broker = isolated_app()\n"
+        f"{reached}@app.task('t')\ndef t(): ...\nt.delay()\n"
+    )
+
+    text = why("own_n")
+
+    assert "it sends a task while it is imported" in text
+    assert 'under `if __name__ == "__main__":`' in text
+
+
 def test_two_tasks_of_one_name_are_told_with_both_places(modules: Path) -> None:
     (modules / "own_k.py").write_text(
         "from taskq import App\napp = App()\n"
