@@ -15,6 +15,7 @@ from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_rows
 from taskq.deadletters import DeadLetterView, read_dead_letter, source_queue
 from taskq.errors import TaskqError
+from taskq.near import nearest
 from taskq.printing import escaped
 from taskq.protocols import Admin
 from taskq.queues import check_queue
@@ -38,6 +39,8 @@ def list_(invocation: Invocation, queue: str | None) -> None:
     with admin_of(app) as admin:
         timeout = app.settings.connect_timeout
         rows = [_row(view) for view in _views(admin, _queues(admin, queue, timeout), timeout)]
+        if queue is not None and not rows:
+            _say_none(admin, queue, timeout)
     columns = _COLUMNS if invocation.json else _LISTED
     print_rows(rows, columns, as_json=invocation.json)
 
@@ -64,6 +67,15 @@ def show(invocation: Invocation, names: tuple[str, ...]) -> None:
         print_json(_document(found[-1]))
     else:
         _print(found[-1])
+
+
+def _say_none(admin: Admin, queue: str, timeout: float) -> None:
+    """Say that a queue has no dead letters, and if there is no such queue, which was probably meant."""
+    known = {*admin.queues(timeout=timeout), *admin.dead_letter_queues(timeout=timeout)}
+    near = None if queue in known else nearest(queue, known)
+    absent = "" if queue in known else "; there is no such queue"
+    hint = f"; did you mean {near!r}?" if near else ""
+    click.echo(f"taskq: no dead letters of queue {queue!r}{absent}{hint}", err=True)
 
 
 def _queues(admin: Admin, queue: str | None, timeout: float) -> list[str]:
