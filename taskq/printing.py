@@ -1,4 +1,4 @@
-"""Values as people read them, and foreign text made harmless for logs and terminals. Pure."""
+"""Values as people read them, and foreign text made harmless and short for logs and terminals. Pure."""
 
 from __future__ import annotations
 
@@ -49,3 +49,11 @@ def runs(numbers: Iterable[int]) -> str:
 def counted(count: int, word: str) -> str:
     """Return a number with its word: `1 record`, `1,234 records`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def shortened(text: str, *, most: int = 100) -> str:
+    """Return a text for one line: the middle of a longer one is left out, as its begin and end tell it best."""
+    if len(text) <= most:
+        return text
+    half = (most - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"

@@ -13,6 +13,7 @@ from taskq.cli.streams import discard, fill_closed_streams, is_full
 from taskq.errors import BrokerUnreachable, TaskqError, UsageError
 from taskq.exitcodes import FAILED, FINE, INTERRUPTED, UNREACHABLE, USAGE
 from taskq.near import nearest
+from taskq.printing import shortened
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,10 @@ _COMMANDS = {
     "worker": Entry("taskq.cli.worker:worker", "Run tasks."),
     "workers": Entry("taskq.cli.workers:workers", "Print the workers and what they hold."),
 }
+
+
+_LONGEST = 2000
+"""Characters of an error: what a user gave may be of any length, and hides what is said of it."""
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -95,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(line: str, code: int) -> int:
-    line = " ".join(line.split())
+    line = shortened(" ".join(line.split()), most=_LONGEST)
     if _is_log_json():
         extra = {"event": "command.failed", "exit_code": code}
         logger.critical("%s", line, extra=extra)

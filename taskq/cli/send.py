@@ -15,6 +15,7 @@ from taskq.cli.output import print_json
 from taskq.cli.streams import discard
 from taskq.errors import EncodeError, InvalidArguments, TaskqError, UsageError
 from taskq.near import nearest
+from taskq.printing import shortened
 
 
 def _json_of(kind: type, words: str) -> Any:
@@ -24,9 +25,11 @@ def _json_of(kind: type, words: str) -> Any:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise click.BadParameter(f"{text!r} is not JSON: {error}", ctx, parameter) from error
+            raise click.BadParameter(
+                f"{shortened(repr(text))} is not JSON: {error}", ctx, parameter
+            ) from error
         if not isinstance(value, kind):
-            raise click.BadParameter(f"{text!r} is not {words}", ctx, parameter)
+            raise click.BadParameter(f"{shortened(repr(text))} is not {words}", ctx, parameter)
         return value
 
     return parse
@@ -39,7 +42,7 @@ def _headers(
     for text in values:
         name, separator, value = text.partition("=")
         if not separator or not name:
-            raise click.BadParameter(f"{text!r} is not NAME=VALUE", ctx, parameter)
+            raise click.BadParameter(f"{shortened(repr(text))} is not NAME=VALUE", ctx, parameter)
         headers[name] = value
     return headers
 

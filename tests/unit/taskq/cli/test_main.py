@@ -83,6 +83,28 @@ def test_modules_add_up_over_all_places(taskq: Taskq, app: App) -> None:
     assert rows["app"] == ["a", "b", "c", "d:app"]
 
 
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "longest"),
+    [
+        (["send", "t", "-a", f'{{"{LONG}": 1}}'], 250),
+        (["send", "t", "-k", LONG], 250),
+        (["send", "t", "--header", LONG], 250),
+        ([LONG], 2100),
+    ],
+)
+def test_a_long_value_does_not_hide_what_is_wrong_with_it(
+    taskq: Taskq, app: App, arguments: list[str], longest: int
+) -> None:
+    run = taskq(*arguments)
+
+    assert run.code == 2
+    assert "xxx…xxx" in run.err
+    assert len(run.err) <= longest
+
+
 @pytest.mark.parametrize("arguments", [[], ["dlq"], ["schedule"]])
 def test_a_group_alone_prints_its_help(taskq: Taskq, arguments: list[str]) -> None:
     run = taskq(*arguments)
