@@ -19,7 +19,7 @@ from taskq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting
 from taskq.message import JSON, JSON_ONLY, Format, Formats
 from taskq.near import nearest
 from taskq.protocols import Admin, EmbeddedBroker, IntakeChannel, Outgoing, Publisher
-from taskq.settings import SETTINGS, Settings
+from taskq.settings import SETTINGS, Settings, place_of
 
 _TRANSPORTS = {
     "taskq": "taskq_kafka.transport:Transport",
@@ -145,7 +145,9 @@ class Broker:
         near = getattr(error, "near", None)
         why = getattr(error, "why", str(error)) + (f"; did you mean {near!r}?" if near else "")
         # The reason says what is wrong; the value may be a secret.
-        return InvalidSetting(name, "", why, source=self.settings.source(name), secret=True)
+        return InvalidSetting(
+            name, "", why, source=place_of(name, self.settings.source(name)), secret=True
+        )
 
     def close(self) -> None:
         """Close all connections; unacknowledged records have been waited for already."""

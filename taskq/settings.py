@@ -388,8 +388,21 @@ def _parsed(setting: Setting, raw: object, source: str) -> Any:
         return setting.parse(raw)
     except ValueError as error:
         raise InvalidSetting(
-            setting.name, raw, str(error), source=source, secret=setting.secret
+            setting.name,
+            raw,
+            str(error),
+            source=place_of(setting.name, source),
+            secret=setting.secret,
         ) from None
+
+
+def place_of(name: str, source: str) -> str:
+    """Return a source with the name that the setting has there: `flag --claim-ahead`, `environment TASKQ_CLAIM_AHEAD`."""
+    if source == "flag":
+        return f"flag --{name.replace('_', '-')}"
+    if source == "environment":
+        return f"environment TASKQ_{re.sub('[.-]', '_', name).upper()}"
+    return source
 
 
 def _shown_broker(broker: str) -> str:

@@ -126,10 +126,12 @@ def _file(
             source = "flag --config" if flag else f"environment {_CONFIG}"
             raise InvalidSetting("config", named, "there is no such file", source=source)
         table = _read(path)
-        return path, _project_table(table, path) if path.name == _PROJECT_FILE else table
+        return path, _project_table(table, path) if path.name == _PROJECT_FILE else _top(
+            table, path
+        )
     path = directory / _FILE
     if path.is_file():
-        return path, _read(path)
+        return path, _top(_read(path), path)
     path = directory / _PROJECT_FILE
     if path.is_file():
         table = _read(path)
@@ -149,6 +151,19 @@ def _read(path: Path) -> dict[str, Any]:
         raise InvalidSetting("config", str(path), error.strerror or str(error)) from error
     except ValueError as error:  # also UnicodeDecodeError and TOMLDecodeError
         raise InvalidSetting("config", str(path), f"not TOML: {error}") from error
+
+
+def _top(table: dict[str, Any], path: Path) -> Mapping[str, Any]:
+    """Return the table of a file of ours, whose settings stand in none."""
+    for name in ("taskq", "tool"):
+        if isinstance(table.get(name), Mapping):
+            header = "[tool.taskq]" if name == "tool" else "[taskq]"
+            raise InvalidSetting(
+                "config",
+                str(path),
+                f"its settings stand at the top, in no table; leave {header} out",
+            )
+    return table
 
 
 def _project_table(table: Mapping[str, Any], path: Path) -> Mapping[str, Any]:

@@ -14,6 +14,10 @@ from taskq.cli.options import common_options
 from taskq.exitcodes import USAGE
 from taskq.near import nearest
 
+_SUMMARY = (
+    200  # characters: a first sentence is not cut, the list of commands has room for two lines
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -87,7 +91,7 @@ class TaskqGroup(click.Group):
 
     def _summary(self, name: str) -> str:
         entry = self.lazy.get(name)
-        return entry.summary if entry else self.commands[name].get_short_help_str(80)
+        return entry.summary if entry else self.commands[name].get_short_help_str(_SUMMARY)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table, so that no file is loaded for it."""

@@ -10,7 +10,7 @@ import click
 
 from taskq.cli.groups import Entry, TaskqGroup
 from taskq.cli.streams import discard, fill_closed_streams, is_full
-from taskq.errors import BrokerUnreachable, TaskqError, UsageError
+from taskq.errors import BrokerUnreachable, TaskqError, UnknownOption, UsageError
 from taskq.exitcodes import FAILED, FINE, INTERRUPTED, UNREACHABLE, USAGE
 from taskq.near import nearest
 from taskq.printing import shortened
@@ -121,6 +121,9 @@ def _is_log_json() -> bool:
 def _usage_line(error: click.ClickException) -> str:
     """Return click's complaint as one line in our words."""
     if isinstance(error, click.NoSuchOption):
+        if _is_planned(error):
+            command = error.ctx.command_path if error.ctx else "taskq"
+            return str(UnknownOption(error.option_name, where=command, planned=True))
         known = _options(error.ctx)
         near = nearest(error.option_name, known)
         hint = f"did you mean {near!r}?" if near else "see --help"
@@ -130,6 +133,15 @@ def _usage_line(error: click.ClickException) -> str:
     if isinstance(error, click.MissingParameter) and error.ctx is not None:
         return f"{message}; see '{error.ctx.command_path} --help'"
     return message
+
+
+def _is_planned(error: click.NoSuchOption) -> bool:
+    """Return whether `send` is asked for an option of the API that this version does not have: no other is offered then."""
+    if error.ctx is None or error.ctx.info_name not in ("send", "call"):
+        return False
+    from taskq.sendoptions import _ELSEWHERE  # only this error needs it
+
+    return error.option_name.lstrip("-").replace("-", "_") in _ELSEWHERE
 
 
 def _options(ctx: click.Context | None) -> list[str]:

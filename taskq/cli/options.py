@@ -109,6 +109,8 @@ def _log_if_asked(invocation: Invocation) -> None:
         settings = invocation.settings()
         configure_logging(settings.log_level, settings.log_format)
     else:
+        if logging.lastResort is not None:  # what writes warnings where nothing is configured
+            logging.lastResort.setFormatter(logging.Formatter("taskq: %(message)s"))
         # The client's lines about a broker that is away say no more than the one error that follows.
         logging.getLogger("taskq_kafka").setLevel(logging.CRITICAL)
 

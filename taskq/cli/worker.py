@@ -31,13 +31,23 @@ logger = logging.getLogger("taskq.worker")
 @click.option(
     "-X", "--exclude-queues", metavar="QUEUE[,...]", multiple=True, help="Not these queues."
 )
-@click.option("-c", "--concurrency", metavar="N", help="Tasks at a time.")
+@click.option(
+    "-c", "--concurrency", metavar="N", help="Tasks at a time; default: the CPUs, asyncio 100."
+)
 @click.option("-P", "--pool", metavar="POOL", help="prefork (default), threads, asyncio or solo.")
 @click.option("-n", "--name", metavar="NAME", help="Default: the host's name.")
-@click.option("--group", metavar="ID", help="Consumer group of the workers.")
-@click.option("--grace", metavar="SECONDS", help="Time for what runs to finish at a stop.")
 @click.option(
-    "--claim-ahead", metavar="N", help="Most tasks a slot may hold before it is free; 0: none."
+    "--group",
+    metavar="ID",
+    help="Consumer group of the workers; default taskq. A new one runs all that stands in the queues, from the earliest record.",
+)
+@click.option(
+    "--grace", metavar="SECONDS", help="Time for what runs to finish at a stop; default 25."
+)
+@click.option(
+    "--claim-ahead",
+    metavar="N",
+    help="Most tasks a slot may hold before it is free; default and most: 64, 0: none.",
 )
 @click.option("--health", metavar="HOST:PORT", help="Where to answer /healthz and /readyz.")
 @log_format_option

@@ -96,7 +96,14 @@ def test_an_impossible_value_is_refused(name: str, value: object) -> None:
         of(**{name: value})
 
     assert caught.value.name == name
-    assert caught.value.source == "flag"
+    assert caught.value.source == f"flag --{name.replace('_', '-')}"
+
+
+def test_a_wrong_value_is_told_with_its_name_where_it_stands() -> None:
+    with pytest.raises(InvalidSetting, match=r"\(environment TASKQ_CLAIM_AHEAD\)"):
+        resolve([Layer("environment", {"claim_ahead": "x"})])
+    with pytest.raises(InvalidSetting, match=r"\(file taskq.toml\)"):
+        resolve([Layer("file taskq.toml", {"claim_ahead": "x"})])
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,16 @@ def test_an_unknown_setting_in_a_file_is_an_error(tmp_path: Path) -> None:
     assert caught.value.near == "broker"
 
 
+@pytest.mark.parametrize("header", ["[taskq]", "[tool.taskq]"])
+def test_a_table_around_the_settings_of_our_file_is_refused(header: str, tmp_path: Path) -> None:
+    (tmp_path / "taskq.toml").write_text(f'{header}\ngroup = "a"\n')
+
+    with pytest.raises(InvalidSetting) as caught:
+        settings(tmp_path)
+
+    assert f"in no table; leave {header} out" in str(caught.value)
+
+
 def test_an_unknown_variable_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         settings(tmp_path, TASKQ_SERVICE_HOST="10.0.0.1", OTHER="x")

@@ -11,6 +11,7 @@ import pytest
 from taskq.app import App
 from taskq.cli.main import cli
 from taskq.errors import BrokerUnreachable, TaskqError, UsageError
+from tests.support.processes import environment
 from tests.unit.taskq.cli.conftest import Taskq
 
 
@@ -21,6 +22,10 @@ from tests.unit.taskq.cli.conftest import Taskq
         (["dlq", "lst"], "unknown command 'lst'; did you mean 'list'?"),
         (["queues", "--jsn"], "unknown option '--jsn'; did you mean '--json'?"),
         (["--brokr", "x", "queues"], "unknown option '--brokr'; did you mean '--broker'?"),
+        (
+            ["send", "t", "--eta", "x"],
+            "unknown option '--eta' of taskq send; this version of taskq has no such option",
+        ),
         (["send"], "missing argument 'TASK'; see 'taskq send --help'"),
         (["-A", "jobs"], "missing command; see 'taskq --help'"),
         (["dlq", "-A", "jobs"], "missing command; see 'taskq dlq --help'"),
@@ -157,6 +162,32 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     os.close(write)
 
     assert done.stderr == b""
+
+
+def test_a_warning_about_the_environment_has_the_programs_name(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "taskq", "config"],
+        cwd=tmp_path,
+        env=environment({"TASKQ_GRUP": "x"}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stderr == (
+        "taskq: unknown setting in the environment, ignored: TASKQ_GRUP; did you mean TASKQ_GROUP?\n"
+    )
+
+
+def test_summaries_of_commands_are_not_cut(taskq: Taskq) -> None:
+    assert "..." not in taskq("schedule", "--help").out.partition("Commands:")[2]
+
+
+def test_the_workers_help_tells_defaults(taskq: Taskq) -> None:
+    help = " ".join(taskq("worker", "--help").out.split())
+
+    for said in ("default 25", "default and most: 64", "default taskq", "from the earliest record"):
+        assert said in help
 
 
 def test_a_module_that_fails_is_one_line(taskq: Taskq, tmp_path: Path) -> None:
