@@ -55,6 +55,10 @@ def test_first_command_shows_invoices_and_ends_with_all_its_processes(
     assert "Traceback" not in dev.text
 
 
+def test_plain_commands_stand_behind_the_activation() -> None:
+    assert README.index("source .venv/bin/activate") < README.index("$ taskq ")
+
+
 def test_ten_lines_run_in_one_terminal(processes: Processes, tmp_path: Path) -> None:
     (code,) = blocks("python")
     (tmp_path / "tasks.py").write_text(code)
