@@ -332,6 +332,9 @@ class Admin(Protocol):
     ) -> Mapping[str, int]:
         """Return how many members of a group hold a partition of each queue."""
 
+    def group_protocol(self) -> str:
+        """Return what the workers' group speaks, `consumer` or `classic`; empty where there is no choice. Blocks."""
+
     def dead_letter_queues(self, *, timeout: float) -> Sequence[str]:
         """Return the names of the queues that have a dead-letter topic, sorted."""
 

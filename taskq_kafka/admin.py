@@ -14,6 +14,7 @@ from .backlog import Backlog, QueueStatus
 from .clusterview import ClusterStatus, ClusterView
 from .deadletters import StoredDeadLetter, newest_letters
 from .errors import AuthenticationFailed
+from .groups import Groups
 from .members import GroupStatus, Members
 from .options import TransportOptions
 from .questions import Questions
@@ -129,6 +130,10 @@ class Admin:
         prefix, deadline = self._options.prefix, time.monotonic() + timeout
         workers = self._members.workers_by_topic(prefix + group, deadline)
         return {queue: workers.get(topic_of(prefix, queue), 0) for queue in queues}
+
+    def group_protocol(self) -> str:
+        """Return what the group of these options speaks, `consumer` or `classic`; decided once a process."""
+        return shared(Groups, self._options).protocol()
 
     def group(self, group: str, *, timeout: float) -> GroupStatus:
         """Return who is in a group; one that does not exist has no members."""

@@ -50,3 +50,5 @@ def flush_or_discard() -> None:
             stream.flush()
         except OSError:
             discard(stream)
+        except (AttributeError, ValueError):  # a task has put nothing in its place, or closed it
+            continue

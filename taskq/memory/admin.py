@@ -76,6 +76,10 @@ class Admin:
         workers = {status.queue: status.workers for status in statuses}
         return {queue: workers.get(queue, 0) for queue in queues}
 
+    def group_protocol(self) -> str:
+        """Return nothing: there is no choice."""
+        return ""
+
     def dead_letter_queues(self, *, timeout: float) -> list[str]:
         """Return the names of the queues that have had a dead letter, sorted."""
         with self._cluster.locked() as log:

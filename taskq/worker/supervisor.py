@@ -112,6 +112,7 @@ class Worker:
         self._since = 0.0
         self._is_greeted = False
         self._partitions: Mapping[str, int] | None = None
+        self._protocol = ""
         self._is_broken = False
         self._code = FINE
         self._served = threading.Event()
@@ -170,6 +171,8 @@ class Worker:
         self._partitions = self._partition_counts()
         if self._partitions is not None and not settings.auto_create:
             self._miss_queues(set(self._options.queues) - set(self._partitions))
+        with broker.errors():
+            self._protocol = broker.admin.group_protocol()
 
     def _partition_counts(self) -> Mapping[str, int] | None:
         broker = self._app.broker
@@ -288,9 +291,9 @@ class Worker:
         self._enter(_Phase.RUNNING)
 
     def _print_banner(self) -> None:
-        """Print it before anything is taken, so that no task's line comes first; which protocol it is, is known after joining."""
+        """Print it before anything is taken, so that no task's line comes first."""
         if self._app.settings.log_format == TEXT:
-            _show(banner(self._options, self._app.registry, self._place("")))
+            _show(banner(self._options, self._app.registry, self._place(self._protocol)))
 
     def _greet(self, elapsed: float) -> None:
         """Say that it is ready and call the hook, once the groups are joined or that takes too long."""
@@ -302,8 +305,7 @@ class Worker:
         place = self._place(", ".join(protocols))
         self._hooks.call("worker_ready")
         fields = banner_fields(self._options, self._app.registry, place)
-        protocol = f" (protocol {place.protocol})" if place.protocol else ""
-        logger.info("ready%s", protocol, extra={"event": "worker.ready", **fields})
+        logger.info("ready", extra={"event": "worker.ready", **fields})
 
     def _place(self, protocol: str) -> Place:
         settings = self._app.settings

@@ -269,7 +269,7 @@ def test_the_banner_names_what_it_takes(life: Life, capsys: pytest.CaptureFixtur
     life.run(script)
 
     shown = capsys.readouterr().err
-    assert "group:   taskq\n" in shown
+    assert "group:   taskq (protocol consumer)\n" in shown
     assert "  . elsewhere (queue billing)" in shown
 
 
@@ -300,18 +300,6 @@ def test_the_banner_comes_before_anything_is_taken(life: Life) -> None:
 
     assert "[tasks]" in screen.getvalue()
     assert not Screen.is_listening
-
-
-def test_ready_says_the_groups_protocol(life: Life, caplog: pytest.LogCaptureFixture) -> None:
-    def script() -> None:
-        wait_until(lambda: life.events, timeout=10, what="the hook")
-        _send(signal.SIGTERM)
-
-    caplog.set_level(logging.INFO)
-    life.run(script)
-
-    (ready,) = [each for each in caplog.records if getattr(each, "event", "") == "worker.ready"]
-    assert ready.getMessage() == "ready (protocol consumer)"
 
 
 @pytest.mark.parametrize("queues", [("q",), ("q", "taskq")])

@@ -88,6 +88,9 @@ class FakeAdmin:
         counts = {each.queue: each.workers for each in self.statuses}
         return {queue: counts.get(queue, 0) for queue in queues}
 
+    def group_protocol(self) -> str:
+        return "consumer"
+
     def dead_letter_queues(self, *, timeout: float) -> Sequence[str]:
         return sorted({letter.queue for letter in self.stored})
 
