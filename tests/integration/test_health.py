@@ -75,7 +75,7 @@ def test_a_worker_that_looks_for_its_broker_is_alive_and_not_ready(
 ) -> None:
     env = {"TASKQ_CONNECT_TIMEOUT": "60", "TASKQ_HEALTH": probe.place}
 
-    processes.taskq("worker", "-b", "127.0.0.1:1", env=env)
+    processes.taskq("worker", "-A", "tests.support.pool_tasks", "-b", "127.0.0.1:1", env=env)
 
     assert probe.wait_for("/readyz", 503) == Seen(503, "starting\n")
     assert probe.get("/healthz").status == 200
@@ -133,7 +133,9 @@ def test_probes_are_answered_over_ipv6(processes: Processes, new_probe: NewProbe
         pytest.skip(f"no IPv6 on this machine: {error}")
     probe = new_probe("::1")
 
-    processes.taskq("worker", "-b", "127.0.0.1:1", "--health", probe.place)
+    processes.taskq(
+        "worker", "-A", "tests.support.pool_tasks", "-b", "127.0.0.1:1", "--health", probe.place
+    )
 
     assert probe.wait_for("/healthz", 200).text == "alive\n"
 
@@ -141,7 +143,9 @@ def test_probes_are_answered_over_ipv6(processes: Processes, new_probe: NewProbe
 def test_a_port_in_use_is_one_line(processes: Processes, probe: Probe) -> None:
     host, _, port = probe.place.partition(":")
     with socket.create_server((host, int(port))):
-        worker = processes.taskq("worker", "-b", "127.0.0.1:1", "--health", probe.place)
+        worker = processes.taskq(
+            "worker", "-A", "tests.support.pool_tasks", "-b", "127.0.0.1:1", "--health", probe.place
+        )
 
         assert worker.wait() == 2
 

@@ -74,7 +74,9 @@ def test_beats_lines_are_json(
 def test_the_error_that_ends_a_worker_is_json_too(processes: Processes) -> None:
     env = {"TASKQ_LOG_FORMAT": "json", "TASKQ_CONNECT_TIMEOUT": "0.2"}
 
-    worker = processes.taskq("worker", "-b", "127.0.0.1:1", env=env)
+    worker = processes.taskq(
+        "worker", "-A", "tests.support.pool_tasks", "-b", "127.0.0.1:1", env=env
+    )
 
     assert worker.wait() == 3
     failed = one(worker, "command.failed")

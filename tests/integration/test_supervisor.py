@@ -302,6 +302,20 @@ def test_the_banner_comes_before_anything_is_taken(life: Life) -> None:
     assert not Screen.is_listening
 
 
+def test_the_record_of_ready_has_the_groups_protocol(
+    life: Life, caplog: pytest.LogCaptureFixture
+) -> None:
+    def script() -> None:
+        wait_until(lambda: life.events, timeout=10, what="the hook")
+        _send(signal.SIGTERM)
+
+    caplog.set_level(logging.INFO)
+    life.run(script)
+
+    (ready,) = [each for each in caplog.records if getattr(each, "event", "") == "worker.ready"]
+    assert (ready.getMessage(), ready.protocol) == ("ready", "consumer")  # type: ignore[attr-defined]  # of its extra
+
+
 @pytest.mark.parametrize("queues", [("q",), ("q", "taskq")])
 def test_a_queue_without_topic_that_is_not_to_be_made_is_an_error(queues: tuple[str, ...]) -> None:
     life = Life(queues=queues, auto_create=False)
