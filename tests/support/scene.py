@@ -80,7 +80,12 @@ class Scene:
         return self.processes.taskq(
             *("worker", "-A", app, "-b", self.kafka.bootstrap),
             *("-Q", self.queue, "--group", self.group, "-c", str(slots), *options),
-            env={"TEST_LEDGER": str(self.ledger.path), **(env or {})},
+            # Its tasks' own queue, so that the worker does not warn of a -Q that no task has.
+            env={
+                "TEST_LEDGER": str(self.ledger.path),
+                "TASKQ_DEFAULT_QUEUE": self.queue,
+                **(env or {}),
+            },
             cwd=cwd,
         )
 
