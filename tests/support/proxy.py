@@ -252,9 +252,10 @@ class Proxy:
 
     async def _shut(self) -> None:
         await self._stop_listening()
-        await self._cut()
-        leftover = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        await asyncio.gather(*leftover, return_exceptions=True)
+        # More than once: a connection that was being accepted begins its own task only now.
+        while leftover := asyncio.all_tasks() - {asyncio.current_task()}:
+            await self._cut()
+            await asyncio.wait(leftover, timeout=0.05)
 
     async def _remove(self, rules: Sequence[Rule]) -> None:
         for rule in rules:
