@@ -14,8 +14,12 @@ from tests.support.processes import Processes, environment
 from tests.support.waiting import wait_until
 
 TASKS = """
+import logging
 from pathlib import Path
 from taskq import default_app, task
+
+# Beside the handler of taskq, which has nowhere to write to: what a failed test shows.
+logging.getLogger("taskq").addHandler(logging.FileHandler("log"))
 
 @task("note", queue="notes")
 def note(): ...
@@ -108,5 +112,6 @@ def test_what_goes_well_without_streams_ends_with_0(
         what="its start",
     )
 
-    assert process.stop() == 0
+    log = folder / "log"
+    assert process.stop() == 0, log.read_text() if log.exists() else "it has not come so far"
     assert "Traceback" not in process.text
