@@ -45,7 +45,8 @@ def folder(tmp_path: Path) -> Path:
 def command(*arguments: str, streams: str) -> list[str]:
     """Return a shell's command line that runs taskq with its streams changed."""
     words = shlex.join([sys.executable, "-m", "taskq", *arguments])
-    return ["sh", "-c", f"exec {words} {streams}"]
+    # Some shells have Python write without buffers, which hides what a full stream still holds.
+    return ["sh", "-c", f"unset PYTHONUNBUFFERED; exec {words} {streams}"]
 
 
 def run(folder: Path, *arguments: str, streams: str) -> tuple[int, str]:
