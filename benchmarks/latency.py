@@ -38,7 +38,7 @@ def latency(driver: Driver, seconds: float, *, pool: str = "prefork") -> Iterato
     with quiet_processes() as (processes, times):
         worker = driver.worker(processes, times, pool=pool, concurrency=2)
         for _ in range(WARM_UP):
-            driver.send(STAMP, perf_counter())
+            driver.send(STAMP, 0.0)
         wait_done(driver)
         before = cpu_seconds(family(worker.pid))
         open_loop(lambda: driver.send(STAMP, perf_counter()), seconds)
@@ -50,7 +50,7 @@ def latency(driver: Driver, seconds: float, *, pool: str = "prefork") -> Iterato
 
 def _rows(system: str, tally: Tally, seconds: float, cpu: float) -> Iterator[Row]:
     count = int(RATE * seconds)
-    delays = [1000 * each for each in tally.delays[-count:]]
+    delays = [1000 * each for each in tally.delays]
     assert len(delays) == count, f"{system}: {len(delays)} of {count}"
     name = f"latency, {RATE} tasks/s for {seconds:g} s, ms from sending to start"
     for share, figure in ((0.5, "p50"), (0.99, "p99"), (1.0, "max")):
@@ -72,18 +72,18 @@ def _bare(bootstrap: str, seconds: float) -> Iterator[Row]:
         {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0}
     )
 
-    def send() -> None:
-        producer.produce(topic, repr(perf_counter()).encode())
+    def send(sent: float) -> None:
+        producer.produce(topic, repr(sent).encode())
         producer.flush()
 
     with quiet_processes() as (processes, times):
         count = WARM_UP + int(RATE * seconds)
         receiver = _receiver(processes, times, bootstrap, topic, count)
         for _ in range(WARM_UP):
-            send()
+            send(0.0)
         wait_until(lambda: "ready" in receiver.text, timeout=60, what="the bare receiver")
         before = cpu_seconds(family(receiver.pid))
-        open_loop(send, seconds)
+        open_loop(lambda: send(perf_counter()), seconds)
         cpu = cpu_seconds(family(receiver.pid)) - before
         assert receiver.wait(timeout=60) == 0
         yield from _rows("bare client", read(times), seconds, cpu)
@@ -114,7 +114,9 @@ def receive(bootstrap: str, topic: str, count: int) -> None:
         assert message.error() is None, message.error()
         at = TopicPartition(topic, message.partition() or 0, (message.offset() or 0) + 1)
         consumer.commit(offsets=[at], asynchronous=False)
-        tally.delays.append(perf_counter() - float(message.value() or b""))
+        sent = float(message.value() or b"")
+        if sent:
+            tally.delays.append(perf_counter() - sent)
         tally.ran()
         if tally.runs == WARM_UP:
             print("ready", flush=True)
