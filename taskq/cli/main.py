@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import click
 
 from taskq.cli.groups import Entry, TaskqGroup
-from taskq.cli.streams import discard, fill_closed_streams, is_full
 from taskq.errors import BrokerUnreachable, TaskqError, UnknownOption, UsageError
 from taskq.exitcodes import FAILED, FINE, INTERRUPTED, UNREACHABLE, USAGE
 from taskq.near import nearest
 from taskq.printing import shortened
+from taskq.streams import discard, fill_closed_streams, is_full
 
 logger = logging.getLogger(__name__)
 

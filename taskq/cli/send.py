@@ -12,10 +12,10 @@ from taskq.app import App
 from taskq.cli.completion import complete_queue, complete_task
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation, refuse_memory
 from taskq.cli.output import print_json
-from taskq.cli.streams import discard
 from taskq.errors import EncodeError, InvalidArguments, TaskqError, UsageError
 from taskq.near import nearest
 from taskq.printing import shortened
+from taskq.streams import discard
 
 
 def _json_of(kind: type, words: str) -> Any:

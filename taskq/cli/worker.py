@@ -20,7 +20,7 @@ from taskq.cli.options import (
     pass_invocation,
     refuse_memory,
 )
-from taskq.cli.streams import flush_or_discard
+from taskq.streams import flush_or_discard
 
 logger = logging.getLogger("taskq.worker")
 

@@ -304,10 +304,12 @@ class Intake:
     def _skip_expired(self, channel: IntakeChannel) -> None:
         """Write off what expired while it waited in hand for a slot."""
         now = self._clock.now()
-        kept = [each for each in self._hand if not each.envelope.is_expired(now)]
+        kept: list[Delivery] = []
         for delivery in self._hand:
             if delivery.envelope.is_expired(now):
                 self._skip(channel, delivery)
+            else:
+                kept.append(delivery)
         self._may_expire = any(each.envelope.expires is not None for each in kept)
         self._keep(kept)
 

@@ -6,7 +6,6 @@ have.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -15,8 +14,9 @@ import sys
 from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any, TextIO
+from typing import Any
 
+from taskq.streams import empty, flush_or_discard
 from taskq.worker.pools import preload
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -58,35 +58,11 @@ class ProcessStarter:
         process: BaseProcess = self._context.Process(target=target, args=arguments)  # type: ignore[attr-defined]  # every concrete context has it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         os.environ[preload.VARIABLE] = json.dumps({"modules": self._modules, "path": sys.path})
-        _drop_what_cannot_be_written()
+        # multiprocessing flushes both streams before a start: what a full disk left in them would fail it.
+        flush_or_discard(empty)
         try:
             process.start()
         finally:
             os.environ.pop(preload.VARIABLE, None)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return process
-
-
-def _drop_what_cannot_be_written() -> None:
-    """Empty the standard streams where the disk that they go to is full, and leave them as they are.
-
-    multiprocessing flushes both before it starts a process, and what they hold would fail each start.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            _flush_to_nowhere(stream)
-        except (AttributeError, ValueError):  # there is none, or it is closed
-            continue
-
-
-def _flush_to_nowhere(stream: TextIO) -> None:
-    with contextlib.suppress(OSError, ValueError), contextlib.ExitStack() as at_the_end:
-        number = stream.fileno()
-        kept, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
-        at_the_end.callback(os.close, kept)
-        at_the_end.callback(os.close, nowhere)
-        at_the_end.callback(os.dup2, kept, number)
-        os.dup2(nowhere, number)
-        stream.flush()

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -43,8 +44,12 @@ def discard(stream: TextIO) -> None:
             os.close(null)
 
 
-def flush_or_discard() -> None:
-    """Flush what tasks have printed; what cannot be written is no reason to end in another way."""
+def flush_or_discard(discard: Callable[[TextIO], None] = discard) -> None:
+    """Flush what tasks have printed; what cannot be written is no reason to end in another way, or not to go on.
+
+    Args:
+        discard: What is done with a stream that cannot be written.
+    """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -52,3 +57,15 @@ def flush_or_discard() -> None:
             discard(stream)
         except (AttributeError, ValueError):  # a task has put nothing in its place, or closed it
             continue
+
+
+def empty(stream: TextIO) -> None:
+    """Drop what a stream still holds, and leave the stream as it is: its disk may have room later."""
+    with contextlib.suppress(OSError, ValueError), contextlib.ExitStack() as at_the_end:
+        number = stream.fileno()
+        kept, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
+        at_the_end.callback(os.close, kept)
+        at_the_end.callback(os.close, nowhere)
+        at_the_end.callback(os.dup2, kept, number)
+        os.dup2(nowhere, number)
+        stream.flush()
