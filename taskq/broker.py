@@ -20,6 +20,7 @@ from taskq.message import JSON, JSON_ONLY, Format, Formats
 from taskq.near import nearest
 from taskq.protocols import Admin, EmbeddedBroker, IntakeChannel, Outgoing, Publisher
 from taskq.settings import SETTINGS, Settings, place_of
+from taskq.shards import Logs
 
 _TRANSPORTS = {
     "taskq": "taskq_kafka.transport:Transport",
@@ -68,6 +69,11 @@ class Broker:
     def admin(self) -> Admin:
         """Questions to the broker. Its errors are the transport's: use it within `errors()`."""
         return cast(Admin, self._transport().admin)
+
+    @property
+    def logs(self) -> Logs:
+        """What outlives processes: timers, schedules, revocations. Its errors are the transport's, as the admin's are."""
+        return cast(Logs, self._transport().logs)
 
     def publish(self, messages: Sequence[Outgoing]) -> Sequence[Exception | None]:
         """Write records; blocks until each is acknowledged, at most `publish_timeout` seconds.

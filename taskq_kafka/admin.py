@@ -1,7 +1,7 @@
 """What an operator or a worker asks of the brokers, and making topics: one object for all of it.
 
-Each subject is a file of its own: topicmaker.py, backlog.py, members.py, search.py, clusterview.py. Any thread may call; every
-call blocks, at most `timeout` seconds, and ends with an error of ours.
+Each subject is a file of its own: topicmaker.py, logtopics.py, backlog.py, members.py, search.py, clusterview.py. Any thread may
+call; every call blocks, at most `timeout` seconds, and ends with an error of ours.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .clusterview import ClusterStatus, ClusterView
 from .deadletters import StoredDeadLetter, newest_letters
 from .errors import AuthenticationFailed
 from .groups import Groups
+from .logtopics import LogTopics
 from .members import GroupStatus, Members
 from .options import TransportOptions
 from .questions import Questions
@@ -44,6 +45,7 @@ class Admin:
         self._client = self._questions.client
         self._reader = Reader(options)
         self._topics = TopicMaker(options, self._questions)
+        self._logs = LogTopics(options, self._questions, self._topics)
         self._members = Members(options, self._questions)
         self._backlog = Backlog(options, self._questions, self._members, self._reader, now)
         self._search = Search(options, self._questions, self._members, self._reader)
@@ -96,6 +98,14 @@ class Admin:
     def topics(self, queues: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
         """Return how the topics of these queues and of their dead letters stand, also of those that do not exist."""
         return self._topics.statuses(queues, timeout=timeout)
+
+    def log_partitions(self, log: str, *, timeout: float) -> int:
+        """Return how many partitions a log has; 0 if it has no topic."""
+        return self._logs.partitions(log, timeout=timeout)
+
+    def ready_log(self, log: str, uses: frozenset[str], *, timeout: float) -> int:
+        """Make a log's topic if it is missing, see that it is fit for uses, and return its partitions; see `LogTopics.ready`."""
+        return self._logs.ready(log, uses, timeout=timeout)
 
     def queues(self, *, timeout: float) -> Sequence[str]:
         """Return the names of all queues, sorted."""

@@ -7,20 +7,19 @@ error.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import TopicCollection, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
 
-from .codes import Code
 from .errors import RequestRefused
 from .forks import AdminClient
 from .options import TransportOptions
-from .questions import Questions
+from .questions import Questions, operations
 from .topics import topic_of
 
 OFFSETS_TOPIC: Final = "__consumer_offsets"
@@ -57,7 +56,7 @@ class ClusterView:
         settings = self._config(ResourceType.BROKER, number, deadline)
         of_group = self._options.prefix + group
         group_settings = None
-        if settings is not None or not self._is_bare(deadline):
+        if settings is not None or not self._questions.is_bare(deadline):
             group_settings = self._config(ResourceType.GROUP, of_group, deadline)
         return ClusterStatus(len(brokers), settings, group_settings or {})
 
@@ -65,13 +64,15 @@ class ClusterView:
         self, queues: Sequence[str], group: str, deadline: float
     ) -> dict[tuple[str, str], frozenset[str]]:
         """Return our operations on cluster, topics and group, by kind and Kafka's name; what is not told is left out."""
-        if self._is_bare(deadline):
+        if self._questions.is_bare(deadline):
             return {}
         of_group = self._options.prefix + group
         topics = [topic_of(self._options.prefix, queue) for queue in queues]
         told = {("cluster", ""): self._operations(partial(self._described_cluster, deadline))}
         for topic in topics:
-            told["topic", topic] = self._operations(partial(self._described_topic, topic, deadline))
+            told["topic", topic] = self._operations(
+                partial(self._questions.described_topic, topic, deadline)
+            )
         told["group", of_group] = self._operations(
             partial(self._described_group, of_group, deadline)
         )
@@ -97,18 +98,6 @@ class ClusterView:
         newest = max(found)
         return newest if newest > 0 else None
 
-    def _is_bare(self, deadline: float) -> bool:
-        """Return whether it is librdkafka's mock cluster, which never answers most questions."""
-        brokers = self._questions.metadata("", deadline - time.monotonic()).brokers
-        resource = ConfigResource(ResourceType.BROKER, str(next(iter(brokers), 0)))
-        try:
-            self._questions.config(resource, deadline)
-        except RequestRefused as error:
-            return error.code == Code.LOCAL_UNSUPPORTED_FEATURE
-        except (LookupError, PermissionError):
-            return False
-        return False
-
     def _config(self, kind: ResourceType, name: str, deadline: float) -> Mapping[str, str] | None:
         try:
             return self._questions.config(ConfigResource(kind, name), deadline)
@@ -118,14 +107,11 @@ class ClusterView:
     def _operations(self, ask: Callable[[], Any]) -> frozenset[str] | None:
         """Return the operations that an answer allows; none at all where even the question is forbidden."""
         try:
-            allowed: Iterable[Any] | None = ask().authorized_operations
+            return operations(ask())
         except PermissionError:
             return frozenset()
         except _UNTOLD:
             return None
-        if allowed is None:
-            return None
-        return frozenset(_name(operation.name) for operation in allowed)
 
     def _described_cluster(self, deadline: float) -> Any:
         answer = self._questions.client.describe_cluster(
@@ -133,14 +119,6 @@ class ClusterView:
             request_timeout=max(0.001, deadline - time.monotonic()),
         )
         return self._questions.result(answer, deadline)
-
-    def _described_topic(self, topic: str, deadline: float) -> Any:
-        (answer,) = self._questions.client.describe_topics(
-            TopicCollection([topic]),
-            include_authorized_operations=True,
-            request_timeout=max(0.001, deadline - time.monotonic()),
-        ).values()
-        return self._questions.result(answer, deadline, topic=topic)
 
     def _described_group(self, group: str, deadline: float) -> Any:
         def question(client: AdminClient, limit: float) -> Future[Any]:
@@ -150,8 +128,3 @@ class ClusterView:
             return answer
 
         return self._questions.ask_coordinator(question, deadline)
-
-
-def _name(operation: str) -> str:
-    """Return an operation as Kafka's own tools write it: `DESCRIBE_CONFIGS` is DescribeConfigs."""
-    return "".join(part.capitalize() for part in operation.split("_"))

@@ -14,6 +14,7 @@
     └── (a ValueError each: the caller's mistake)
         ├── ConfigInvalid           .option .why .near
         ├── HeaderInvalid           .header .why
+        ├── LogUnfit                .log .topic .why
         ├── RecordTooLarge          .queue .why
         │   └── LetterTooLarge      .topic
         ├── RecordUnreadable        .why
@@ -57,6 +58,7 @@ __all__ = [
     "HandleDead",
     "HeaderInvalid",
     "LetterTooLarge",
+    "LogUnfit",
     "NotThisProcess",
     "RecordTooLarge",
     "RecordUnreadable",
@@ -226,6 +228,18 @@ class HeaderInvalid(TaskqKafkaError, ValueError):
         self.header = header
         self.why = why
         super().__init__(f"header {header!r}: {why}")
+
+
+class LogUnfit(TaskqKafkaError, ValueError):
+    """The topic of a log is missing, would lose what is written to it, or we may not use it; `why` ends with what to do."""
+
+    sent = False
+
+    def __init__(self, log: str, topic: str, why: str) -> None:
+        self.log = log
+        self.topic = topic
+        self.why = why
+        super().__init__(f"topic {topic!r} cannot serve as the log {log!r}: {why}")
 
 
 class RecordTooLarge(TaskqKafkaError, ValueError):

@@ -42,6 +42,9 @@ WAIT: Final = 1.0
 FULL_WAIT: Final = 0.02
 """Seconds of one wait for room in the full local queue."""
 
+ANY_PARTITION: Final = -1
+"""librdkafka's word for a partition that the key decides."""
+
 LOOK_AGAIN: Final = 0.02
 """Seconds between two looks for a topic that was just made."""
 
@@ -80,16 +83,21 @@ class Route:
     """Which topic a queue's records go to, and how it is made if it is missing."""
 
     def __init__(
-        self, topic_of: Callable[[str], str], create: Callable[[str, float], None] | None
+        self,
+        topic_of: Callable[[str], str],
+        create: Callable[[str, float], None] | None,
+        partition_of: Callable[[Any], int] | None = None,
     ) -> None:
         """Build a route.
 
         Args:
             topic_of: Queue to topic.
             create: Makes the topic of a queue, within so many seconds. None: a missing topic is an error.
+            partition_of: Message to partition. None: its key decides.
         """
         self.topic_of = topic_of
         self.create = create
+        self.partition_of = partition_of
         self.ready: dict[str, str] = {}
         """Queue to topic, for those that were seen to exist."""
 
@@ -186,20 +194,26 @@ class _Handle:
                 return
 
     def hand_over(
-        self, topic: str, message: Outgoing, report: Callable[..., None], deadline: float
+        self,
+        place: tuple[str, int],
+        message: Outgoing,
+        report: Callable[..., None],
+        deadline: float,
     ) -> None:
-        """Give a record to librdkafka; waits for room in its queue until the deadline.
+        """Give a record for a topic and partition to librdkafka; waits for room in its queue until the deadline.
 
         Raises:
             TaskqKafkaError: It was not taken.
         """
         headers: Any = list(message.headers)
+        topic, partition = place
         while True:
             try:
                 self.producer.produce(
                     topic,
                     message.value,
                     message.key,
+                    partition,
                     on_delivery=report,
                     headers=headers,
                 )
@@ -277,16 +291,18 @@ class SharedProducer:
         handle = self._current()
         batch = _Batch(len(messages))
         handed = 0
+        partition_of = route.partition_of
         for index, message in enumerate(messages):
             topic = route.ready.get(message.queue)
             try:
                 if topic is None:
                     topic = self._prepare(handle, route, message.queue, deadline)
+                place = (topic, ANY_PARTITION if partition_of is None else partition_of(message))
                 try:
-                    handle.hand_over(topic, message, partial(batch.report, index, handle), deadline)
+                    handle.hand_over(place, message, partial(batch.report, index, handle), deadline)
                 except HandleDead:
                     handle = self._replace(handle)
-                    handle.hand_over(topic, message, partial(batch.report, index, handle), deadline)
+                    handle.hand_over(place, message, partial(batch.report, index, handle), deadline)
             except TaskqKafkaError as error:
                 batch.errors[index] = _unsent(error)
                 continue
@@ -296,6 +312,16 @@ class SharedProducer:
         batch.expected = handed
         handle.wait(batch, deadline)
         return self._results(handle, batch, messages, route, timeout)
+
+    def prepare(self, queue: str, route: Route, *, timeout: float) -> TaskqKafkaError | None:
+        """Make sure that a queue's topic exists; return the error if it does not. Blocks the first time only."""
+        if queue in route.ready:
+            return None
+        try:
+            self._prepare(self._current(), route, queue, monotonic() + timeout)
+        except TaskqKafkaError as error:
+            return _unsent(error)
+        return None
 
     def close(self, *, timeout: float) -> None:
         """Send what is still in the local queue, wait for it at most so many seconds, and let go of the connections."""

@@ -69,6 +69,16 @@ class Publisher:
         topic = self._dead.topic_of(letter.queue)
         return LetterTooLarge(letter.queue, topic, len(letter.value), error.why)
 
+    def append(
+        self, records: Sequence[Outgoing], logs: Route, *, timeout: float
+    ) -> list[TaskqKafkaError | None]:
+        """Write records to the logs that their `queue` names, as `publish` does."""
+        return self._producer.send(records, logs, timeout=timeout)
+
+    def prepare(self, queue: str, *, timeout: float) -> TaskqKafkaError | None:
+        """Make sure that a queue's topic exists, as before a record to it; return the error if it does not."""
+        return self._producer.prepare(queue, self._queues, timeout=timeout)
+
     def close(self, *, timeout: float) -> None:
         """Wait for what is under way, at most `timeout` seconds, and let go of the connections."""
         deadline = monotonic() + timeout

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from threading import Event
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import ConfigResource, OffsetSpec
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
 
 from .clientlog import ErrorLog
 from .codes import TOPIC_ABSENT, Code, is_answer
 from .coordinator import CoordinatorClient, Question
-from .errors import ConnectionBroken
+from .errors import ConnectionBroken, RequestRefused
 from .forks import new_admin
 from .options import TransportOptions
 
@@ -75,6 +75,27 @@ class Questions:
         (answer,) = self.client.describe_configs([resource], request_timeout=remaining).values()
         entries = self.result(answer, deadline, topic=resource.name)
         return {name: entry.value for name, entry in entries.items() if entry.value is not None}
+
+    def is_bare(self, deadline: float) -> bool:
+        """Return whether it is librdkafka's mock cluster, which never answers most questions."""
+        brokers = self.metadata("", deadline - time.monotonic()).brokers
+        resource = ConfigResource(ResourceType.BROKER, str(next(iter(brokers), 0)))
+        try:
+            self.config(resource, deadline)
+        except RequestRefused as error:
+            return error.code == Code.LOCAL_UNSUPPORTED_FEATURE
+        except (LookupError, PermissionError):
+            return False
+        return False
+
+    def described_topic(self, topic: str, deadline: float) -> Any:
+        """Return a topic's description, with what we may do there."""
+        (answer,) = self.client.describe_topics(
+            TopicCollection([topic]),
+            include_authorized_operations=True,
+            request_timeout=max(0.001, deadline - time.monotonic()),
+        ).values()
+        return self.result(answer, deadline, topic=topic)
 
     def offsets(
         self, places: Iterable[TopicPartition], which: OffsetSpec, deadline: float
@@ -131,3 +152,13 @@ class Questions:
             why = "no answer in time"
             broken = ConnectionBroken(Code.LOCAL_TIMED_OUT, "_TIMED_OUT", why)
             raise self.error_log.explain(broken) from error
+
+
+def operations(described: Any) -> frozenset[str] | None:
+    """Return what we may do with what was described, as Kafka's own tools name it (`DescribeConfigs`); None if it is not told."""
+    allowed: Iterable[Any] | None = described.authorized_operations
+    if allowed is None:
+        return None
+    return frozenset(
+        "".join(part.capitalize() for part in operation.name.split("_")) for operation in allowed
+    )

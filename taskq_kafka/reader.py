@@ -7,7 +7,7 @@ holes, so comparing positions with ends would wait for records that do not exist
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import Final
@@ -59,7 +59,7 @@ class Reader:
 
     def scan(
         self, starts: Iterable[tuple[str, int, int]], *, until_ms: int | None, patience: float
-    ) -> Iterator[Message]:
+    ) -> Generator[Message, None, None]:
         """Yield all records from each (topic, partition, offset) on, as they arrive; the caller takes all of them.
 
         Args:
@@ -90,7 +90,7 @@ class Reader:
         timeout: float,
         until_ms: int | None = None,
         is_patient: bool = False,
-    ) -> Iterator[Message]:
+    ) -> Generator[Message, None, None]:
         """Yield records until each partition has come to its end: gave one, with `only_first`, or a later one than `until_ms`.
 
         With `is_patient` the time begins anew with all that arrives.

@@ -1,4 +1,4 @@
-"""Making topics, of queues and their dead letters, and how those stand that exist.
+"""Making topics, of queues, their dead letters and logs, and how those stand that exist.
 
 Their settings are decided in topics.py. Any thread may call; every call blocks, at most `timeout` seconds.
 """
@@ -24,6 +24,7 @@ from .topics import (
     TopicSettings,
     dlq_settings,
     dlq_topic,
+    log_settings,
     min_insync_replicas,
     queue_settings,
     topic_of,
@@ -88,6 +89,15 @@ class TopicMaker:
             return dlq_settings(self._options, queue_max_message_bytes=largest)
 
         self._create(dlq_topic(self._options.prefix, queue), settings, timeout)
+
+    def create_log(self, log: str, *, timeout: float) -> None:
+        """Make a log's topic, and wait until it has leaders; one that exists is used as it is.
+
+        Raises:
+            TaskqKafkaError: The broker did not make it.
+        """
+        topic = topic_of(self._options.prefix, log)
+        self._create(topic, lambda _: log_settings(log, self._options), timeout)
 
     def statuses(self, queues: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
         """Return how the topics of these queues and of their dead letters stand, also of those that do not exist."""

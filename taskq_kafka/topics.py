@@ -6,6 +6,7 @@ Pure. Making and describing topics is in admin.py.
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,15 @@ from .options import TransportOptions
 DLQ_SUFFIX: Final = ".dlq"
 OWN_PREFIX: Final = "taskq."
 """What taskq keeps for itself begins so: timers, schedules, bindings."""
+
+TIMERS: Final = OWN_PREFIX + "timers"
+"""The log of the timers; the letters of all logs' firings stand in its dead-letter topic."""
+
+REVOKED: Final = OWN_PREFIX + "revoked"
+"""The log of revoked tasks."""
+
+LOG_PARTITIONS: Final = 16
+"""Of a new log: the most hosts that can share its work. Never to be changed: a route's partition follows from it."""
 
 NAME_MAX_LENGTH: Final = 249
 """Kafka's own limit for a topic's name."""
@@ -27,6 +37,9 @@ DLQ_HEADROOM: Final = 65_536
 
 DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
 """Kafka's default of `max.message.bytes`."""
+
+_LOG_RETENTION: Final = {REVOKED: 86_400_000}
+"""Milliseconds after which the records of a log go; all others keep the newest of each key for ever."""
 
 _LEGAL: Final = re.compile(r"[A-Za-z0-9._-]+")
 _STEP: Final = re.compile(r"\.p[0-9]+$")
@@ -113,6 +126,42 @@ def dlq_settings(options: TransportOptions, *, queue_max_message_bytes: int) -> 
             ("max.message.bytes", str(queue_max_message_bytes + DLQ_HEADROOM)),
         ),
     )
+
+
+def log_settings(log: str, options: TransportOptions) -> TopicSettings:
+    """Return how a log's topic is made: compacted soon, as its owners read all of it at each take-over.
+
+    The active segment is never compacted, so it is closed early. A record that fits a queue fits here, with headroom.
+    """
+    config = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "600000"),
+        ("segment.bytes", "16777216"),
+        ("min.cleanable.dirty.ratio", "0.2"),
+        # Whoever reads a whole log has to be done within it, or may see a record without the tombstone that took it out.
+        ("delete.retention.ms", "3600000"),
+        ("max.message.bytes", str(DEFAULT_MAX_MESSAGE_BYTES + DLQ_HEADROOM)),
+    ]
+    if log in _LOG_RETENTION:
+        config[0] = ("cleanup.policy", "compact,delete")
+        config.append(("retention.ms", str(_LOG_RETENTION[log])))
+    return TopicSettings(LOG_PARTITIONS, options.replication, tuple(config))
+
+
+def why_unfit(log: str, cleanup_policy: str) -> str:
+    """Return why a topic with this `cleanup.policy` cannot be a log's; empty where it can."""
+    policies = {each.strip() for each in cleanup_policy.split(",")}
+    wanted = "compact,delete" if log in _LOG_RETENTION else "compact"
+    if "compact" not in policies:
+        return f"its cleanup.policy is {cleanup_policy!r}, which would keep what was replaced; it has to be {wanted!r}"
+    if "delete" in policies and log not in _LOG_RETENTION:
+        return f"its cleanup.policy is {cleanup_policy!r}, which would delete what still waits; it has to be {wanted!r}"
+    return ""
+
+
+def log_partition(route: bytes, partitions: int) -> int:
+    """Return the partition of a route in a log of so many; every writer and reader has to agree on it, for ever."""
+    return zlib.crc32(route) % partitions
 
 
 def min_insync_replicas(replication: int) -> int:

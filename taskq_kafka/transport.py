@@ -23,6 +23,7 @@ from .consumer import QueueConsumer
 from .embedded import EmbeddedBroker
 from .errors import CHANNEL_ERRORS, CONNECTION_ERRORS
 from .groups import Groups
+from .logs import Logs
 from .membership import RebalanceEvent
 from .options import TransportOptions
 from .publisher import Publisher
@@ -117,6 +118,11 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu ships no type
     def groups(self) -> Groups:
         """The consumer group of these options."""
         return shared(Groups, self.options)
+
+    @property
+    def logs(self) -> Logs:
+        """What outlives processes: compacted topics of taskq's own; any thread may use it."""
+        return shared(Logs, self.options)
 
     def ensure_queue(self, queue: str) -> None:
         """Make a queue's topic if it is missing and topics are made on first use."""

@@ -10,10 +10,13 @@ from taskq_kafka.topics import (
     dlq_queue_of,
     dlq_settings,
     dlq_topic,
+    log_partition,
+    log_settings,
     min_insync_replicas,
     queue_of,
     queue_settings,
     topic_of,
+    why_unfit,
 )
 
 
@@ -76,3 +79,38 @@ def test_dead_letter_may_be_larger_than_its_record() -> None:
 @pytest.mark.parametrize(("replication", "expected"), [(1, 1), (2, 1), (3, 2), (5, 4)])
 def test_all_replicas_but_one_must_have_a_record(replication: int, expected: int) -> None:
     assert min_insync_replicas(replication) == expected
+
+
+def test_logs_keep_the_newest_of_each_key_for_ever_and_revocations_for_a_day() -> None:
+    kept = dict(log_settings("taskq.timers", TransportOptions()).config)
+    forgotten = dict(log_settings("taskq.revoked", TransportOptions()).config)
+
+    assert kept["cleanup.policy"] == "compact"
+    assert "retention.ms" not in kept
+    assert forgotten["cleanup.policy"] == "compact,delete"
+    assert forgotten["retention.ms"] == str(86_400_000)
+
+
+@pytest.mark.parametrize(
+    ("log", "policy", "is_fit"),
+    [
+        ("taskq.timers", "compact", True),
+        ("taskq.timers", "delete", False),
+        ("taskq.timers", "compact,delete", False),
+        ("taskq.timers", "delete, compact", False),
+        ("taskq.revoked", "compact,delete", True),
+        ("taskq.revoked", "delete,compact", True),
+        ("taskq.revoked", "compact", True),
+        ("taskq.revoked", "delete", False),
+    ],
+)
+def test_log_whose_topic_would_lose_what_it_keeps_is_unfit(
+    log: str, policy: str, is_fit: bool
+) -> None:
+    assert (why_unfit(log, policy) == "") is is_fit
+
+
+def test_the_partition_of_a_route_is_the_same_for_ever() -> None:
+    assert [log_partition(b"0198-task-%d" % number, 16) for number in range(8)] == [
+        1, 7, 13, 11, 8, 14, 4, 2,
+    ]  # fmt: skip
