@@ -155,10 +155,17 @@ class Groups:
         is_settled = description.type is ConsumerGroupType.CONSUMER or description.state in _SETTLED
         return Place(member_id in given, given.get(member_id, frozenset()), is_settled)
 
-    def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-        """Return where partitions end for a `read_committed` reader, as their leaders say; without those that do not answer.
+    def ends(
+        self, topic: str, partitions: Iterable[int], *, is_committed: bool = True
+    ) -> dict[int, int]:
+        """Return where partitions end, as their leaders say; without those that do not answer.
 
         Blocks for a round trip, at most five seconds.
+
+        Args:
+            topic: Its name.
+            partitions: Their numbers.
+            is_committed: Whether for a `read_committed` reader, who sees nothing behind the begin of an open transaction.
         """
         places = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}
         if not places:
@@ -166,7 +173,9 @@ class Groups:
         answers = self._admin.list_offsets(
             places,
             request_timeout=REQUEST_TIMEOUT,
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            isolation_level=IsolationLevel.READ_COMMITTED
+            if is_committed
+            else IsolationLevel.READ_UNCOMMITTED,
         )
         ends = {}
         for place, answer in answers.items():

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from .admin import Admin
 from .errors import TaskqKafkaError
+from .logrecords import LogRecord
 from .options import TransportOptions
 from .producer import Route
 from .publisher import Publisher
 from .reader import Reader
-from .records import HeaderList, headers_of
+from .shardhost import ShardHost
+from .shardset import Shard
 from .shared import shared
 from .topics import log_partition, topic_of
 
@@ -53,21 +55,6 @@ class Write(Protocol):
     @property
     def queue(self) -> str | None:
         """A queue that it will lead to: its topic is to exist before this is written."""
-
-
-class LogRecord:
-    """One record of a log. A plain class with slots: a million of them are read at a take-over."""
-
-    __slots__ = ("headers", "key", "offset", "partition", "timestamp_ms", "value")
-
-    def __init__(self, message: Any) -> None:
-        """Take a message of the client, which is no error."""
-        self.partition: int = message.partition()
-        self.offset: int = message.offset()
-        self.timestamp_ms: int = message.timestamp()[1]
-        self.key: bytes = message.key() or b""
-        self.value: bytes | None = message.value()
-        self.headers: HeaderList = headers_of(message)
 
 
 class _Line:
@@ -156,6 +143,28 @@ class Logs:
         finally:
             with self._lock:
                 self._readers.append(reader)
+
+    def host(
+        self,
+        log: str,
+        group: str,
+        open_shard: Callable[[int], Shard],
+        *,
+        now_ms: Callable[[], int],
+    ) -> ShardHost:
+        """Return a host of the log's shards; nothing is connected before its `run`.
+
+        Args:
+            log: The log's name.
+            group: The group of hosts that share it, without prefix. It also begins the hosts' transactional ids.
+            open_shard: Makes the shard of a partition, empty.
+            now_ms: The clock by which things are due, in whole milliseconds since 1970, rounded down.
+        """
+
+        def check() -> None:
+            self.check(log, timeout=self._options.connect_timeout)
+
+        return ShardHost(self._options, log, group, open_shard, now_ms=now_ms, check=check)
 
     @property
     def _admin(self) -> Admin:

@@ -20,7 +20,8 @@ from .topics import LOG_PARTITIONS, log_settings, topic_of, why_unfit
 _UNTOLD: Final = (LookupError, PermissionError, RequestRefused)
 """What may not be read, or was just made and is not known everywhere yet."""
 
-_ACLS: Final = "ask the cluster's operator (`taskq doctor --acls` prints the rules)"
+ACLS: Final = "ask the cluster's operator (`taskq doctor --acls` prints the rules)"
+"""What to do about missing rights."""
 
 
 class LogTopics:
@@ -60,7 +61,7 @@ class LogTopics:
                 self._make(log, topic, deadline)
                 partitions = self._questions.partitions(topic, deadline - time.monotonic())
         except PermissionError as error:
-            raise LogUnfit(log, topic, f"{_why(error)}; {_ACLS}") from error
+            raise LogUnfit(log, topic, f"{_why(error)}; {ACLS}") from error
         if not self._questions.is_bare(deadline):
             self._check_settings(log, topic, deadline)
             self._check_rights(log, topic, uses, deadline)
@@ -99,7 +100,7 @@ class LogTopics:
             return
         missing = uses - (allowed if allowed is not None else uses)
         if missing:
-            raise LogUnfit(log, topic, f"no right to {' and '.join(sorted(missing))}; {_ACLS}")
+            raise LogUnfit(log, topic, f"no right to {' and '.join(sorted(missing))}; {ACLS}")
 
 
 def _why(error: TaskqKafkaError | PermissionError) -> str:

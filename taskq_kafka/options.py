@@ -85,6 +85,10 @@ RECORD_MAX_BYTES: Final = 16 * 1024 * 1024
 """The client's own limit. Far above a topic's default of 1 MiB: how large a record may be is the topic's to say."""
 
 
+TRANSACTION_MS: Final = 10_000
+"""After so long the broker ends a transaction whose owner was killed or frozen, if no heir has: until then it holds up readers."""
+
+
 class KombuClient(Protocol):
     """What we read of a kombu.Connection."""
 
@@ -250,6 +254,26 @@ class TransportOptions:
         config = self.producer_config()
         config.pop("compression.codec", None)
         return {**config, **own}
+
+    def transactional_config(self, transactional_id: str) -> dict[str, Any]:
+        """Return librdkafka's configuration for the producer of a shard's owner."""
+        return {
+            **self.producer_config(),
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": str(TRANSACTION_MS),
+            "message.timeout.ms": str(TRANSACTION_MS),
+            # With 100, the default, a transaction that follows another at once takes so long: it has to wait for the other's end.
+            "retry.backoff.ms": "1",
+        }
+
+    def owner_config(self, group: str, protocol: str) -> dict[str, Any]:
+        """Return librdkafka's configuration for a member of a group that owns shards: it reads a whole log at a take-over."""
+        return {
+            **self.consumer_config(group, protocol),
+            "queued.max.messages.kbytes": "16384",
+            # How soon the end of an empty partition is told, which its take-over waits for.
+            "fetch.wait.max.ms": "10",
+        }
 
     def consumer_config(self, group: str, protocol: str) -> dict[str, Any]:
         """Return librdkafka's configuration for a member of a group.

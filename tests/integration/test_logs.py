@@ -11,7 +11,8 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 from taskq.shards import Write
 from taskq_kafka.admin import Admin
 from taskq_kafka.errors import LogUnfit, RecordTooLarge, TopicMissing
-from taskq_kafka.logs import LogRecord, Logs
+from taskq_kafka.logrecords import LogRecord
+from taskq_kafka.logs import Logs
 from taskq_kafka.options import TransportOptions
 from taskq_kafka.shared import shared
 from tests.support.kafka import Kafka, admin

@@ -1,0 +1,178 @@
+"""Transactions of a shard's owner: everything that is due is written at once, or nothing of it.
+
+One thread uses a producer. Between begin and commit nothing is waited for that could be waited for before: an open transaction of
+an owner that was killed or frozen holds up all readers of the partitions it wrote to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Final
+
+from confluent_kafka import KafkaException
+
+from .clientlog import ErrorLog
+from .codes import FATAL, TOO_LARGE, TOPIC_ABSENT, UNAUTHORIZED, Code
+from .errors import ClientError, RequestRefused, TaskqKafkaError, map_error
+from .forks import new_producer
+from .options import TransportOptions
+
+COMMIT_SECONDS: Final = 10.0
+"""The broker ends a transaction itself after so long (`transaction.timeout.ms`): longer waiting is in vain."""
+
+ABORT_SECONDS: Final = 5.0
+
+INIT_SECONDS: Final = 15.0
+"""Waits for the end of a former owner's transaction: milliseconds, unless the coordinator is just moving."""
+
+NO_TOPIC: Final = "__consumer_offsets"
+"""Asked for where only the answer counts: it is everywhere, and small."""
+
+_OF_RECORDS: Final = (
+    TOO_LARGE | UNAUTHORIZED | {Code.INVALID_RECORD, Code.TOPIC_EXCEPTION, Code.LOCAL_INVALID_ARG}
+)
+"""What a broker, or the client, has against single records or their topics. Anything else concerns all that is written."""
+
+Line = tuple[str, int, "bytes | None", "bytes | None", list[tuple[str, "str | bytes | None"]]]
+"""Topic, partition (-1: by the key), key, value, headers."""
+
+
+class Refused(Exception):
+    """The transaction was aborted, which the broker has confirmed, because of one of its records.
+
+    Its producer should not be used again: it has counted records that the broker has not.
+    """
+
+    def __init__(self, error: TaskqKafkaError, suspects: frozenset[int] = frozenset()) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.suspects = suspects
+        """The numbers of the records that were refused, or stood beside them in a request; empty if that is not known."""
+
+
+class Broken(Exception):
+    """How the transaction ended is unknown, or we were shut out: neither the memory nor the producer is of any more use."""
+
+    def __init__(self, error: TaskqKafkaError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class TransactionalProducer:
+    """A producer under a transactional id of its own."""
+
+    def __init__(self, options: TransportOptions, transactional_id: str) -> None:
+        """Make it and introduce it to the coordinator; ends whatever was open under its id. Blocks for some milliseconds.
+
+        Raises:
+            TaskqKafkaError: There was no answer, or we may not use the id.
+        """
+        self.id = transactional_id
+        config = options.transactional_config(transactional_id)
+        self._error_log: ErrorLog = config["error_cb"]
+        self._producer = new_producer(config)
+        self._topics: set[str] = set()
+        """Those that were seen to exist."""
+        try:
+            # Connects. Without it the client finds no connection to the coordinator at once, and looks again half a second later.
+            self._producer.list_topics(NO_TOPIC, timeout=INIT_SECONDS)
+            self._producer.init_transactions(INIT_SECONDS)
+        except KafkaException as error:
+            self._producer.poll(0)
+            raise self._error_log.explain(error) from error
+
+    def knows(self, topic: str) -> bool:
+        """Whether a topic was seen to exist since the last failure."""
+        return topic in self._topics
+
+    def look_up(self, topic: str, *, timeout: float) -> bool:
+        """Return whether a topic exists and has leaders; blocks for a round trip.
+
+        Also makes the client know it: the first record to it would wait for that inside of its transaction.
+
+        Raises:
+            TaskqKafkaError: No broker answered, or we may not know.
+        """
+        try:
+            found = self._producer.list_topics(topic, timeout=max(timeout, 0.001)).topics[topic]
+        except KafkaException as error:
+            self._producer.poll(0)
+            raise self._error_log.explain(error, topic=topic) from error
+        if found.error is not None:
+            code = found.error.code()
+            if code in TOPIC_ABSENT or code == Code.LEADER_NOT_AVAILABLE:
+                return False
+            raise self._error_log.explain(found.error, topic=topic)
+        if any(partition.leader < 0 for partition in found.partitions.values()):
+            return False
+        self._topics.add(topic)
+        return True
+
+    def write(self, lines: Iterable[Line]) -> None:
+        """Write records in one transaction; returns when the broker has committed it.
+
+        If this process dies here, its heir ends the transaction, unless the broker had taken the commit.
+
+        Raises:
+            Refused: Nothing was written, because of one of the records.
+            Broken: All else.
+        """
+        produce = self._producer.produce
+        suspects: set[int] = set()
+
+        def report(number: int, error: ClientError | None, message: object) -> None:
+            if error is not None and error.code() in _OF_RECORDS:
+                suspects.add(number)
+
+        number = -1
+        try:
+            self._producer.begin_transaction()
+            for number, (topic, partition, key, value, headers) in enumerate(lines):
+                report_it = partial(report, number)
+                produce(topic, value, key, partition, report_it, headers=headers)
+            self._producer.commit_transaction(COMMIT_SECONDS)
+        except KafkaException as error:
+            raise self._failed(error, suspects) from error
+        except (BufferError, TypeError, ValueError) as error:
+            # The client did not take a record; the broker knows nothing of it.
+            if self._abort():
+                why = RequestRefused(0, type(error).__name__, str(error))
+                raise Refused(why, frozenset([number])) from error
+            raise Broken(map_error(error)) from error
+
+    def _failed(self, exception: KafkaException, suspects: set[int]) -> Refused | Broken:
+        """Abort, and return what is to be raised."""
+        told: Any = exception.args[0]
+        error = map_error(exception, topic=_topic_in(told.str()))
+        if told.fatal() or told.code() in FATAL:
+            return Broken(error)
+        # A commit without answer cannot be aborted: the broker may have taken it.
+        is_certain = self._abort()
+        if is_certain and told.code() in _OF_RECORDS:
+            return Refused(error, frozenset(suspects))
+        return Broken(error)
+
+    def _abort(self) -> bool:
+        """Abort; return whether the broker has confirmed it."""
+        self._topics.clear()
+        with contextlib.suppress(KafkaException):
+            self._producer.abort_transaction(ABORT_SECONDS)
+            return True
+        return False
+
+
+def shut_out(options: TransportOptions, transactional_id: str) -> None:
+    """End what is open under a transactional id, and keep whoever has it from ever committing again. Blocks for a moment.
+
+    Raises:
+        TaskqKafkaError: There was no answer, or we may not use the id: nothing is known then.
+    """
+    TransactionalProducer(options, transactional_id)
+
+
+def _topic_in(text: str) -> str:
+    """Return the topic that a text of librdkafka is about, where it names one: `ProduceRequest for T [0] with 1 message failed`."""
+    _, found, rest = text.partition("for ")
+    return rest.split(" ", 1)[0] if found else ""
