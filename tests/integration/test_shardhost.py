@@ -235,6 +235,7 @@ def test_a_clean_stop_hands_over_what_waits(stage: Stage) -> None:
     wait_ready(second)
 
 
+@pytest.mark.parametrize("both", ["consumer"], indirect=True)
 def test_the_transaction_of_a_killed_owner_is_ended_by_its_heir(
     both: Stage, processes: Processes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -253,6 +254,7 @@ def test_the_transaction_of_a_killed_owner_is_ended_by_its_heir(
     assert "open transaction" in taken[0].getMessage()
 
 
+@pytest.mark.parametrize("both", ["classic"], indirect=True)
 def test_an_owner_that_was_frozen_past_its_session_commits_nothing(
     both: Stage, processes: Processes
 ) -> None:
@@ -315,9 +317,8 @@ def test_a_host_without_a_broker_says_so_at_once() -> None:
     port.release()
 
 
-@pytest.mark.parametrize("protocol", ["consumer", "classic"])
-def test_an_outage_delays_and_loses_nothing(own_kafka: Kafka, topic: str, protocol: str) -> None:
-    stage = Stage(own_kafka.bootstrap, topic, protocol)
+def test_an_outage_delays_and_loses_nothing(own_kafka: Kafka, topic: str) -> None:
+    stage = Stage(own_kafka.bootstrap, topic, "classic")
     host = stage.host()
     wait_ready(host)
     stage.put(*timers(200, due_ms=200))

@@ -7,7 +7,7 @@ With `hold` it leaves its first transaction open until SIGUSR1, with all its rec
 
 from __future__ import annotations
 
-import json
+import heapq
 import logging
 import signal
 import sys
@@ -31,7 +31,7 @@ def now_ms() -> int:
 
 def timer(log: str, key: str, due_ms: int, queue: str, *, filling: int = 0) -> Write:
     """Return the write of one timer; fired, it is a record of its key with `filling` more bytes, and due time in a header."""
-    value = json.dumps({"due": due_ms, "queue": queue, "filling": filling}).encode()
+    value = f"{due_ms} {queue} {filling}".encode()
     return Write(log, key.encode(), key.encode(), value)
 
 
@@ -46,70 +46,74 @@ class ToyShard:
             forgetful: Whether to keep offsets only, and to want the records when they are due.
         """
         self.partition = partition
-        self.waiting: dict[bytes, dict[str, Any]] = {}
-        self.under_way: set[bytes] = set()
-        self._forgetful = forgetful
+        self._waiting: dict[bytes, tuple[int, int, bytes | None]] = {}
+        """By key: when it is due, its offset, and its value."""
+        self._due: list[tuple[int, bytes]] = []
+        """A heap; what was taken or is no more leaves it when its time comes."""
         self._wanted: dict[int, bytes] = {}
+        self._forgetful = forgetful
 
     def apply(self, record: LogRecord) -> None:
         """Take the next record."""
         if record.value is None:
-            self.waiting.pop(record.key, None)
-            self.under_way.discard(record.key)
+            self._waiting.pop(record.key, None)
             return
-        entry = json.loads(record.value)
-        if self._forgetful:
-            entry = {"due": entry["due"], "offset": record.offset}
-        self.waiting[record.key] = entry
+        due = int(record.value.partition(b" ")[0])
+        kept = None if self._forgetful else record.value
+        self._waiting[record.key] = (due, record.offset, kept)
+        heapq.heappush(self._due, (due, record.key))
 
     def next_due(self) -> int | None:
         """Return when the first is due."""
-        return min(
-            (
-                int(entry["due"])
-                for key, entry in self.waiting.items()
-                if key not in self.under_way and entry.get("offset") not in self._wanted
-            ),
-            default=None,
-        )
+        while self._due and self._due[0][1] not in self._waiting:
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
 
     def wanted(self, now_ms: int) -> Sequence[int]:
         """Return the offsets of what is due and not kept."""
-        new = {
-            entry["offset"]: key
-            for key, entry in self.waiting.items()
-            if "offset" in entry and entry["offset"] not in self._wanted and entry["due"] <= now_ms
-        }
-        self._wanted |= new
-        return list(new)
+        new = []
+        while self._forgetful and self._due and self._due[0][0] <= now_ms:
+            _, key = self._due[0]
+            entry = self._waiting.get(key)
+            if entry is not None and entry[2] is not None:
+                break
+            heapq.heappop(self._due)
+            if entry is not None:
+                self._wanted[entry[1]] = key
+                new.append(entry[1])
+        return new
 
     def load(self, records: Sequence[LogRecord]) -> None:
         """Take whole records."""
         for record in records:
             key = self._wanted.pop(record.offset)
-            if key in self.waiting:
-                self.waiting[key] = json.loads(record.value or b"{}")
+            if key in self._waiting:
+                due, offset, _ = self._waiting[key]
+                self._waiting[key] = (due, offset, record.value)
+                heapq.heappush(self._due, (due, key))
 
     def take(self, now_ms: int, limit: int) -> Sequence[Firing]:
         """Return what is due."""
-        due = sorted(
-            (entry["due"], key)
-            for key, entry in self.waiting.items()
-            if "queue" in entry and entry["due"] <= now_ms and key not in self.under_way
-        )[:limit]
-        self.under_way |= {key for _, key in due}
-        return [self._firing(key) for _, key in due]
+        firings: list[Firing] = []
+        while self._due and self._due[0][0] <= now_ms and len(firings) < limit:
+            _, key = self._due[0]
+            entry = self._waiting.get(key)
+            if entry is not None and entry[2] is None:
+                break
+            heapq.heappop(self._due)
+            if entry is not None and entry[2] is not None:
+                firings.append(self._firing(key, entry[2]))
+        return firings
 
-    def _firing(self, key: bytes) -> Firing:
-        entry = self.waiting[key]
-        value = key + b"." * entry["filling"]
-        headers = [("due", str(entry["due"]).encode())]
-        return Firing(key.decode(), [Outgoing(entry["queue"], value, headers)], [(key, None)])
+    def _firing(self, key: bytes, value: bytes) -> Firing:
+        due, queue, filling = value.split(b" ")
+        message = Outgoing(queue.decode(), key + b"." * int(filling), [("due", due)])
+        return Firing(key.decode(), [message], [(key, None)])
 
     def settle(self, firings: Sequence[Firing]) -> None:
         """Forget what was fired."""
         for firing in firings:
-            self.waiting.pop(firing.name.encode(), None)
+            self._waiting.pop(firing.name.encode(), None)
 
     def give_up(self, firing: Firing, reason: str, error: str) -> Firing:
         """Return a letter."""
@@ -119,7 +123,7 @@ class ToyShard:
 
     def __len__(self) -> int:
         """How many wait."""
-        return len(self.waiting)
+        return len(self._waiting)
 
 
 def toy_host(logs: Logs, log: str, group: str, *, forgetful: bool = False) -> ShardHost:

@@ -1,0 +1,29 @@
+"""Hosts of shards are killed, frozen past their session, stopped and joined by others while timers pour in.
+
+However they end, each timer is fired exactly once for those who read what is committed, and none early: an heir ends what its
+predecessor had open, and a host that wakes up from a freeze commits nothing. Longer: `python -m tests.scenarios.shardlab --help`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.shardlab import run
+from tests.support.kafka import Kafka
+
+
+@pytest.mark.timeout(300)
+def test_timers_are_fired_exactly_once_and_never_early_however_their_owners_end(
+    own_kafka: Kafka, tmp_path: Path
+) -> None:
+    seed = int(os.environ.get("TASKQ_LAB_SEED") or random.SystemRandom().randrange(1_000_000))
+
+    report = run(own_kafka, tmp_path, print, seconds=20, timers=3_000, seed=seed)
+
+    print(report.lines())
+    assert report.problems == []
+    assert report.fired == 3_000
