@@ -49,10 +49,14 @@ PROTOCOL_HEADERS = frozenset(
         "stamped_headers",
         "stamps",
         "task",
+        "taskq-fired",
         "timelimit",
     ]
 )
 """Headers with a meaning in the protocol; a caller's own may not have these names."""
+
+FIRED = "taskq-fired"
+"""The header of a record that has waited among the timers: its time has come, whatever the reader's clock says (timers.py)."""
 
 _NO_EMBED_TEXT = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
 _NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -231,7 +235,7 @@ def read_headers(
     Args:
         record: The record.
         formats: What may be read.
-        now: Asked only for a record with an `eta`.
+        now: Asked only for a record with an `eta` that has not waited among the timers.
 
     Raises:
         DecodeError: `unreadable`, or `unsupported` (an `eta` that has not come).
@@ -260,7 +264,7 @@ def read_headers(
         return Envelope(task, id, content_type, encoding, None, None, headers)
     _check_types(headers)
     eta, expires = _instant(headers, "eta"), _instant(headers, "expires")
-    if eta is not None and eta > now():
+    if eta is not None and FIRED not in headers and eta > now():
         raise DecodeError("unsupported", f"its eta {eta.isoformat()} has not come")
     return Envelope(task, id, content_type, encoding, eta, expires, headers)
 
