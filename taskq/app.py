@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, Literal, NoReturn, TypeVar, overload
 
@@ -21,6 +22,7 @@ from taskq.registry import Registry
 from taskq.result import AsyncResult
 from taskq.sendoptions import SEND_OPTIONS, SendOptions, refuse_unknown
 from taskq.settings import Layer, Settings, resolve
+from taskq.shards import Write
 from taskq.sources import Sources, read_sources
 from taskq.task import TASK_OPTIONS, BoundTaskDecorator, P, Task, TaskDecorator, check_task_name
 
@@ -224,6 +226,9 @@ class App:
         queue: str | None = None,
         key: str | bytes | None = None,
         headers: Mapping[str, Any] | None = None,
+        countdown: float | None = None,
+        eta: datetime | None = None,
+        expires: float | datetime | None = None,
         **unknown: NoReturn,
     ) -> AsyncResult[Any]:
         """Send a task by its name, which need not be registered here; blocks and raises as `Task.delay` does.
@@ -238,21 +243,31 @@ class App:
             queue: None: the task's own, else the default queue.
             key: The record's key: tasks of one key go to one partition.
             headers: Further headers, with values that JSON can hold.
+            countdown: Seconds until it is to run.
+            eta: When it is to run, with a time zone; one that has passed means now.
+            expires: Seconds from now, or an instant with a time zone, after which it is not run any more.
             unknown: Raises `UnknownOption`.
         """
         refuse_unknown(unknown, ("args", "kwargs", "name", *SEND_OPTIONS), "send_task")
         kwargs = {} if kwargs is None else kwargs
         check_shape(check_task_name(name), args, kwargs)
-        options = SendOptions(task_id, queue, key, headers)
+        options = SendOptions(task_id, queue, key, headers, countdown, eta, expires)
         options.check(name)
+        time = options.when(name, self.now)
         task = self.registry.get(name)
         if task is not None:
             task.check_arguments(args, kwargs)
         id = task_id or new_task_id()
-        value, written = Writer(name, self.format).write(id, args, kwargs, headers=headers)
+        further = {**(headers or {}), **time.headers}
+        value, written = Writer(name, self.format).write(id, args, kwargs, headers=further)
         result: AsyncResult[Any] = AsyncResult(id, name, queue or self.queue_of(name))
-        self.publish((Outgoing(result.queue, value, written, options.key_bytes),), (result,))
+        message = Outgoing(result.queue, value, written, options.key_bytes)
+        self.publish((time.outgoing(message, id, self.now()) if time.eta else message,), (result,))
         return result
+
+    def now(self) -> datetime:
+        """Return the present instant by the broker's clock, aware, in UTC: the system's, but on `memory://` that of the test."""
+        return self.broker.clock.now()
 
     def outgoing(self, followup: Followup) -> Outgoing:
         """Return the record of a task that is to follow a run (canvas.py).
@@ -274,7 +289,9 @@ class App:
         task = self.registry.get(name)
         return task.queue if task is not None else self.settings.default_queue
 
-    def publish(self, messages: Sequence[Outgoing], results: Sequence[AsyncResult[Any]]) -> None:
+    def publish(
+        self, messages: Sequence[Outgoing | Write], results: Sequence[AsyncResult[Any]]
+    ) -> None:
         """Write messages and wait for the broker's acknowledgement of each.
 
         Raises:

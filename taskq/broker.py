@@ -15,12 +15,13 @@ from typing import Any, cast
 from weakref import WeakSet
 
 from taskq.address import Address, parse_address
+from taskq.clock import Clock, SystemClock
 from taskq.errors import BrokerRefused, BrokerUnreachable, InvalidSetting
 from taskq.message import JSON, JSON_ONLY, Format, Formats
 from taskq.near import nearest
 from taskq.protocols import Admin, EmbeddedBroker, IntakeChannel, Outgoing, Publisher
 from taskq.settings import SETTINGS, Settings, place_of
-from taskq.shards import Logs
+from taskq.shards import Logs, Write
 
 _TRANSPORTS = {
     "taskq": "taskq_kafka.transport:Transport",
@@ -75,17 +76,32 @@ class Broker:
         """What outlives processes: timers, schedules, revocations. Its errors are the transport's, as the admin's are."""
         return cast(Logs, self._transport().logs)
 
-    def publish(self, messages: Sequence[Outgoing]) -> Sequence[Exception | None]:
-        """Write records; blocks until each is acknowledged, at most `publish_timeout` seconds.
+    @property
+    def clock(self) -> Clock:
+        """The clock by which delays count: the system's, or that of `memory://`, which tests move."""
+        if self.address.scheme == "memory":
+            return cast(Clock, self._transport().clock)
+        return SystemClock()
+
+    def publish(self, messages: Sequence[Outgoing | Write]) -> Sequence[Exception | None]:
+        """Write records to queues, and to the logs; blocks until each is acknowledged, at most `publish_timeout` seconds.
 
         Returns:
             For each message None, or the error. An error means unknown, not unsent, unless its attribute `sent` is False.
         """
+        timeout = self.settings.publish_timeout
+        records = [message for message in messages if isinstance(message, Outgoing)]
+        writes = [message for message in messages if isinstance(message, Write)]
         try:
             publisher = self.publisher
+            logs = self.logs if writes else None
         except (ConnectionError, ValueError) as error:
             return [_unsent(error)] * len(messages)
-        return publisher.publish(messages, timeout=self.settings.publish_timeout)
+        if logs is None:
+            return publisher.publish(records, timeout=timeout)
+        kept = iter(logs.append(writes, timeout=timeout))
+        sent = iter(publisher.publish(records, timeout=timeout) if records else ())
+        return [next(sent if isinstance(message, Outgoing) else kept) for message in messages]
 
     def open_channel(self) -> IntakeChannel:
         """Return a new channel on a connection of its own; the calling thread owns it.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
+from taskq.delays import AT_ONCE, When, when
 from taskq.errors import EncodeError, InvalidArguments, UnknownOption
 from taskq.message import LONGEST_ID, PROTOCOL_HEADERS, is_task_id
 from taskq.near import nearest
 from taskq.queues import check_queue
 
-SEND_OPTIONS = ("headers", "key", "queue", "task_id")
+SEND_OPTIONS = ("countdown", "eta", "expires", "headers", "key", "queue", "task_id")
 
 _ELSEWHERE = frozenset(
     [
@@ -22,14 +24,11 @@ _ELSEWHERE = frozenset(
         "chord",
         "compression",
         "connection",
-        "countdown",
         "cron",
         "default_retry_delay",
         "dialect",
         "dont_autoretry_for",
-        "eta",
         "exchange",
-        "expires",
         "group_id",
         "ignore_result",
         "key_hold",
@@ -73,6 +72,25 @@ class SendOptions:
     """The record's key: tasks of one key go to one partition."""
 
     headers: Mapping[str, Any] | None = None
+
+    countdown: float | None = None
+    """Seconds until it is to run."""
+
+    eta: datetime | None = None
+    """Aware; when it is to run."""
+
+    expires: float | datetime | None = None
+    """Seconds, or an aware instant, after which it is not run any more."""
+
+    def when(self, task: str, now: Callable[[], datetime]) -> When:
+        """Return when a task is to run; asks for the time only if that is not at once.
+
+        Raises:
+            InvalidArguments: The options cannot be.
+        """
+        if self.countdown is None and self.eta is None and self.expires is None:
+            return AT_ONCE
+        return when(task, now(), countdown=self.countdown, eta=self.eta, expires=self.expires)
 
     def check(self, task: str) -> None:
         """Raise unless all can be sent.

@@ -6,6 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
@@ -17,6 +18,7 @@ from taskq.queues import check_queue
 from taskq.request import Context, Request, current_request
 from taskq.result import AsyncResult
 from taskq.sendoptions import DEFAULT, SEND_OPTIONS, SendOptions, refuse_unknown
+from taskq.shards import Write
 
 P = ParamSpec("P")
 C = TypeVar("C", covariant=True)
@@ -37,7 +39,12 @@ class Sender(Protocol):
     def format(self) -> Format:
         """How arguments are written."""
 
-    def publish(self, messages: Sequence[Outgoing], results: Sequence[AsyncResult[Any]]) -> None:
+    def now(self) -> datetime:
+        """Return the present instant by the broker's clock, aware, in UTC."""
+
+    def publish(
+        self, messages: Sequence[Outgoing | Write], results: Sequence[AsyncResult[Any]]
+    ) -> None:
         """Write messages and wait for the broker's acknowledgement of each; raises PublishFailed."""
 
 
@@ -154,9 +161,14 @@ class Task(Generic[P, C, R]):
         queue: str | None = None,
         key: str | bytes | None = None,
         headers: Mapping[str, Any] | None = None,
+        countdown: float | None = None,
+        eta: datetime | None = None,
+        expires: float | datetime | None = None,
         **unknown: NoReturn,
     ) -> AsyncResult[R]:
         """Send the task with options; blocks and raises as `delay` does.
+
+        A task that is to wait is kept by Kafka, not by a worker: it runs also if all processes end meanwhile, and never early.
 
         Args:
             args: Positional arguments.
@@ -165,12 +177,16 @@ class Task(Generic[P, C, R]):
             queue: None: the task's own.
             key: The record's key: tasks of one key go to one partition.
             headers: Further headers, with values that JSON can hold.
+            countdown: Seconds until it is to run.
+            eta: When it is to run, with a time zone; one that has passed means now.
+            expires: Seconds from now, or an instant with a time zone, after which it is not run any more.
             unknown: Raises `UnknownOption`.
         """
         refuse_unknown(unknown, ("args", "kwargs", *SEND_OPTIONS), "apply_async")
         kwargs = {} if kwargs is None else kwargs
         check_shape(self.name, args, kwargs)
-        return self.send(args, kwargs, SendOptions(task_id, queue, key, headers))
+        options = SendOptions(task_id, queue, key, headers, countdown, eta, expires)
+        return self.send(args, kwargs, options)
 
     def options(
         self,
@@ -179,11 +195,14 @@ class Task(Generic[P, C, R]):
         queue: str | None = None,
         key: str | bytes | None = None,
         headers: Mapping[str, Any] | None = None,
+        countdown: float | None = None,
+        eta: datetime | None = None,
+        expires: float | datetime | None = None,
         **unknown: NoReturn,
     ) -> Call[P, R]:
         """Return this task with options for sending it: `task.options(queue="q").delay(...)`; see `apply_async`."""
         refuse_unknown(unknown, SEND_OPTIONS, "options")
-        return Call(self, SendOptions(task_id, queue, key, headers))
+        return Call(self, SendOptions(task_id, queue, key, headers, countdown, eta, expires))
 
     def send(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions = DEFAULT
@@ -212,17 +231,28 @@ class Task(Generic[P, C, R]):
 
     def _prepare(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions
-    ) -> tuple[Outgoing, AsyncResult[R]]:
+    ) -> tuple[Outgoing | Write, AsyncResult[R]]:
         """Check and write one call."""
         self._arguments.check(args, kwargs)
-        queue, id, key, headers = self._queue or self._app.default_queue, None, None, None
         if options is not DEFAULT:
-            options.check(self.name)
-            queue, id = options.queue or queue, options.task_id
-            key, headers = options.key_bytes, options.headers
-        id = id or new_task_id()
+            return self._prepare_with(args, kwargs, options)
+        queue, id = self.queue, new_task_id()
+        value, written = self._current_writer().write(id, args, kwargs)
+        return Outgoing(queue, value, written), AsyncResult(id, self.name, queue)
+
+    def _prepare_with(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions
+    ) -> tuple[Outgoing | Write, AsyncResult[R]]:
+        """Write one call with options."""
+        options.check(self.name)
+        queue, id = options.queue or self.queue, options.task_id or new_task_id()
+        time = options.when(self.name, self._app.now)
+        headers = {**(options.headers or {}), **time.headers}
         value, written = self._current_writer().write(id, args, kwargs, headers=headers)
-        return Outgoing(queue, value, written, key), AsyncResult(id, self.name, queue)
+        message = Outgoing(queue, value, written, options.key_bytes)
+        if time.eta is None:
+            return message, AsyncResult(id, self.name, queue)
+        return time.outgoing(message, id, self._app.now()), AsyncResult(id, self.name, queue)
 
     def _current_writer(self) -> Writer:
         writer, format = self._writer, self._app.format

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from taskq.cli.completion import complete_queue, complete_task
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation, refuse_memory
 from taskq.cli.output import print_json
 from taskq.errors import EncodeError, InvalidArguments, TaskqError, UsageError
+from taskq.instants import read_instant
 from taskq.near import nearest
 from taskq.printing import shortened
 from taskq.streams import discard
@@ -47,6 +49,24 @@ def _headers(
     return headers
 
 
+def _instant(ctx: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return read_instant(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{shortened(repr(text))} {error}", ctx, parameter) from error
+
+
+def _instant_or_seconds(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> float | datetime | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return _instant(ctx, parameter, text)
+
+
 @click.command(cls=TaskqCommand, data=True)
 @click.argument("task", shell_complete=complete_task)
 @click.option(
@@ -72,6 +92,19 @@ def _headers(
     help="Default: the task's own, else the default queue.",
 )
 @click.option("--key", metavar="KEY", help="The record's key: one key, one partition.")
+@click.option("--countdown", metavar="SECONDS", type=float, help="Run it so long from now.")
+@click.option(
+    "--eta",
+    metavar="TIME",
+    callback=_instant,
+    help="Run it then: ISO 8601 with an offset, such as 2026-11-23T17:00:00Z.",
+)
+@click.option(
+    "--expires",
+    metavar="SECONDS|TIME",
+    callback=_instant_or_seconds,
+    help="Do not run it any more after that.",
+)
 @click.option("--task-id", metavar="ID", help="Default: a new one.")
 @click.option(
     "--header",

@@ -42,6 +42,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu counts as unt
         self.options = MemoryOptions.of(client.transport_options or {})
         name = client.hostname or ""
         self.cluster = cluster_named(name)
+        self.clock = self.cluster.clock
         self.publisher = Publisher(self.cluster, self.options)
         self.admin = Admin(self.cluster, self.options)
         self.state = self.cluster.bindings.setdefault(self.options.prefix, virtual.BrokerState())

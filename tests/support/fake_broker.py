@@ -22,6 +22,8 @@ from taskq.protocols import (
     StoredDeadLetter,
     TopicStatus,
 )
+from taskq.shards import Write
+from tests.support.clock import FakeClock
 
 
 class FakePublisher:
@@ -163,10 +165,17 @@ class FakeBroker:
         self.publisher = FakePublisher()
         self.admin = FakeAdmin()
         self.refusals: tuple[type[Exception], ...] = (BrokerRefused,)
+        self.clock = FakeClock()
+        self.kept: list[Write] = []
+        """What was written to the logs."""
+
         self.is_closed = False
 
-    def publish(self, messages: Sequence[Outgoing]) -> Sequence[Exception | None]:
-        return self.publisher.publish(messages, timeout=10)
+    def publish(self, messages: Sequence[Outgoing | Write]) -> Sequence[Exception | None]:
+        self.kept += [message for message in messages if isinstance(message, Write)]
+        records = [message for message in messages if isinstance(message, Outgoing)]
+        sent = iter(self.publisher.publish(records, timeout=10))
+        return [next(sent) if isinstance(message, Outgoing) else None for message in messages]
 
     def check(self) -> None:
         with self.errors():

@@ -68,7 +68,14 @@ def test_send_needs_no_app_to_know_the_task(taskq: Taskq, broker: FakeBroker) ->
         (),
         ("--header", "eta=1", "-a", "[1]"),
         ("--task-id", "", "-a", "[1]"),
-        ("--countdown", "3"),
+        ("--countdown", "soon", "-a", "[1]"),
+        ("--countdown", "-1", "-a", "[1]"),
+        ("--countdown", "nan", "-a", "[1]"),
+        ("--countdown", "1e20", "-a", "[1]"),
+        ("--eta", "2026-11-23T17:00:00", "-a", "[1]"),
+        ("--eta", "tomorrow", "-a", "[1]"),
+        ("--expires", "never", "-a", "[1]"),
+        ("--countdown", "1", "--eta", "2026-11-23T17:00:00Z", "-a", "[1]"),
     ],
 )
 def test_send_refuses_what_does_not_fit(
