@@ -257,6 +257,12 @@ class Settings:
         None,
         "HOST:PORT where a worker answers /healthz and /readyz; default: nowhere.",
     )
+    timers: bool = _row(
+        "yes or no",
+        _switch,
+        True,
+        "Whether a worker keeps the time of waiting tasks; some worker or beat has to.",
+    )
     group: str = _row("text", _checked(check_group), "taskq", "Consumer group of the workers.")
     group_protocol: str = _row(
         "auto, consumer or classic",

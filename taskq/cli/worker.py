@@ -48,6 +48,11 @@ logger = logging.getLogger("taskq.worker")
     metavar="N",
     help="Most tasks a slot may hold before it is free; default and most: 64, 0: none.",
 )
+@click.option(
+    "--no-timers",
+    is_flag=True,
+    help="Leave the time of waiting tasks (countdown, eta) to other workers, or to beat.",
+)
 @click.option("--health", metavar="HOST:PORT", help="Where to answer /healthz and /readyz.")
 @log_format_option
 @click.option("--also-queues", metavar="QUEUE[,...]", multiple=True, hidden=True)  # dev's
@@ -62,6 +67,7 @@ def worker(
     group: str | None,
     grace: str | None,
     claim_ahead: str | None,
+    no_timers: bool,
     health: str | None,
     log_format: str | None,
     also_queues: tuple[str, ...],
@@ -84,6 +90,7 @@ def worker(
         "group": group,
         "grace": grace,
         "claim_ahead": claim_ahead,
+        "timers": False if no_timers else None,
         "health": health,
         "log_format": log_format,
     }

@@ -34,6 +34,9 @@ class WorkerOptions:
 
     claim_ahead: int
 
+    timers: bool = True
+    """Whether it keeps the time of waiting tasks."""
+
     health: HostPort | None = None
     """Where probes are answered; None: nowhere."""
 
@@ -91,6 +94,7 @@ def worker_options(
         name=settings.name or host,
         grace=settings.grace,
         claim_ahead=settings.claim_ahead,
+        timers=settings.timers,
         health=None if settings.health is None else parse_host_port(settings.health),
     )
 

@@ -21,6 +21,7 @@ from taskq.errors import TaskqError, UsageError
 from taskq.exitcodes import FAILED, FINE, SIGNALLED
 from taskq.logs import TEXT, LogPlan, quiet_client
 from taskq.middleware import Hooks
+from taskq.timekeeper import Timekeeper
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.banner import Place, banner, banner_fields
 from taskq.worker.claimwatch import ClaimWatch
@@ -46,6 +47,9 @@ _JOIN_SECONDS = 5.0
 
 _SHUTDOWN_SECONDS = 5.0
 """For pool processes to end, with their shutdown hooks, after their last task; and for intakes to leave their groups then."""
+
+_LET_GO_SECONDS = 2.0
+"""For the timekeeper to let go of its shards; a broker that is away hears nothing of it, and the shards' heirs need not."""
 
 _GIVE_UP_BEFORE = 1.0
 """Seconds before the end of the grace at which claims without an answer are given up, so that they can be named in time."""
@@ -108,6 +112,7 @@ class Worker:
             for queue in options.queues
         ]
         self._claim_watch = ClaimWatch()
+        self._timekeeper = Timekeeper(app.broker, clock) if options.timers else None
         self._phase = _Phase.STARTING
         self._since = 0.0
         self._is_greeted = False
@@ -288,6 +293,8 @@ class Worker:
         self._print_banner()
         for intake in self._intakes:
             intake.start()
+        if self._timekeeper is not None:
+            self._timekeeper.start()
         self._enter(_Phase.RUNNING)
 
     def _print_banner(self) -> None:
@@ -331,6 +338,8 @@ class Worker:
         )  # first: from here on a thread that has ended is as it should be
         for intake in self._intakes:
             intake.stop()
+        if self._timekeeper is not None:
+            self._timekeeper.stop()  # before what runs has ended: others take over the waiting tasks at once
 
     def _next_while_draining(self, elapsed: float) -> int | None:
         intakes_run = any(intake.is_running for intake in self._intakes)
@@ -360,11 +369,17 @@ class Worker:
                 extra={"event": "pool.stuck"},
             )
             self._pool.kill()
+        if self._keeps_time and elapsed < _LET_GO_SECONDS:
+            return None
         self._outbox.close()
         self._hooks.call("worker_shutdown")
         lost = sum(intake.lost for intake in self._intakes)
         logger.info("stopped", extra={"event": "worker.stopped"})
         return FAILED if lost or self._is_broken else FINE
+
+    @property
+    def _keeps_time(self) -> bool:
+        return self._timekeeper is not None and self._timekeeper.is_running
 
     def _break(self, why: str) -> int | None:
         """Stop because the pool cannot go on: what its healthy lanes run has its grace. Return the code if nothing runs yet."""

@@ -25,6 +25,7 @@ def test_banner(registry: Registry) -> None:
         "- broker:  localhost:9092\n"
         "- group:   taskq (protocol classic)\n"
         "- pool:    prefork, concurrency 4\n"
+        "- timers:  kept here, too\n"
         "[queues]\n"
         "  . billing (12 partitions)\n"
         "  . mail (1 partition)\n"
@@ -44,6 +45,7 @@ def test_the_banner_as_fields_of_a_log_record(registry: Registry) -> None:
         "protocol": "classic",
         "pool": "prefork",
         "concurrency": 4,
+        "timers": True,
         "queues": ["billing", "mail"],
         "partitions": {"billing": 12, "mail": 1},
         "tasks": ["invoice"],
