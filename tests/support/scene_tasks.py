@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 
 from taskq import App, current_request
+from taskq.clock import SystemClock
 from tests.support.ledger import Ledger
 from tests.support.waiting import wait_until
 
@@ -56,6 +57,13 @@ def _kill_then_wait(pid_and_gate: str) -> None:
     _wait_for_gate(gate)
 
 
+def _tell_lateness(_: str) -> None:
+    request = current_request()
+    assert request is not None
+    now = SystemClock().now()
+    note("late", f"{(now - (request.eta or now)).total_seconds():.6f}")
+
+
 def _fail(text: str) -> None:
     raise ValueError(text)
 
@@ -80,6 +88,7 @@ _ACTS = {
     "kill": _kill,
     "kill, then wait for gate": _kill_then_wait,
     "kill itself": lambda _: _kill(str(os.getpid())),
+    "lateness": _tell_lateness,
     "fail": _fail,
     "exit": lambda code: sys.exit(int(code)),
     "exit at once": lambda code: os._exit(int(code)),
