@@ -114,6 +114,15 @@ def timer_write(
     return Write(LOG, route, key, message.value, headers, message.queue)
 
 
+def message_of(write: Write) -> Outgoing | None:
+    """Return the task's record of what `timer_write` made; None of anything else that is written to a log."""
+    if write.log != LOG or write.value is None or is_cancel(write.key):
+        return None
+    headers, own = _parted(write.headers)
+    whole = [(name, value) for name, value in headers if value is not None]
+    return Outgoing(write.queue or "", write.value, whole, own.get(_KEY_HEADER))
+
+
 def cancel_write(task_id: str, now: datetime) -> Write:
     """Return the record that cancels all timers of a task."""
     route = task_id.encode()

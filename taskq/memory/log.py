@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from taskq.memory.murmur2 import partition_of
+from taskq.memory.statelog import HostGroup, StateLog
 from taskq.protocols import HeaderList, Rebalance, StoredDeadLetter
 from taskq_kafka.records import Record
 
@@ -297,6 +298,12 @@ class Log:
         self.topics: dict[str, Topic] = {}
         self.dead: dict[str, dict[str, StoredDeadLetter]] = {}
         """Dead letters by the topic of their source record and by id: one written twice is one."""
+
+        self.states: dict[str, StateLog] = {}
+        """Logs of state, by name with prefix."""
+
+        self.hosts: dict[tuple[str, str], HostGroup] = {}
+        """Who owns their shards, by name and group."""
 
     def create(self, name: str, partitions: int) -> None:
         """Make a topic; one that exists stays as it is."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from taskq.memory.cluster import Cluster
 from taskq.memory.errors import QueueMissing, RecordTooLarge
-from taskq.memory.log import Entry
+from taskq.memory.log import Entry, Log
 from taskq.memory.options import MemoryOptions
 from taskq.protocols import DeadLetter, HeaderList, Outgoing, StoredDeadLetter
 
@@ -31,21 +31,37 @@ class Publisher:
         return [self._publish_one(message) for message in messages]
 
     def _publish_one(self, message: Outgoing) -> Exception | None:
+        try:
+            with self._cluster.waking() as log:
+                topic, entry = self.entry(log, message)
+                log.topics[topic].append(entry)
+        except (LookupError, ValueError) as error:
+            return error
+        return None
+
+    def entry(self, log: Log, message: Outgoing) -> tuple[str, Entry]:
+        """Return a message as its topic, which exists then, will have it. Who calls it holds the log.
+
+        Raises:
+            RecordTooLarge: Kafka would not take it.
+            QueueNameInvalid: Its queue is none.
+            QueueMissing: Its queue does not exist and is not to be made.
+        """
         size = _size(message.key, message.value, message.headers)
         if size > RECORD_MAX_BYTES:
-            return RecordTooLarge(message.queue, size)
-        try:
-            topic = self._options.topic_of(message.queue)
-        except ValueError as error:
-            return error
+            raise RecordTooLarge(message.queue, size)
+        topic = self.prepare(log, message.queue)
         entry = Entry(self._cluster.now_ms(), message.key, message.value, tuple(message.headers))
-        with self._cluster.waking() as log:
-            if self._options.auto_create:
-                log.create(topic, self._options.partitions)
-            if topic not in log.topics:
-                return QueueMissing(message.queue)
-            log.topics[topic].append(entry)
-        return None
+        return topic, entry
+
+    def prepare(self, log: Log, queue: str) -> str:
+        """Return the topic of a queue, which exists then; raises as `entry`. Who calls it holds the log."""
+        topic = self._options.topic_of(queue)
+        if self._options.auto_create:
+            log.create(topic, self._options.partitions)
+        if topic not in log.topics:
+            raise QueueMissing(queue)
+        return topic
 
     def dead_letters(
         self, letters: Sequence[DeadLetter], *, timeout: float

@@ -11,6 +11,7 @@ from taskq.memory.admin import Admin
 from taskq.memory.channel import Channel
 from taskq.memory.cluster import cluster_named
 from taskq.memory.errors import QueueMissing, QueueNameInvalid, RecordTooLarge
+from taskq.memory.logs import Logs
 from taskq.memory.options import MemoryOptions
 from taskq.memory.publisher import Publisher
 
@@ -44,6 +45,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu counts as unt
         self.cluster = cluster_named(name)
         self.clock = self.cluster.clock
         self.publisher = Publisher(self.cluster, self.options)
+        self.logs = Logs(self.cluster, self.options, self.publisher)
         self.admin = Admin(self.cluster, self.options)
         self.state = self.cluster.bindings.setdefault(self.options.prefix, virtual.BrokerState())
 

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 from taskq.app import App
 from taskq.clock import Clock
 from taskq.errors import TaskqError
 from taskq.executor import Call, Executor, Result
 from taskq.logs import plan_lines
+from taskq.memory.logs import Host
 from taskq.message import Envelope
 from taskq.outcome import Failed, Ignored, Outcome
 from taskq.protocols import IntakeChannel, Record
 from taskq.request import Request
 from taskq.testing.recorder import Recorder
 from taskq.testing.runs import Run
+from taskq.timekeeper import now_ms
+from taskq.timers import GROUP, LOG
+from taskq.timershard import TimerShard
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.delivery import Delivery
 from taskq.worker.outbox import Entry, Outbox
@@ -98,12 +103,17 @@ class Engine:
             clock=clock,
         )
         self._screen = Screen(app.registry, app.formats)
+        self._host = cast(
+            Host, app.broker.logs.host(LOG, GROUP, TimerShard, now_ms=lambda: now_ms(clock))
+        )
+        self._host.join()
         self._channels: dict[str, IntakeChannel] = {}
 
     def close(self) -> None:
         """Leave the groups: what was fetched and not claimed waits again."""
         for channel in self._channels.values():
             channel.close()
+        self._host.leave()
         self._executor.close()
 
     def run(self, limit: int) -> None:
@@ -173,7 +183,8 @@ class Engine:
     # Fetching
 
     def _fetch(self) -> list[tuple[IntakeChannel, Delivery]]:
-        """Return what waits and can be run; the rest is written off."""
+        """Return what waits and can be run, also what had to wait for its time; the rest is written off."""
+        self._recorder.note_fired(firing.name for firing in self._host.step())
         found: list[tuple[IntakeChannel, Delivery]] = []
         for queue in self._app.broker.admin.queues(timeout=0):
             channel = self._channel(queue)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 from taskq.broker import Broker
 from taskq.errors import DecodeError
 from taskq.message import PROTOCOL_HEADERS, Envelope, Formats, identify, read_body, read_headers
 from taskq.protocols import DeadLetter, Outgoing, Publisher
 from taskq.settings import Settings
+from taskq.shards import Logs, Write
+from taskq.timers import message_of
 from taskq_kafka.records import Record
 
 _NEVER = datetime.max.replace(tzinfo=timezone.utc)
@@ -32,6 +34,11 @@ class Sent:
     key: str | bytes | None
     """As text; as bytes where it is not UTF-8."""
 
+    eta: datetime | None = None
+    """When it is to run, in UTC, if it was sent to wait."""
+
+    expires: datetime | None = None
+
 
 class Recorder:
     """What was sent and put aside, in that order. Any thread may call it."""
@@ -40,12 +47,22 @@ class Recorder:
         self.sent: list[Sent] = []
         self._places: dict[str, int] = {}
         self._letters: dict[str, int] = {}
+        self._next = 0
 
     def note_sent(self, message: Outgoing, formats: Formats) -> None:
         """Write down a record that was acknowledged."""
         sent = _read(message, formats)
-        self._places[sent.id] = len(self.sent)
+        self._place(sent.id)
         self.sent.append(sent)
+
+    def note_fired(self, ids: Iterable[str]) -> None:
+        """Write down that tasks which have waited were sent on, in this order: from now on they stand behind all others."""
+        for id in ids:
+            self._place(id)
+
+    def _place(self, id: str) -> None:
+        self._places[id] = self._next
+        self._next += 1
 
     def note_letter(self, letter: DeadLetter) -> None:
         """Write down a dead letter."""
@@ -55,7 +72,7 @@ class Recorder:
 
     def place(self, id: str) -> int:
         """Return when a task was sent, as a number to sort by; what others sent comes last."""
-        return self._places.get(id, len(self.sent))
+        return self._places.get(id, self._next)
 
     def letter_place(self, source: str) -> int:
         """Return when a dead letter was written, as a number to sort by."""
@@ -94,6 +111,27 @@ class RecordingPublisher:
         return errors
 
 
+class RecordingLogs:
+    """What of a `taskq.shards.Logs` sends tasks, noted; the rest is passed on."""
+
+    def __init__(self, logs: Logs, recorder: Recorder, formats: Callable[[], Formats]) -> None:
+        self._logs = logs
+        self._recorder = recorder
+        self._formats = formats
+
+    def append(self, writes: Sequence[Write], *, timeout: float) -> Sequence[Exception | None]:
+        """Write records."""
+        errors = self._logs.append(writes, timeout=timeout)
+        for write, error in zip(writes, errors, strict=True):
+            message = message_of(write)
+            if error is None and message is not None:
+                self._recorder.note_sent(message, self._formats())
+        return errors
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._logs, name)
+
+
 def recording_broker(
     recorder: Recorder, formats: Callable[[], Formats]
 ) -> Callable[[Settings], Broker]:
@@ -112,6 +150,10 @@ def recording_broker(
             if self._recording is None:
                 self._recording = RecordingPublisher(super().publisher, recorder, formats)
             return self._recording
+
+        @property
+        def logs(self) -> Logs:
+            return cast(Logs, RecordingLogs(super().logs, recorder, formats))
 
         def close(self) -> None:
             super().close()
@@ -141,6 +183,8 @@ def _read(message: Outgoing, formats: Formats) -> Sent:
         queue=message.queue,
         headers={name: value for name, value in headers.items() if name not in PROTOCOL_HEADERS},
         key=_shown(message.key),
+        eta=envelope.eta if envelope is not None else None,
+        expires=envelope.expires if envelope is not None else None,
     )
 
 

@@ -1,0 +1,195 @@
+"""`transport.logs` of `memory://`: what outlives tasks, and hosts that fire what is due by the cluster's clock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from taskq.memory.cluster import Cluster
+from taskq.memory.errors import QueueMissing
+from taskq.memory.log import Log
+from taskq.memory.options import MemoryOptions
+from taskq.memory.publisher import Publisher
+from taskq.memory.statelog import HostGroup, StateLog, StoredRecord
+from taskq.protocols import StoredDeadLetter
+from taskq.shards import Firing, Shard, ShardStatus, TimerLetter, Write
+
+LETTERS = "taskq.timers"
+"""Whose dead-letter topic takes what cannot be fired."""
+
+_LOOK_SECONDS = 0.02
+"""Of the cluster's clock between two looks of a host; a test that moves the clock ends the wait."""
+
+_MOST_FIRINGS = 500
+
+
+class Logs:
+    """A `taskq.shards.Logs`. Any thread may call it; nothing blocks, so timeouts mean nothing."""
+
+    def __init__(self, cluster: Cluster, options: MemoryOptions, publisher: Publisher) -> None:
+        """Keep the logs in this cluster."""
+        self._cluster = cluster
+        self._options = options
+        self._publisher = publisher
+
+    def append(self, writes: Sequence[Write], *, timeout: float) -> list[Exception | None]:
+        """Write records, and return for each None or why it was not written."""
+        return [self._append_one(write) for write in writes]
+
+    def _append_one(self, write: Write) -> Exception | None:
+        try:
+            with self._cluster.waking() as log:
+                state = self._state(log, write.log)
+                if write.queue is not None:
+                    self._publisher.prepare(log, write.queue)
+                partition = state.partition_of(write.route)
+                now_ms = self._cluster.now_ms()
+                state.append(partition, write.key, write.value, tuple(write.headers), now_ms)
+        except (LookupError, ValueError) as error:
+            return error
+        return None
+
+    def check(self, log: str, *, timeout: float) -> None:
+        """Make a log if it is missing.
+
+        Raises:
+            QueueMissing: It is, and may not be made.
+        """
+        with self._cluster.locked() as found:
+            self._state(found, log)
+
+    def read(self, log: str, *, route: bytes | None = None, timeout: float) -> list[StoredRecord]:
+        """Return all records of a log, or those of the partition of a route."""
+        with self._cluster.locked() as found:
+            state = found.states.get(self._options.prefix + log)
+            if state is None:
+                return []
+            numbers = range(len(state.partitions))
+            return state.read(numbers if route is None else [state.partition_of(route)])
+
+    def host(
+        self,
+        log: str,
+        group: str,
+        open_shard: Callable[[int], Shard],
+        *,
+        now_ms: Callable[[], int],
+    ) -> Host:
+        """Return a host of the log's shards."""
+        return Host(self, log, group, open_shard, now_ms)
+
+    def _state(self, log: Log, name: str) -> StateLog:
+        whole = self._options.prefix + name
+        if whole not in log.states:
+            if not self._options.auto_create:
+                raise QueueMissing(name)
+            log.states[whole] = StateLog()
+        return log.states[whole]
+
+
+class Host:
+    """A `taskq.shards.ShardHost`."""
+
+    def __init__(
+        self,
+        logs: Logs,
+        log: str,
+        group: str,
+        open_shard: Callable[[int], Shard],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._logs = logs
+        self._log = log
+        self._group = group
+        self._open_shard = open_shard
+        self._now_ms = now_ms
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Fire what is due until `stop`; blocks by the cluster's clock."""
+        clock = self._logs._cluster.clock
+        self.join()
+        try:
+            while not self._stopping.is_set():
+                self.step()
+                clock.wait(self._stopping, _LOOK_SECONDS)
+        finally:
+            self.leave()
+
+    def join(self) -> None:
+        """Take a share of the shards."""
+        self._logs.check(self._log, timeout=0)
+        with self._logs._cluster.locked() as log:
+            self._members(log).hosts.append(self)
+
+    def leave(self) -> None:
+        """Leave the shards to the others."""
+        with self._logs._cluster.locked() as log:
+            self._members(log).hosts.remove(self)
+
+    def step(self) -> list[Firing]:
+        """Fire all that is due now, earliest first within a shard, and return it."""
+        fired: list[Firing] = []
+        with self._logs._cluster.waking() as log:
+            group, state = self._members(log), self._logs._state(log, self._log)
+            for partition, shard in group.shards_of(self, state, self._open_shard):
+                while firings := self._due(state, partition, shard):
+                    done = [self._write(log, state, partition, shard, each) for each in firings]
+                    shard.settle(done)
+                    group.shard(state, partition, self._open_shard)  # it sees what it has written
+                    fired += done
+        return fired
+
+    def stop(self) -> None:
+        """Let `run` return soon."""
+        self._stopping.set()
+
+    def wake(self) -> None:
+        """Do nothing: it looks all the time."""
+
+    def status(self) -> ShardStatus:
+        """Return its place."""
+        with self._logs._cluster.locked() as log:
+            group, state = self._members(log), log.states.get(self._name)
+            if state is None or self not in group.hosts:
+                return ShardStatus()
+            shards = dict(group.shards_of(self, state, self._open_shard))
+            waiting = sum(map(len, shards.values()))
+            return ShardStatus(True, tuple(shards), tuple(shards), waiting)
+
+    @property
+    def _name(self) -> str:
+        return self._logs._options.prefix + self._log
+
+    def _members(self, log: Log) -> HostGroup:
+        return log.hosts.setdefault((self._name, self._group), HostGroup())
+
+    def _due(self, state: StateLog, partition: int, shard: Shard) -> Sequence[Firing]:
+        now_ms = self._now_ms()
+        wanted = set(shard.wanted(now_ms))
+        if wanted:
+            shard.load([each for each in state.partitions[partition] if each.offset in wanted])
+        return shard.take(now_ms, _MOST_FIRINGS)
+
+    def _write(
+        self, log: Log, state: StateLog, partition: int, shard: Shard, firing: Firing
+    ) -> Firing:
+        """Write all of a firing, or what its shard has in its place."""
+        try:
+            entries = [self._logs._publisher.entry(log, message) for message in firing.messages]
+        except (LookupError, ValueError) as error:
+            firing, entries = shard.give_up(firing, "rejected", str(error)), []
+        for topic, entry in entries:
+            log.topics[topic].append(entry)
+        now_ms = self._logs._cluster.now_ms()
+        for key, value in firing.writes:
+            state.append(partition, key, value, (), now_ms)
+        for letter in firing.letters:
+            _put_aside(log, self._logs._options.prefix, letter, now_ms)
+        return firing
+
+
+def _put_aside(log: Log, prefix: str, letter: TimerLetter, now_ms: int) -> None:
+    id = letter.key.decode(errors="backslashreplace")
+    stored = StoredDeadLetter(id, LETTERS, letter.value, tuple(letter.headers), now_ms)
+    log.dead.setdefault(prefix + LETTERS, {})[id] = stored
