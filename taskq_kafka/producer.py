@@ -10,7 +10,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -114,8 +116,9 @@ class _Batch:
         self.expected = size
         # Only ever appended to, which needs no lock: the sender and whoever serves the reports run side by side.
         self.reported: list[int] = []
-        # Only a sender that does not serve itself needs one.
-        self.wake: threading.Event | None = None
+        # Only a sender that does not serve itself needs one. A queue, because its put is one step in C, from any thread, and a
+        # threading.Event's set is five.
+        self.wake: SimpleQueue[None] | None = None
 
     def report(
         self, index: int, handle: _Handle, error: ClientError | None, message: object
@@ -127,7 +130,7 @@ class _Batch:
                 self.dead.add(handle)
         self.reported.append(index)
         if self.wake is not None and len(self.reported) >= self.expected:
-            self.wake.set()
+            self.wake.put(None)
 
     def is_complete(self) -> bool:
         """Whether every record that was handed over has its report."""
@@ -158,19 +161,21 @@ class _Handle:
         while not batch.is_complete():
             remaining = deadline - monotonic()
             if remaining <= 0:
+                # It may have been woken to serve: that is another's then.
+                self._wake_another(batch)
                 return
             if self._serving.acquire(blocking=False):
                 self._serve_until(batch, deadline)
                 continue
             # First in line, then try again: who lets go of the duty looks at the line afterwards.
-            wake = batch.wake = batch.wake or threading.Event()
+            wake = batch.wake = batch.wake or SimpleQueue()
             self._waiting.append(batch)
             try:
                 if self._serving.acquire(blocking=False):
                     self._serve_until(batch, deadline)
                 elif not batch.is_complete():
-                    wake.wait(min(remaining, WAIT))
-                    wake.clear()
+                    with suppress(Empty):
+                        wake.get(timeout=min(remaining, WAIT))
             finally:
                 self._waiting.remove(batch)
 
@@ -188,9 +193,15 @@ class _Handle:
     def _hand_on(self, done: _Batch | None = None) -> None:
         """Let go of the duty to serve, and wake another who may take it."""
         self._serving.release()
+        if self._waiting:
+            self._wake_another(done)
+
+    def _wake_another(self, done: _Batch | None) -> None:
+        """Wake the first in line who still needs reports."""
         for batch in list(self._waiting):
-            if batch is not done and batch.wake is not None:
-                batch.wake.set()
+            # One that is complete leaves without serving: woken in the others' place it would let all of them wait.
+            if batch is not done and batch.wake is not None and not batch.is_complete():
+                batch.wake.put(None)
                 return
 
     def hand_over(
@@ -236,7 +247,7 @@ class _Handle:
                 pass
         for batch in list(self._waiting):
             if batch.wake is not None:
-                batch.wake.set()
+                batch.wake.put(None)
 
     def look_up(self, topic: str, timeout: float) -> bool:
         """Return whether a topic exists and has leaders. Also connects: it spares the first record half a second.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +18,7 @@ from taskq_kafka.errors import DeliveryFailed
 from taskq_kafka.options import TransportOptions
 from taskq_kafka.producer import Route, SharedProducer
 from taskq_kafka.sending import Message
+from tests.support.waiting import wait_until
 
 
 class FakeProducer:
@@ -108,3 +112,56 @@ def test_a_client_of_which_a_report_says_that_it_died_is_replaced(
 
     assert isinstance(error, DeliveryFailed)
     assert current(producer) is clients[1]
+
+
+class SlowProducer(FakeProducer):
+    """Reports only what it is told to, in one poll; a poll with nothing to report waits for that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: deque[set[bytes]] = deque()
+        self.news = threading.Semaphore(0)
+        self.taken = threading.Semaphore(0)
+
+    def produce(
+        self, topic: str, value: bytes, key: Any, *, on_delivery: Any, headers: Any
+    ) -> None:
+        super().produce(topic, value, key, on_delivery=on_delivery, headers=headers)
+        self.taken.release()
+
+    def acknowledge(self, *values: bytes) -> None:
+        self.told.append(set(values))
+        self.news.release()
+
+    def poll(self, timeout: float) -> int:
+        if not self.news.acquire(timeout=timeout):
+            return 0
+        values = self.told.popleft()
+        for value, report in [each for each in self.waiting if each[0] in values]:
+            self.waiting.remove((value, report))
+            report(None, value)
+        return len(values)
+
+
+def stand(handle: Any, line: int) -> bool:
+    """Whether one serves, and so many wait."""
+    return handle._serving.locked() and len(handle._waiting) == line
+
+
+def test_who_serves_hands_on_to_one_that_still_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = SlowProducer()
+    monkeypatch.setattr(module, "new_producer", lambda config: client)
+    monkeypatch.setattr(module, "WAIT", 60.0)  # nobody finds out by themselves
+    producer = SharedProducer(TransportOptions().producer_config)
+    handle = producer._current()
+    with ThreadPoolExecutor(3) as pool:
+        sent = []
+        for line, value in enumerate((b"serves", b"complete", b"waits")):
+            sent.append(pool.submit(send, producer, value))
+            assert client.taken.acquire(timeout=10)
+            wait_until(partial(stand, handle, line), timeout=10, what="the line of those who wait")
+
+        client.acknowledge(b"serves", b"complete")
+        client.acknowledge(b"waits")
+
+        assert [each.result(timeout=4) for each in sent] == [[None]] * 3
