@@ -66,7 +66,19 @@ def _unmarked(fields: dict[str, Any]) -> Any:
     return _UNMARK[kind](fields["__value__"])
 
 
-dump_text: Callable[[Any], str] = json.JSONEncoder(default=_marked).encode
+def _dump_function() -> Callable[[Any], str]:
+    """Return what makes JSON text. `JSONEncoder.encode` makes an encoder in C for each value, which takes longer than its use."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:  # not CPython
+        return json.JSONEncoder(default=_marked).encode
+    escape = json.encoder.encode_basestring_ascii
+    # Without a memory of what is being encoded, which threads cannot share: a value within itself is a RecursionError.
+    encode = make(None, _marked, escape, None, ": ", ", ", False, False, True)
+    join = "".join
+    return lambda value: join(encode(value, 0))
+
+
+dump_text: Callable[[Any], str] = _dump_function()
 """Return the JSON text of a value; raises TypeError, ValueError or RecursionError for what has none."""
 
 _load_marked = json.JSONDecoder(object_hook=_unmarked).decode

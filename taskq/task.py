@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, Typ
 
 from taskq.arguments import ArgumentCheck, check_shape
 from taskq.errors import InvalidArguments
-from taskq.message import Envelope, Format, Writer, new_task_id
+from taskq.message import Envelope, Format, Writer, new_task_id, new_task_ids
 from taskq.protocols import Outgoing
 from taskq.queues import check_queue
 from taskq.request import Context, Request, current_request
@@ -217,12 +217,13 @@ class Task(Generic[P, C, R]):
     ) -> list[AsyncResult[R]]:
         """Send many calls with one wait; `delay_many` ends here."""
         messages, results = [], []
-        for args in calls:
+        calls = list(calls)
+        for args, id in zip(calls, new_task_ids(len(calls)), strict=True):
             if not isinstance(args, (tuple, list)):
                 raise InvalidArguments(
                     self.name, f"delay_many takes tuples of arguments, not {type(args).__name__}"
                 )
-            message, result = self._prepare(args, {}, options)
+            message, result = self._prepare(args, {}, options, id)
             messages.append(message)
             results.append(result)
         if messages:
@@ -230,22 +231,27 @@ class Task(Generic[P, C, R]):
         return results
 
     def _prepare(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: SendOptions,
+        id: str | None = None,
     ) -> tuple[Outgoing | Write, AsyncResult[R]]:
         """Check and write one call."""
         self._arguments.check(args, kwargs)
+        id = id or new_task_id()
         if options is not DEFAULT:
-            return self._prepare_with(args, kwargs, options)
-        queue, id = self.queue, new_task_id()
+            return self._prepare_with(args, kwargs, options, id)
+        queue = self._queue or self._app.default_queue
         value, written = self._current_writer().write(id, args, kwargs)
         return Outgoing(queue, value, written), AsyncResult(id, self.name, queue)
 
     def _prepare_with(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions, id: str
     ) -> tuple[Outgoing | Write, AsyncResult[R]]:
         """Write one call with options."""
         options.check(self.name)
-        queue, id = options.queue or self.queue, options.task_id or new_task_id()
+        queue, id = options.queue or self.queue, options.task_id or id
         time = options.when(self.name, self._app.now)
         headers = {**(options.headers or {}), **time.headers}
         value, written = self._current_writer().write(id, args, kwargs, headers=headers)

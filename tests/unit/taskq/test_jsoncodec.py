@@ -74,3 +74,17 @@ def test_other_objects_have_no_json() -> None:
 def test_an_encoding_that_is_not_known_is_refused() -> None:
     with pytest.raises(ValueError, match="encoding"):
         jsoncodec.loads(b"1", "punycode")
+
+
+def test_value_that_holds_itself_is_refused() -> None:
+    endless: list[object] = []
+    endless.append(endless)
+
+    with pytest.raises(RecursionError):
+        jsoncodec.dumps(endless)
+
+
+def test_value_that_stands_twice_in_another_is_written_twice() -> None:
+    twice = [1]
+
+    assert jsoncodec.dumps([twice, twice]) == b"[[1], [1]]"

@@ -11,7 +11,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from taskq.errors import DecodeError, EncodeError
-from taskq.message import JSON, Writer, encode, identify, new_task_id, read_body, read_headers
+from taskq.message import (
+    JSON,
+    Writer,
+    encode,
+    identify,
+    new_task_id,
+    new_task_ids,
+    read_body,
+    read_headers,
+)
 from taskq_kafka.records import Record
 
 BODY = b'[[], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
@@ -276,8 +285,11 @@ def test_a_content_type_is_read_only_where_a_format_is_given() -> None:
     assert read_body(envelope, BODY, {"application/x-other": JSON}) == ([], {}, None)
 
 
-def test_task_ids_are_uuids_of_version_7_in_order() -> None:
-    ids = [new_task_id() for _ in range(1000)]
+@pytest.mark.parametrize(
+    "make", [lambda count: [new_task_id() for _ in range(count)], lambda n: list(new_task_ids(n))]
+)
+def test_task_ids_are_uuids_of_version_7_in_order(make: Any) -> None:
+    ids = make(1000)
 
     assert len(set(ids)) == 1000
     assert all(uuid.UUID(id).version == 7 for id in ids)
