@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 
-from .admin import Admin
 from .deadletters import DeadLetter, Letter, letter_of
 from .errors import LetterTooLarge, RecordTooLarge, TaskqKafkaError
 from .options import TransportOptions
@@ -86,9 +85,15 @@ class Publisher:
         self._compressing.close(timeout=max(deadline - monotonic(), 0))
 
     def _make_queue(self, queue: str, timeout: float) -> None:
+        from .admin import (
+            Admin,
+        )  # only who makes a topic needs it: not the first send of most programs
+
         Admin.shared(self._options).create_queue(queue, timeout=timeout)
 
     def _make_dead(self, queue: str, timeout: float) -> None:
+        from .admin import Admin  # as in _make_queue
+
         Admin.shared(self._options).create_dead_letter_topic(queue, timeout=timeout)
 
 

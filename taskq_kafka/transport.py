@@ -10,25 +10,28 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
 from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 
 from .address import parse_address
-from .admin import Admin
 from .channel import Channel
-from .consumer import QueueConsumer
-from .embedded import EmbeddedBroker
 from .errors import CHANNEL_ERRORS, CONNECTION_ERRORS
-from .groups import Groups
-from .logs import Logs
-from .membership import RebalanceEvent
 from .options import TransportOptions
 from .publisher import Publisher
 from .shared import shared
 from .topics import topic_of
+
+if TYPE_CHECKING:
+    # Imported where they are first used: a program that only sends waits for none of them.
+    from .admin import Admin
+    from .consumer import QueueConsumer
+    from .embedded import EmbeddedBroker
+    from .groups import Groups
+    from .logs import Logs
+    from .membership import RebalanceEvent
 
 DEFAULT_PORT = 9092
 
@@ -112,16 +115,22 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu ships no type
     @property
     def admin(self) -> Admin:
         """Questions to the broker; any thread may use it."""
+        from .admin import Admin
+
         return shared(Admin, self.options)
 
     @property
     def groups(self) -> Groups:
         """The consumer group of these options."""
+        from .groups import Groups
+
         return shared(Groups, self.options)
 
     @property
     def logs(self) -> Logs:
         """What outlives processes: compacted topics of taskq's own; any thread may use it."""
+        from .logs import Logs
+
         return shared(Logs, self.options)
 
     def ensure_queue(self, queue: str) -> None:
@@ -137,6 +146,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu ships no type
         on_rebalance: Callable[[RebalanceEvent], None] | None = None,
     ) -> QueueConsumer:
         """Join the group on a queue, in the protocol that the group speaks."""
+        from .consumer import QueueConsumer
+
         consumer = QueueConsumer(
             self.options, queue, groups=self.groups, tags=tags, on_rebalance=on_rebalance
         )
@@ -153,6 +164,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu ships no type
 
     def start_embedded(self) -> EmbeddedBroker:
         """Start a broker in this process; it has nothing to do with the one of this connection."""
+        from .embedded import EmbeddedBroker
+
         return EmbeddedBroker()
 
     def driver_version(self) -> str:
