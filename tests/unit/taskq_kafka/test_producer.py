@@ -38,7 +38,14 @@ class FakeProducer:
         return SimpleNamespace(topics={topic: found})
 
     def produce(
-        self, topic: str, value: bytes, key: Any, *, on_delivery: Any, headers: Any
+        self,
+        topic: str,
+        value: bytes,
+        key: Any,
+        partition: int = -1,
+        *,
+        on_delivery: Any,
+        headers: Any,
     ) -> None:
         if value == self.dies_at:
             raise KafkaException(KafkaError(KafkaError._FATAL, "out of order", fatal=True))
@@ -124,7 +131,14 @@ class SlowProducer(FakeProducer):
         self.taken = threading.Semaphore(0)
 
     def produce(
-        self, topic: str, value: bytes, key: Any, *, on_delivery: Any, headers: Any
+        self,
+        topic: str,
+        value: bytes,
+        key: Any,
+        partition: int = -1,
+        *,
+        on_delivery: Any,
+        headers: Any,
     ) -> None:
         super().produce(topic, value, key, on_delivery=on_delivery, headers=headers)
         self.taken.release()
