@@ -6,7 +6,7 @@ marshalled; the worker's parent acts on it (dead letters, follow-ups, log). Publ
 
 from __future__ import annotations
 
-import asyncio
+import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Sequence
@@ -27,6 +27,8 @@ from taskq.request import Request
 from taskq.task import Task
 
 if TYPE_CHECKING:
+    import asyncio
+
     from taskq.app import App
     from taskq.registry import AnyTask
 
@@ -284,6 +286,8 @@ class _Loops:
 
     def run(self, work: Awaitable[Any]) -> Any:
         """Run a coroutine to its end; what it left running is cancelled, as `asyncio.run` does."""
+        import asyncio  # 4 MB that pool processes with plain functions alone do without
+
         loop: asyncio.AbstractEventLoop | None = getattr(self._local, "loop", None)
         if loop is None:
             loop = self._local.loop = asyncio.new_event_loop()
@@ -335,12 +339,14 @@ def traceback_text(error: BaseException) -> str:
     return data[-TRACEBACK_BYTES:].decode(errors="ignore")
 
 
-_OWN_FILES = frozenset({__file__, Task.run.__code__.co_filename, asyncio.base_events.__file__})
+_OWN_FILES = frozenset({__file__, Task.run.__code__.co_filename})
 
 
 def _users_part(trace: TracebackType | None) -> TracebackType | None:
     """Skip the frames before the user's function; keep all if there are no others."""
+    loops = sys.modules.get("asyncio.base_events")
+    own = _OWN_FILES if loops is None else _OWN_FILES | {loops.__file__}
     part = trace
-    while part is not None and part.tb_frame.f_code.co_filename in _OWN_FILES:
+    while part is not None and part.tb_frame.f_code.co_filename in own:
         part = part.tb_next
     return part or trace

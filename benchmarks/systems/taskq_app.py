@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from benchmarks.systems import work
 from taskq import default_app, task
 
@@ -12,9 +10,17 @@ stamp = task("benchmark.stamp")(work.stamp)
 doze = task("benchmark.doze")(work.doze)
 
 
+@task("benchmark.anoop")
+async def anoop(number: int, text: str) -> None:
+    """Do nothing, on the event loop."""
+    work.mine.ran()
+
+
 @task("benchmark.adoze")
 async def adoze(seconds: float) -> None:
     """Wait without holding a thread."""
+    import asyncio  # not what a pool of processes with plain functions has to carry
+
     if not work.mine.runs:
         work.mine.ran()
     await asyncio.sleep(seconds)

@@ -12,12 +12,7 @@ from taskq.loading import load_app
 from taskq.logs import LogPlan
 from taskq.sources import Sources
 from taskq.worker.options import WorkerOptions
-from taskq.worker.pools.aio import AsyncioPool
-from taskq.worker.pools.child import ChildSetup
-from taskq.worker.pools.prefork import PreforkPool
 from taskq.worker.pools.protocol import Pool
-from taskq.worker.pools.solo import SoloPool
-from taskq.worker.pools.threads import ThreadsPool
 
 
 def make_pool(
@@ -39,15 +34,25 @@ def make_pool(
         sources: Where the app's settings came from; pool processes get the same.
         clock: For the pool.
     """
+    # Each pool is imported where it is wanted: a worker has one, and asyncio alone is 4 MB.
     if options.pool == "prefork":
+        from taskq.worker.pools.child import ChildSetup
+        from taskq.worker.pools.prefork import PreforkPool
+
         setup = ChildSetup(partial(load_pool_app, tuple(modules), sources), plan)
         names = [module.partition(":")[0] for module in modules]
         return PreforkPool(options.concurrency, setup, names, clock)
     executor = Executor(app, plan, clock)
     if options.pool == "threads":
+        from taskq.worker.pools.threads import ThreadsPool
+
         return ThreadsPool(options.concurrency, executor)
     if options.pool == "asyncio":
+        from taskq.worker.pools.aio import AsyncioPool
+
         return AsyncioPool(options.concurrency, executor)
+    from taskq.worker.pools.solo import SoloPool
+
     return SoloPool(executor)
 
 

@@ -39,3 +39,24 @@ def test_kombu_knows_the_url_once_its_messaging_is_imported(tmp_path: Path) -> N
     )
 
     assert printed(code, tmp_path) == "taskq_kafka.transport"
+
+
+@pytest.mark.parametrize("order", ["kombu, taskq_kafka", "taskq_kafka, kombu"])
+def test_an_import_makes_the_url_known_before_and_after_kombus(order: str, tmp_path: Path) -> None:
+    code = (
+        f"import {order}; "
+        "print(type(kombu.Connection('taskqs://localhost:9092').transport).__module__)"
+    )
+
+    assert printed(code, tmp_path) == "taskq_kafka.transport"
+
+
+def test_a_pool_process_carries_neither_kombu_nor_a_kafka_client_nor_an_event_loop(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import sys, taskq, taskq.worker.pools.child; "
+        "print({'kombu', 'amqp', 'confluent_kafka', 'asyncio'} & set(sys.modules))"
+    )
+
+    assert printed(code, tmp_path) == "set()"
