@@ -5,8 +5,11 @@ from __future__ import annotations
 import select
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType, TracebackType
+
+from taskq.exitcodes import SIGNALLED
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """The first stops in order, the second at once."""
@@ -58,6 +61,20 @@ class Signals:
         if not ready:
             return []
         return [number for number in self._read_end.recv(64) if number in self._numbers]
+
+
+@contextmanager
+def term_raises() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit in the main thread, as SIGINT raises KeyboardInterrupt: what was started can be ended then."""
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(SIGNALLED + number)
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

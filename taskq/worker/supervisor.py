@@ -32,15 +32,15 @@ from taskq.worker.intake import Intake
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outbox import Outbox
 from taskq.worker.pools.protocol import Pool
-from taskq.worker.signals import STOP_SIGNALS, Signals
+from taskq.worker.signals import STOP_SIGNALS, Signals, term_raises
 
 logger = logging.getLogger(__name__)
 
 _TICK = 0.05
 """Seconds between two looks at the pool. A call-back behind a slow task is at most this late."""
 
-_DRAIN_TICK = 0.02
-"""The same while stopping: this much a worker without tasks takes to end."""
+_SHORT_TICK = 0.02
+"""The same while starting and stopping: this much may be added to either."""
 
 _JOIN_SECONDS = 5.0
 """How long the line that says it is ready waits for the groups to be joined."""
@@ -131,7 +131,7 @@ class Worker:
             InvalidSetting: Nobody can listen where `health` says.
         """
         self._answer_probes()
-        self._prepare_broker()  # before the signals are ours: Ctrl-C ends the wait for a broker
+        self._prepare()  # before the signals are ours: Ctrl-C ends the wait for a broker
         with Signals() as signals:
             self._outbox.start()
             if not self._pool.uses_main_thread:
@@ -164,6 +164,30 @@ class Worker:
 
     def _pulses(self) -> list[Pulse]:
         return [intake.pulse for intake in self._intakes]
+
+    def _prepare(self) -> None:
+        """Ask the broker what is to be known. Processes start meanwhile: both take a few tenths of a second."""
+        if not self._pool.starts_beside:
+            self._prepare_broker()
+            return
+        with term_raises():
+            self._pool.start(self._dispatcher)
+            try:
+                self._prepare_broker()
+            except BaseException:  # Ctrl-C, too
+                self._end_pool()
+                raise
+
+    def _end_pool(self) -> None:
+        """End the pool before it has run anything, in order: what is left behind in its start would complain."""
+        end = self._clock.monotonic() + _SHUTDOWN_SECONDS
+        never = threading.Event()  # a pool tells of its end only when it is asked
+        try:
+            self._pool.shut_down()
+            while not self._pool.is_down and self._clock.monotonic() < end:
+                self._clock.wait(never, _SHORT_TICK)
+        finally:
+            self._pool.kill()
 
     def _prepare_broker(self) -> None:
         broker, settings = self._app.broker, self._app.settings
@@ -243,7 +267,7 @@ class Worker:
             return self._end_at_once(FAILED)
 
     def _loop(self, signals: Signals) -> int:
-        if not self._pool.uses_main_thread:
+        if not self._pool.uses_main_thread and not self._pool.starts_beside:
             self._pool.start(self._dispatcher)
         self._enter(_Phase.STARTING)
         while True:
@@ -263,7 +287,7 @@ class Worker:
                 return code
 
     def _tick_seconds(self) -> float:
-        return _TICK if self._phase in (_Phase.STARTING, _Phase.RUNNING) else _DRAIN_TICK
+        return _TICK if self._phase is _Phase.RUNNING else _SHORT_TICK
 
     def _enter(self, phase: _Phase) -> None:
         self._phase = phase

@@ -255,6 +255,33 @@ def test_without_a_broker_it_does_not_start(life: Life) -> None:
         life.worker.run()
 
 
+def test_processes_start_before_the_broker_is_asked_and_end_if_it_is_not_there(life: Life) -> None:
+    life.pool.starts_beside = True
+    life.broker.admin.is_reachable = False
+
+    with pytest.raises(BrokerUnreachable):
+        life.worker.run()
+
+    assert life.pool.events is not None
+    assert life.pool.is_down
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_ends_the_wait_for_a_broker_and_what_was_started_for_it(
+    life: Life, number: int, error: type[BaseException]
+) -> None:
+    life.pool.starts_beside = True
+    life.broker.admin.when_checked = lambda: _send(number)
+
+    with pytest.raises(error):
+        life.worker.run()
+
+    assert life.pool.is_down
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_its_queues_are_made(life: Life) -> None:
     assert life.run(lambda: _send(signal.SIGTERM)) == 0
     assert life.broker.admin.created == ["q"]

@@ -57,6 +57,7 @@ class FakeAdmin:
         self.statuses: list[QueueStatus] = []
         self.stored: list[StoredDeadLetter] = []
         self.is_reachable = True
+        self.when_checked: Callable[[], None] = lambda: None
         self.created: list[str] = []
         self.topic_statuses: list[TopicStatus] = []
         self.members = GroupStatus("taskq", "consumer", ())
@@ -67,6 +68,7 @@ class FakeAdmin:
         self.searches: list[tuple[int | None, int | None]] = []
 
     def check(self, *, timeout: float) -> None:
+        self.when_checked()
         if not self.is_reachable:
             raise ConnectionRefusedError("nobody listens")
 

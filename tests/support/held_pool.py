@@ -14,6 +14,7 @@ class HeldPool:
     """A `taskq.worker.pools.protocol.Pool`; lanes of one slot."""
 
     uses_main_thread = False
+    starts_beside = False
 
     def __init__(self, slots: int) -> None:
         self.widths = [1] * slots

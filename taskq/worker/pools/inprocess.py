@@ -19,6 +19,7 @@ class InProcessPool:
     """One lane. Its public methods may be called by any thread."""
 
     uses_main_thread = False
+    starts_beside = False
 
     def __init__(self, slots: int, executor: Executor) -> None:
         """Prepare; nothing is started.

@@ -58,6 +58,7 @@ class PreforkPool:
     """See the module. Its public methods may be called by any thread."""
 
     uses_main_thread = False
+    starts_beside = True
 
     def __init__(self, slots: int, setup: ChildSetup, modules: Sequence[str], clock: Clock) -> None:
         """Prepare; nothing is started.

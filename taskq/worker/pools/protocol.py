@@ -37,6 +37,10 @@ class Pool(Protocol):
         """Whether `serve` must be called in the process's main thread."""
 
     @property
+    def starts_beside(self) -> bool:
+        """Whether all of its start happens beside the caller, in processes: then it begins before the broker is asked."""
+
+    @property
     def is_ready(self) -> bool:
         """Whether every lane has been open once: start-up, with the start hooks, is over."""
 
