@@ -21,6 +21,16 @@ from taskq.worker.pools import preload
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+_PRELOADED = (
+    preload.__name__,
+    # What every pool process imports after its fork; loaded before, its pages are shared.
+    "multiprocessing.popen_forkserver",
+    "multiprocessing.sharedctypes",
+    "multiprocessing.synchronize",
+    "taskq.worker.poolfactory",
+    "taskq.worker.pools.child",
+)
+
 
 class ProcessStarter:
     """Starts processes. One thread at a time may use it."""
@@ -33,7 +43,7 @@ class ProcessStarter:
         """
         self._modules = list(modules)
         self._context: BaseContext = multiprocessing.get_context("forkserver")
-        multiprocessing.get_context("forkserver").set_forkserver_preload([preload.__name__])
+        multiprocessing.get_context("forkserver").set_forkserver_preload(list(_PRELOADED))
 
     @property
     def context(self) -> BaseContext:
