@@ -44,7 +44,7 @@ _REPORT_AFTER = 0.001
 
 _LAST_STANDARD_DESCRIPTOR = 2
 
-_READ_BYTES = 256 * 1024
+_READ_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,8 @@ class Child:
         self._state = state
         self._lock = lock
         self._reader = FrameReader()
+        # Kept: a new one for each read costs more than the read.
+        self._room = memoryview(bytearray(_READ_BYTES))
         self._waiting: deque[Task] = deque()
         self._results: list[Done] = []
         self._reported = 0.0
@@ -127,15 +129,15 @@ class Child:
         """Wait for deliveries; return False if the parent is gone."""
         _flush_output()
         try:
-            data = self._link.recv(_READ_BYTES)
+            size = self._link.recv_into(self._room)
         except ConnectionResetError:  # gone, with reports unread
             return False
-        for tasks in self._reader.feed(data):
+        for tasks in self._reader.feed(self._room[:size]):
             if tasks:
                 self._waiting.extend(tasks)
             else:
                 self._stopping = True
-        return bool(data)
+        return size > 0
 
     def _run_one(self, task: Task) -> None:
         seq = task[0]

@@ -50,8 +50,8 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[Any]:
-        """Add what was read and return the messages that are complete."""
+    def feed(self, data: bytes | memoryview) -> list[Any]:
+        """Add what was read, which is copied, and return the messages that are complete."""
         buffer = self._buffer
         buffer += data
         messages: list[Any] = []
