@@ -31,6 +31,7 @@ class AsyncioPool(InProcessPool):
         # The loop thread's own:
         self._line: deque[Delivery] = deque()
         self._busy = 0
+        self._ended: list[tuple[Delivery, Result]] = []
         self._tasks: set[asyncio.Task[Result]] = set()
 
     def start(self, events: PoolEvents) -> None:
@@ -76,11 +77,11 @@ class AsyncioPool(InProcessPool):
             self._begin(self._line.popleft())
 
     def _begin(self, delivery: Delivery) -> None:
+        self._busy += 1
         prepared = self._executor.prepare(delivery.record)
         if not isinstance(prepared, Call):
-            self._report(delivery, prepared)
+            self._end(delivery, prepared)
             return
-        self._busy += 1
         if prepared.task.is_async:
             task = self._loop.create_task(self._executor.run_async(prepared))
             self._tasks.add(task)  # the loop itself keeps no strong reference
@@ -104,6 +105,13 @@ class AsyncioPool(InProcessPool):
         self._loop.call_soon_threadsafe(self._end, delivery, result)
 
     def _end(self, delivery: Delivery, result: Result) -> None:
-        self._busy -= 1
-        self._report(delivery, result)
+        self._ended.append((delivery, result))
+        if len(self._ended) == 1:
+            # After all else that is to be done in this round of the loop: what ends in one round is reported at once.
+            self._loop.call_soon(self._report_ended)
+
+    def _report_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        self._busy -= len(ended)
         self._fill()
+        self._report(ended)

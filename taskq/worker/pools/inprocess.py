@@ -98,10 +98,11 @@ class InProcessPool:
         except BaseException as error:  # noqa: BLE001 - such as a hook of a run that calls sys.exit
             return escaped(error)
 
-    def _report(self, delivery: Delivery, result: Result) -> None:
+    def _report(self, results: Sequence[tuple[Delivery, Result]]) -> None:
         assert self._events is not None, "start() comes first"
-        del self._held[delivery]
-        self._events.on_results(0, [(delivery, result)])
+        for delivery, _ in results:
+            del self._held[delivery]
+        self._events.on_results(0, results)
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:

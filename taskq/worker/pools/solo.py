@@ -29,7 +29,7 @@ class SoloPool(InProcessPool):
             if delivery is None:
                 self._executor.close()
                 return
-            self._report(delivery, self._execute(delivery))
+            self._report([(delivery, self._execute(delivery))])
 
     def send(self, lane: int, deliveries: Sequence[Delivery]) -> None:
         """Hand deliveries to a lane; see `Pool`."""

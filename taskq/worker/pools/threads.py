@@ -28,4 +28,4 @@ class ThreadsPool(InProcessPool):
         self._crew.dismiss()
 
     def _run(self, delivery: Delivery) -> None:
-        self._report(delivery, self._execute(delivery))
+        self._report([(delivery, self._execute(delivery))])
