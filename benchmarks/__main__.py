@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from benchmarks import enqueue, latency, schedules, servers, throughput
+from benchmarks import enqueue, latency, peers, schedules, servers, throughput
 from benchmarks.machine import description
 from benchmarks.rows import Row, medians, table
 
@@ -33,7 +33,11 @@ MEASURES: Mapping[str, Measure] = {
     "beat": _beat,
     "growth": lambda kafka, redis: throughput.growth(kafka, [10_000, 100_000]),
     "long-growth": lambda kafka, redis: throughput.growth(kafka, [1_000_000, 10_000_000]),
+    "peers": lambda kafka, redis: peers.all_systems(kafka, 20_000),
 }
+
+ON_REQUEST = frozenset({"long-growth", "peers"})
+"""Measures that are taken only when they are named: one takes an hour, the other needs more servers and packages."""
 
 
 def main() -> int:
@@ -90,7 +94,7 @@ def _arguments() -> argparse.Namespace:
         parser.error(
             f"no such measure: {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}"
         )
-    wanted.only = wanted.only or [name for name in MEASURES if not name.startswith("long")]
+    wanted.only = wanted.only or [name for name in MEASURES if name not in ON_REQUEST]
     if not wanted.without_peers and shutil.which("redis-server") is None:
         parser.error("no redis-server; `apt-get install redis-server`, or --without-peers")
     return wanted

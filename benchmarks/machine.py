@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -9,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("taskq-kafka", "confluent-kafka", "kombu", "celery", "redis")
+PEERS = ("dramatiq", "taskiq-aio-kafka", "aiokafka")
+"""Of the measure `peers`; named only where they are installed."""
 
 
 def description() -> dict[str, str]:
@@ -26,6 +29,9 @@ def description() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
+    for package in PEERS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
     return found
 
 

@@ -10,18 +10,19 @@ from benchmarks.rows import Row
 from benchmarks.runs import work_off
 
 NOOP = "benchmark.noop"
+ASYNC_NOOP = "benchmark.anoop"
 
 
 def throughput(
-    driver: Driver, *, pool: str, concurrency: int, count: int, system: str
+    driver: Driver, *, pool: str, concurrency: int, count: int, system: str, task: str = NOOP
 ) -> Iterator[Row]:
     """Measure tasks a second from the first start to the last end, processor time and memory.
 
     The processor time of a start with one task is taken off, and that start is measured, too.
     """
-    driver.send(NOOP, 0, "a few letters")
+    driver.send(task, 0, "a few letters")
     start = work_off(driver, pool=pool, concurrency=concurrency)
-    driver.send_many(NOOP, [(number, "a few letters") for number in range(count)])
+    driver.send_many(task, [(number, "a few letters") for number in range(count)])
     run = work_off(driver, pool=pool, concurrency=concurrency)
     assert run.tally.runs == count, f"{driver.name}: {run.tally.runs} of {count} tasks ran"
     name = f"throughput, {count:,} no-op tasks, -c {concurrency}"
@@ -58,6 +59,14 @@ def all_systems(bootstrap: str, redis: str | None, count: int) -> Iterator[Row]:
                 count=count,
                 system="Celery on Redis, prefork",
             )
+    yield from throughput(
+        Taskq(bootstrap),
+        pool="asyncio",
+        concurrency=100,
+        count=count,
+        system="taskq asyncio, async def",
+        task=ASYNC_NOOP,
+    )
 
 
 def sleepers(bootstrap: str, redis: str | None, count: int) -> Iterator[Row]:
