@@ -45,6 +45,11 @@ class Dispatcher:
 
     # For intakes
 
+    @property
+    def slots(self) -> int:
+        """How many tasks run at a time, all lanes together."""
+        return sum(self._pool.widths)
+
     def room(self, task: str | None) -> int:
         """Return how many records of a task (None: of an unknown one) could be placed now."""
         with self._change:

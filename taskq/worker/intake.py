@@ -73,6 +73,7 @@ class Intake:
         self.queue = queue
         self._app = app
         self._dispatcher = dispatcher
+        self._slots = dispatcher.slots
         self._outbox = outbox
         self._clock = clock
         self._screen = Screen(app.registry, app.formats)
@@ -246,8 +247,8 @@ class Intake:
         if self._fullness.is_paused:
             channel.resume()
             self._fullness.is_paused = False
-        # At least one: the queue then stands in line with a record in hand, and takes the slot as soon as it is free.
-        limit = max(1, min(self._dispatcher.room(self._last_task), _MOST_RECORDS))
+        # At least one for each slot: the queue then stands in line with records in hand, and takes slots as soon as they are free.
+        limit = min(max(self._slots, self._dispatcher.room(self._last_task)), _MOST_RECORDS)
         self._sort(channel, self._poll(channel, limit, _FETCH_SECONDS))
 
     def _poll(self, channel: IntakeChannel, limit: int, timeout: float) -> Sequence[Record]:

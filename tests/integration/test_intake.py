@@ -101,6 +101,17 @@ def test_refused_records_do_not_run_and_free_their_slot(stage: Stage) -> None:
     assert [each.record for each in stage.pool.started] == [kept]
 
 
+def test_a_full_pool_has_a_record_in_hand_for_each_slot() -> None:
+    stage = Stage(slots=3).start()
+    stage.channel.put(*(record_of("a") for _ in range(9)))
+    stage.pool.wait_started(3)
+
+    wait_until(lambda: len(stage.intake._hand) == 3, timeout=5, what="three records in hand")
+
+    assert len(stage.channel.claimed) == 3
+    stage.stop()
+
+
 def test_no_more_is_claimed_than_slots_are_free(stage: Stage) -> None:
     stage.channel.put(*(record_of("a") for _ in range(5)))
     stage.pool.wait_started(1)
