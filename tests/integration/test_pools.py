@@ -6,6 +6,8 @@ import logging
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -602,3 +604,20 @@ def test_children_killed_under_load_run_nothing_twice_and_lose_only_what_ran(
     assert len(ran) == len(set(ran))
     assert len(died) <= kills
     assert total - len(died) <= len(ran) <= total
+
+
+@pytest.mark.parametrize("then", ["", "starter.stop_preloading()"])
+def test_a_process_does_not_run_the_program_again(then: str, tmp_path: Path) -> None:
+    script = tmp_path / "program"
+    script.write_text(
+        "from taskq.worker.pools.forkserver import ProcessStarter\n"
+        "print('program', flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    starter = ProcessStarter([])\n"
+        f"    {then}\n"
+        "    starter.start(print, ('process',)).join()\n"
+    )
+
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["program", "process"]

@@ -11,7 +11,9 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -71,8 +73,25 @@ class ProcessStarter:
         # multiprocessing flushes both streams before a start: what a full disk left in them would fail it.
         flush_or_discard(empty)
         try:
-            process.start()
+            with _without_program():
+                process.start()
         finally:
             os.environ.pop(preload.VARIABLE, None)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return process
+
+
+@contextmanager
+def _without_program() -> Iterator[None]:
+    """Keep a process that is started from running this program's file again, for what might be defined there: here that is nothing.
+
+    The file is the script `taskq`, and each process would load the command line with it. multiprocessing passes over a program
+    that is a package's `__main__`, and knows it by its name alone.
+    """
+    program = sys.modules["__main__"]
+    before = program.__spec__
+    program.__spec__ = ModuleSpec("taskq.__main__", None)
+    try:
+        yield
+    finally:
+        program.__spec__ = before
