@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from benchmarks import enqueue, latency, peers, schedules, servers, throughput
+from benchmarks import enqueue, latency, peers, schedules, servers, throughput, timers
 from benchmarks.machine import description
 from benchmarks.rows import Row, medians, table
 
@@ -31,6 +31,8 @@ MEASURES: Mapping[str, Measure] = {
     "latency": lambda kafka, redis: latency.all_systems(kafka, redis, 20),
     "sleepers": lambda kafka, redis: throughput.sleepers(kafka, redis, 5000),
     "beat": _beat,
+    "delays": lambda kafka, redis: timers.all_delays(kafka, redis, 20_000),
+    "take-over": lambda kafka, redis: timers.take_over(kafka, 1_000_000),
     "growth": lambda kafka, redis: throughput.growth(kafka, [10_000, 100_000]),
     "long-growth": lambda kafka, redis: throughput.growth(kafka, [1_000_000, 10_000_000]),
     "peers": lambda kafka, redis: peers.all_systems(kafka, 20_000),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
 from taskq import App
+from taskq.delays import When
+from taskq.message import Writer, new_task_id
+from taskq.protocols import Outgoing
 from taskq.sources import Sources
 from tests.support.names import fresh_name
 from tests.support.processes import Process, Processes
@@ -34,12 +38,26 @@ class Driver(Protocol):
         """Return how many tasks have not been taken or are being run."""
 
 
+class DelayDriver(Driver, Protocol):
+    """A system whose tasks can wait for their time."""
+
+    delayed_rate: float
+    """Tasks a second that `send_at` can send at least."""
+
+    def send_at(self, task: str, etas: Sequence[float]) -> None:
+        """Send a call for each instant (seconds since 1970), with that as its argument and as its eta."""
+
+
 @dataclass
 class Taskq:
     """taskq on Kafka."""
 
     bootstrap: str
     name: str = "taskq"
+    delayed_rate: float = 5000
+    prefix: bool = False
+    """Whether topics and groups get a prefix of their own."""
+
     app: App = field(init=False)
     queue: str = field(init=False)
 
@@ -53,7 +71,8 @@ class Taskq:
     @property
     def settings(self) -> dict[str, Any]:
         """What a sender needs."""
-        return {"broker": self.bootstrap, "default_queue": self.queue, "group": self.queue}
+        own = {"prefix": f"{self.queue}."} if self.prefix else {}
+        return {"broker": self.bootstrap, "default_queue": self.queue, "group": self.queue, **own}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -69,6 +88,18 @@ class Taskq:
     def send(self, task: str, *args: Any) -> None:
         """Send by `delay`."""
         self.app.send_task(task, args)
+
+    def send_at(self, task: str, etas: Sequence[float]) -> None:
+        """Send as `apply_async(eta=...)` does, with one wait for many."""
+        for start in range(0, len(etas), 5000):
+            writes = []
+            for at in etas[start : start + 5000]:
+                time, id = When(datetime.fromtimestamp(at, tz=timezone.utc)), new_task_id()
+                value, headers = Writer(task).write(id, (at,), {}, headers=time.headers)
+                message = Outgoing(self.queue, value, headers)
+                writes.append(time.outgoing(message, id, self.app.now()))
+            errors = self.app.broker.publish(writes)
+            assert not any(errors), next(filter(None, errors))
 
     def worker(
         self, processes: Processes, times: Path, *, pool: str = "prefork", concurrency: int = 2
@@ -93,6 +124,7 @@ class Celery:
 
     url: str
     name: str = "Celery on Redis"
+    delayed_rate: float = 800
     app: Any = field(init=False)
     queue: str = field(init=False)
 
@@ -119,6 +151,14 @@ class Celery:
     def send(self, task: str, *args: Any) -> None:
         """Send by `send_task`."""
         self.app.send_task(task, args)
+
+    def send_at(self, task: str, etas: Sequence[float]) -> None:
+        """Send one by one on one connection."""
+        with self.app.connection_for_write() as connection, connection.channel() as channel:
+            producer = self.app.amqp.Producer(channel)
+            for at in etas:
+                eta = datetime.fromtimestamp(at, tz=timezone.utc)
+                self.app.send_task(task, (at,), eta=eta, producer=producer)
 
     def worker(
         self, processes: Processes, times: Path, *, pool: str = "prefork", concurrency: int = 2

@@ -24,6 +24,7 @@ app.conf.update(
 noop = app.task(name="benchmark.noop")(work.noop)
 stamp = app.task(name="benchmark.stamp")(work.stamp)
 doze = app.task(name="benchmark.doze")(work.doze)
+punctual = app.task(name="benchmark.punctual")(work.punctual)
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types

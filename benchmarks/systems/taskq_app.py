@@ -8,6 +8,7 @@ from taskq import default_app, task
 noop = task("benchmark.noop")(work.noop)
 stamp = task("benchmark.stamp")(work.stamp)
 doze = task("benchmark.doze")(work.doze)
+punctual = task("benchmark.punctual")(work.punctual)
 
 
 @task("benchmark.anoop")
