@@ -11,6 +11,9 @@ from dataclasses import dataclass
 ANY_QUEUE = "QUEUE"
 """Stands for each queue's topic where no queues are known."""
 
+_REDRIVE = "taskq-redrive-"
+"""Begins the transactional ids of those who move dead letters; the queue's name follows."""
+
 CLUSTER = "kafka-cluster"
 """What Kafka calls the cluster's own resource."""
 
@@ -21,7 +24,7 @@ class Right:
 
     command: str
     kind: str
-    """`topic`, `group` or `cluster`."""
+    """`topic`, `group`, `transactional-id` or `cluster`."""
 
     name: str
     is_prefix: bool
@@ -84,6 +87,16 @@ def _of_topic(topic: str, dead: str, *, is_prefix: bool, auto_create: bool) -> I
         )
     yield on("queues, find", topic, "Describe", "Read", use="count and read what waits")
     yield on("find, dlq", dead, "Describe", "Read", use="read dead letters")
+    yield on("dlq redrive, dlq discard", dead, "Describe", "Read", "Write", use="take letters out")
+    yield on("dlq redrive, dlq discard", topic, *sends, use="send records back")
+    yield Right(
+        "dlq redrive, dlq discard",
+        "transactional-id",
+        f"{topic}{_REDRIVE}" if is_prefix else f"{_REDRIVE}{topic}",
+        is_prefix,
+        ("Describe", "Write"),
+        "let one command at a time do so",
+    )
     yield on("purge", topic, "Describe", "Delete", use="delete what waits")
     yield on("topics, doctor", topic, "Describe", "DescribeConfigs", use="read settings")
     yield on("topics, doctor", dead, "Describe", "DescribeConfigs", use="read settings")
@@ -135,5 +148,5 @@ def _of_cluster(*, auto_create: bool) -> Iterator[Right]:
 
 
 def _of_reader(group: str) -> Iterator[Right]:
-    for command in ("queues, find", "find, dlq"):
+    for command in ("queues, find", "find, dlq", "dlq redrive, dlq discard"):
         yield Right(command, "group", group, False, ("Describe",), "read without joining a group")

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
+from taskq.instants import read_instant
 from taskq.protocols import StoredDeadLetter
 
-_PREFIX = "dlq-"
+FORMAT = 1
+"""Of the `dlq-*` headers, in `dlq-version`. Letters without it are older and have fewer of them; newer ones are left alone."""
+
+PREFIX = "dlq-"
+"""Begins the names of all headers that say why a record was put aside."""
+
+REDRIVEN = "redriven"
+"""Header of a record that was sent back to its queue: how often, by now."""
+
+REDRIVEN_FROM = "redriven-from"
+"""Header of such a record: QUEUE/PARTITION/OFFSET, the id of the dead letter that it was."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,29 @@ class DeadLetterView:
     value: bytes | None
     """The record's value, byte for byte; None where the record had none."""
 
+    written_at: datetime | None = None
+    """When the letter was written, by its record's timestamp."""
+
+    @property
+    def redriven(self) -> int:
+        """How often its record has been sent back to its queue before."""
+        count = self.headers.get(REDRIVEN, "")
+        return int(count) if _is_count(count) else 0
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether a newer taskq has written it, in a format that is not known here."""
+        version = self.details.get("version", "")
+        return _is_count(version) and int(version) > FORMAT
+
+    @property
+    def moment(self) -> datetime | None:
+        """When it failed, as its writer put it, or else when it was written; None where nothing tells."""
+        try:
+            return read_instant(self.failed_at or "")
+        except ValueError:
+            return self.written_at
+
 
 def read_dead_letter(letter: StoredDeadLetter) -> DeadLetterView:
     """Return what a dead letter says."""
@@ -45,8 +82,8 @@ def read_dead_letter(letter: StoredDeadLetter) -> DeadLetterView:
     own: dict[str, str] = {}
     for name, value in letter.headers:
         text = (value or b"").decode(errors="backslashreplace")
-        if name.startswith(_PREFIX):
-            ours[name[len(_PREFIX) :]] = text
+        if name.startswith(PREFIX):
+            ours[name[len(PREFIX) :]] = text
         else:
             own[name] = text
     attempts = ours.get("attempts", "")
@@ -58,14 +95,23 @@ def read_dead_letter(letter: StoredDeadLetter) -> DeadLetterView:
         queue=letter.queue,
         reason=ours.get("reason"),
         error=ours.get("error"),
-        attempts=int(attempts) if attempts.isdecimal() else None,
+        attempts=int(attempts) if _is_count(attempts) else None,
         failed_at=ours.get("failed"),
         source=letter.id,
         traceback=traceback,
         details=ours,
         headers=own,
         value=None if has_no_value else letter.value,
+        written_at=_instant(letter.timestamp_ms),
     )
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and len(text) <= 9
+
+
+def _instant(milliseconds: int) -> datetime | None:
+    return _EPOCH + timedelta(milliseconds=milliseconds) if milliseconds > 0 else None
 
 
 def source_queue(text: str) -> str | None:

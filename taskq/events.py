@@ -20,6 +20,8 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "claim.refused": "The broker refused a claim; its tasks run elsewhere. `queue`.",
         "claim.unanswered": "A claim waits for the broker; its tasks do not run before. `queue`.",
         "command.failed": "The process ends with an error, if it logs JSON. `exit_code`.",
+        "dlq.discarded": "A dead letter was discarded. `id`, `task`, `queue`, `reason`, `source`, `by` (USER@HOST), `note`.",
+        "dlq.redriven": "A dead letter went back to its queue. `to` (the queue), and all that `dlq.discarded` has.",
         "hook.failed": "A hook raised; the task or worker goes on.",
         "intake.blocked": "A queue's intake has stopped until its dead letters can be written. `queue`.",
         "intake.left": "A full worker left the group, so that others take its partitions. `queue`.",

@@ -218,6 +218,56 @@ class StoredDeadLetter:
 
     timestamp_ms: int = -1
 
+    partition: int = -1
+    """Where it stands in the topic of the dead letters; -1 where there are no partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedRecord:
+    """A record that goes back to a queue."""
+
+    queue: str
+    value: bytes | None
+    headers: HeaderList
+    key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A dead letter that is to be taken out of its topic, and what is to stand in its place."""
+
+    letter: StoredDeadLetter
+    note: Sequence[tuple[str, bytes]] = ()
+    """Headers of the tombstone: who took it out, when, why."""
+
+    record: ReturnedRecord | None = None
+    """Written in the same transaction; None: the letter is discarded."""
+
+
+class DeadLetterMover(Protocol):
+    """Takes dead letters of one queue out of their topic, exactly once. One thread owns it.
+
+    There is one a queue at a time: to open one ends the power of the one before it, in whatever process that is.
+    """
+
+    def letters(self, *, timeout: float) -> Iterable[StoredDeadLetter]:
+        """Return the letters that stand, oldest first. What an earlier mover has done, also one that was killed, is seen."""
+
+    def move(self, removals: Sequence[Removal], *, timeout: float) -> bool:
+        """Write records and tombstones in one transaction: all of it stands afterwards, or nothing does.
+
+        After an error that is neither a ValueError nor a PermissionError it is not known which; a new mover sees it.
+
+        Returns:
+            False: another mover of this queue has taken over; this one is of no more use.
+
+        Raises:
+            ValueError: A record can never be written, such as one that is too large; nothing of the transaction stands.
+        """
+
+    def close(self) -> None:
+        """Let go of the connections; nothing is under way between two calls."""
+
 
 @dataclass(frozen=True, slots=True)
 class TopicStatus:
@@ -340,6 +390,9 @@ class Admin(Protocol):
 
     def dead_letters(self, queue: str, *, timeout: float) -> Iterable[StoredDeadLetter]:
         """Return the dead letters of a queue, oldest first; none if it has no dead-letter topic."""
+
+    def move_dead_letters(self, queue: str, *, timeout: float) -> DeadLetterMover:
+        """Return a mover of a queue's dead letters, which is the only one from now on. Close it in the end."""
 
     def create_dead_letter_topic(self, queue: str, *, timeout: float) -> None:
         """Make the topic of a queue's dead letters; one that exists is used as it is."""

@@ -12,11 +12,13 @@ from typing import Final
 
 from .backlog import Backlog, QueueStatus
 from .clusterview import ClusterStatus, ClusterView
-from .deadletters import StoredDeadLetter, newest_letters
+from .deadletters import StoredDeadLetter
 from .errors import AuthenticationFailed
 from .groups import Groups
+from .letterreader import LetterReader
 from .logtopics import LogTopics
 from .members import GroupStatus, Members
+from .mover import Mover
 from .options import TransportOptions
 from .questions import Questions
 from .reader import Reader
@@ -24,7 +26,7 @@ from .records import Record
 from .search import Found, FoundRecord, Search
 from .shared import shared
 from .topicmaker import TopicMaker, TopicStatus
-from .topics import dlq_queue_of, dlq_topic, queue_of, topic_of
+from .topics import dlq_queue_of, queue_of, topic_of
 
 ATTEMPT: Final = 0.5
 """Seconds of one attempt of `check`: between two it looks whether the broker refuses us, which no waiting will change."""
@@ -44,6 +46,7 @@ class Admin:
         self._questions = Questions(options)
         self._client = self._questions.client
         self._reader = Reader(options)
+        self._letters = LetterReader(options, self._questions, self._reader)
         self._topics = TopicMaker(options, self._questions)
         self._logs = LogTopics(options, self._questions, self._topics)
         self._members = Members(options, self._questions)
@@ -160,14 +163,13 @@ class Admin:
 
     def dead_letters(self, queue: str, *, timeout: float) -> Sequence[StoredDeadLetter]:
         """Return the dead letters of a queue, oldest first; none if it has no dead-letter topic."""
-        deadline = time.monotonic() + timeout
-        topic = dlq_topic(self._options.prefix, queue)
-        partitions = self._questions.partitions(topic, timeout)
-        if not partitions:
-            return []
-        remaining = deadline - time.monotonic()
-        messages = self._reader.read_all(topic, partitions, timeout=remaining)
-        return newest_letters(queue, messages)
+        return self._letters.read(queue, timeout=timeout)
+
+    def move_dead_letters(self, queue: str, *, timeout: float) -> Mover:
+        """Return a mover of a queue's dead letters, which is the only one from now on; close it in the end."""
+        mover = Mover(self._options, self._questions, self._letters, self._topics, queue=queue)
+        mover.open(timeout=timeout)
+        return mover
 
     # -- single records
 

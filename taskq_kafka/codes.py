@@ -172,6 +172,11 @@ FATAL: frozenset[int] = frozenset(
 )
 """The client object is of no more use."""
 
+FENCED: frozenset[int] = frozenset(
+    {Code.LOCAL_FENCED, Code.PRODUCER_FENCED, Code.INVALID_PRODUCER_EPOCH}
+)
+"""Of a transactional producer: another one has its transactional id now."""
+
 TOPIC_ABSENT: frozenset[int] = frozenset(
     {Code.UNKNOWN_TOPIC_OR_PART, Code.LOCAL_UNKNOWN_TOPIC, Code.LOCAL_UNKNOWN_PARTITION}
 )

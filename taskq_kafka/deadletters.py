@@ -79,6 +79,9 @@ class StoredDeadLetter:
 
     timestamp_ms: int = -1
 
+    partition: int = -1
+    """Where it stands in its topic: its tombstone goes there, also if the topic has more partitions by then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
@@ -140,7 +143,8 @@ def newest_letters(queue: str, messages: Iterable[Any]) -> list[StoredDeadLetter
     """
     newest: dict[str, StoredDeadLetter | None] = {}
     for message in messages:
-        key = (message.key() or b"").decode(errors="replace")
+        # As a tombstone needs the very same bytes, also of a key that is no text.
+        key = (message.key() or b"").decode(errors="surrogateescape")
         value = message.value()
         newest.pop(key, None)
         newest[key] = None if value is None else _stored(queue, key, value, message)
@@ -158,4 +162,5 @@ def _stored(queue: str, key: str, value: bytes, message: Any) -> StoredDeadLette
         value=None if was_null and not value else value,
         headers=headers,
         timestamp_ms=message.timestamp()[1],
+        partition=message.partition(),
     )

@@ -208,6 +208,16 @@ class TopicUnauthorized(TaskqKafkaError, PermissionError):
         )
 
 
+class TransactionOpen(TaskqKafkaError):
+    """A topic cannot be read to its end, as another program's transaction on it is open."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        super().__init__(
+            f"an open transaction of another program hides the end of topic {topic!r}; try again when it has ended"
+        )
+
+
 class ConfigInvalid(TaskqKafkaError, ValueError):
     """An option has an unknown name or an impossible value."""
 
@@ -304,6 +314,7 @@ CHANNEL_ERRORS: tuple[type[BaseException], ...] = (
     TopicUnauthorized,
     RecordTooLarge,
     TopicInvalid,
+    TransactionOpen,
 )
 """kombu: the operation failed, the connection lives."""
 

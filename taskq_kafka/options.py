@@ -257,14 +257,26 @@ class TransportOptions:
 
     def transactional_config(self, transactional_id: str) -> dict[str, Any]:
         """Return librdkafka's configuration for the producer of a shard's owner."""
+        return {**self.producer_config(), **self._transactional(transactional_id)}
+
+    def _transactional(self, transactional_id: str) -> dict[str, str]:
         return {
-            **self.producer_config(),
             "transactional.id": transactional_id,
             "transaction.timeout.ms": str(TRANSACTION_MS),
             "message.timeout.ms": str(TRANSACTION_MS),
             # With 100, the default, a transaction that follows another at once takes so long: it has to wait for the other's end.
             "retry.backoff.ms": "1",
         }
+
+    def moving_config(self, transactional_id: str) -> dict[str, Any]:
+        """Return librdkafka's configuration for a producer of transactions that moves records from topic to topic.
+
+        It compresses: what it moves may only have fitted because its first writer did.
+
+        Args:
+            transactional_id: Who has it last has it alone; with the prefix.
+        """
+        return {**self.compressing_config(), **self._transactional(transactional_id)}
 
     def owner_config(self, group: str, protocol: str) -> dict[str, Any]:
         """Return librdkafka's configuration for a member of a group that owns shards: it reads a whole log at a take-over."""

@@ -98,15 +98,20 @@ class Questions:
         return self.result(answer, deadline, topic=topic)
 
     def offsets(
-        self, places: Iterable[TopicPartition], which: OffsetSpec, deadline: float
+        self,
+        places: Iterable[TopicPartition],
+        which: OffsetSpec,
+        deadline: float,
+        *,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
     ) -> dict[tuple[str, int], int]:
-        """Return the first or last offset of partitions, as a `read_committed` reader sees them."""
+        """Return the first or last offset of partitions, by default as a `read_committed` reader sees them."""
 
         def ask(remaining: float) -> dict[tuple[str, int], int]:
             answers = self.client.list_offsets(
                 dict.fromkeys(places, which),
                 request_timeout=remaining,
-                isolation_level=IsolationLevel.READ_COMMITTED,
+                isolation_level=isolation,
             )
             return {
                 (at.topic, at.partition): self.result(answer, deadline, topic=at.topic).offset

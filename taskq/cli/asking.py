@@ -42,3 +42,12 @@ def require_queue(admin: Admin, queue: str, timeout: float) -> None:
         near = nearest(queue, known)
         hint = f"did you mean {near!r}?" if near else "'taskq queues' prints those that exist"
         raise TaskqError(f"there is no queue {queue!r}; {hint}")
+
+
+def no_letters(admin: Admin, queue: str, timeout: float) -> str:
+    """Return that a queue has no dead letters, and if there is no such queue, which was probably meant."""
+    known = {*admin.queues(timeout=timeout), *admin.dead_letter_queues(timeout=timeout)}
+    near = None if queue in known else nearest(queue, known)
+    absent = "" if queue in known else "; there is no such queue"
+    hint = f"; did you mean {near!r}?" if near else ""
+    return f"no dead letters of queue {queue!r}{absent}{hint}"

@@ -1,48 +1,79 @@
-"""`taskq dlq`: look at dead letters."""
+"""`taskq dlq`: look at dead letters. Moving them is in dlqmoves.py."""
 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import click
 
-from taskq.cli.asking import admin_of
+from taskq.cli.asking import admin_of, no_letters
 from taskq.cli.completion import complete_queue
-from taskq.cli.groups import TaskqGroup
+from taskq.cli.groups import Entry, TaskqGroup
+from taskq.cli.letterfilters import filter_options, read_selection
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_rows
 from taskq.deadletters import DeadLetterView, read_dead_letter, source_queue
 from taskq.errors import TaskqError
-from taskq.near import nearest
-from taskq.printing import escaped
+from taskq.printing import counted, escaped
 from taskq.protocols import Admin
 from taskq.queues import check_queue
+from taskq.redrive import counts
 
 _COLUMNS = ("id", "task", "queue", "reason", "error", "attempts", "failed_at", "source")
 _LAYOUT = "\n\t"
+_SHORT = 100  # characters of a value that is read at one glance, in one line
+_LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 _LISTED = ("id", "task", "queue", "reason", "attempts", "failed_at", "error")
+_COUNTED = ("queue", "task", "reason", "count")
+
+_MOVES = {
+    "discard": Entry("taskq.cli.dlqmoves:discard", "Take dead letters out, for good."),
+    "redrive": Entry("taskq.cli.dlqmoves:redrive", "Send dead letters back to their queue."),
+}
 
 
-@click.group(cls=TaskqGroup)
+@click.group(cls=TaskqGroup, lazy=_MOVES)
 def dlq() -> None:
-    """Look at dead letters: tasks that failed for good, or could not be run."""
+    """Look at dead letters: tasks that failed for good, or could not be run; send them again, or discard them."""
 
 
 @dlq.command("list", cls=TaskqCommand, data=True)
 @click.argument("queue", required=False, shell_complete=complete_queue)
+@filter_options
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+@click.option("--count", "is_count", is_flag=True, help="Count them by queue, task and reason.")
 @pass_invocation
-def list_(invocation: Invocation, queue: str | None) -> None:
-    """Print the dead letters of QUEUE, or of all queues; the oldest first."""
+def list_(
+    invocation: Invocation,
+    /,
+    queue: str | None,
+    limit: int | None,
+    is_count: bool,
+    **filters: Any,
+) -> None:
+    """Print the dead letters of QUEUE, or of all queues; the oldest first. Of several filters all must fit."""
+    if is_count and limit is not None:
+        raise click.UsageError("--count counts all of them: it takes no --limit")
+    selection = read_selection(**filters)
     app = invocation.app()
     with admin_of(app) as admin:
         timeout = app.settings.connect_timeout
-        rows = [_row(view) for view in _views(admin, _queues(admin, queue, timeout), timeout)]
-        if queue is not None and not rows:
-            _say_none(admin, queue, timeout)
+        all_views = list(_views(admin, _queues(admin, queue, timeout), timeout))
+        if queue is not None and not all_views:
+            click.echo(f"taskq: {no_letters(admin, queue, timeout)}", err=True)
+    views = [view for view in all_views if selection.takes(view)]
+    _say_more(all_views, views, limit, near=selection.near_miss(all_views))
+    if is_count:
+        rows = [dict(zip(_COUNTED, row, strict=True)) for row in counts(views)]
+        print_rows(rows, _COUNTED, as_json=invocation.json)
+        return
+    shown = views if limit is None else _newest(views, limit)
     columns = _COLUMNS if invocation.json else _LISTED
-    print_rows(rows, columns, as_json=invocation.json)
+    print_rows([_row(view) for view in shown], columns, as_json=invocation.json)
 
 
 @dlq.command(cls=TaskqCommand, data=True)
@@ -69,13 +100,29 @@ def show(invocation: Invocation, names: tuple[str, ...]) -> None:
         _print(found[-1])
 
 
-def _say_none(admin: Admin, queue: str, timeout: float) -> None:
-    """Say that a queue has no dead letters, and if there is no such queue, which was probably meant."""
-    known = {*admin.queues(timeout=timeout), *admin.dead_letter_queues(timeout=timeout)}
-    near = None if queue in known else nearest(queue, known)
-    absent = "" if queue in known else "; there is no such queue"
-    hint = f"; did you mean {near!r}?" if near else ""
-    click.echo(f"taskq: no dead letters of queue {queue!r}{absent}{hint}", err=True)
+def _say_more(
+    all_views: list[DeadLetterView],
+    views: list[DeadLetterView],
+    limit: int | None,
+    *,
+    near: str | None,
+) -> None:
+    """Say what the table does not: that nothing fits, that more is there, that some cannot be read in full."""
+    if all_views and not views:
+        hint = f"; did you mean {near!r}?" if near else ""
+        click.echo(f"taskq: none of {counted(len(all_views), 'dead letter')} fits{hint}", err=True)
+    if limit is not None and len(views) > limit:
+        click.echo(f"taskq: the newest {limit:,} of {len(views):,}", err=True)
+    newer = sum(view.is_newer for view in views)
+    if newer:
+        click.echo(f"taskq: {newer:,} were written by a newer taskq; they may say more", err=True)
+
+
+def _newest(views: list[DeadLetterView], limit: int) -> list[DeadLetterView]:
+    """Return the newest of letters of several queues, in the order in which they stand."""
+    latest = sorted(views, key=lambda view: view.written_at or _LONG_AGO)[-limit:]
+    kept = {view.source for view in latest}
+    return [view for view in views if view.source in kept]
 
 
 def _queues(admin: Admin, queue: str | None, timeout: float) -> list[str]:
@@ -107,6 +154,7 @@ def _row(view: DeadLetterView) -> dict[str, Any]:
 
 def _document(view: DeadLetterView) -> dict[str, Any]:
     document = {**_row(view), "traceback": view.traceback, "details": dict(view.details)}
+    document["redriven"] = view.redriven
     document["headers"] = dict(view.headers)
     if view.value is None:
         return {**document, "value": None}
@@ -126,7 +174,19 @@ def _print(view: DeadLetterView) -> None:
             click.echo(escaped(f"{name}: {text}"))
     for name, text in view.headers.items():
         click.echo(escaped(f"header {name}: {text}"))
-    value = "(none)" if view.value is None else view.value.decode(errors="backslashreplace")
-    click.echo(f"value: {escaped(value, keep=_LAYOUT)}")
+    click.echo(f"value: {escaped(_readable(view.value), keep=_LAYOUT)}")
     if view.traceback:
         click.echo(f"\n{escaped(view.traceback.rstrip(), keep=_LAYOUT)}")
+
+
+def _readable(value: bytes | None) -> str:
+    """Return a value for people: JSON in lines, unless it is short."""
+    if value is None:
+        return "(none)"
+    text = value.decode(errors="backslashreplace")
+    if len(text) <= _SHORT:
+        return text
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text

@@ -25,7 +25,7 @@ _COMMANDS = {
     ),
     "config": Entry("taskq.cli.config:config", "Print the settings and where each came from."),
     "dev": Entry("taskq.cli.dev:dev", "Run a broker, a worker and beat in one terminal."),
-    "dlq": Entry("taskq.cli.dlq:dlq", "Look at dead letters."),
+    "dlq": Entry("taskq.cli.dlq:dlq", "Look at dead letters, send them again, discard them."),
     "doctor": Entry("taskq.cli.doctor:doctor", "Check the broker, topics, rights and queues."),
     "find": Entry("taskq.cli.find:find", "Say where a task is."),
     "purge": Entry("taskq.cli.purge:purge", "Delete what waits in a queue."),

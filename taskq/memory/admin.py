@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from taskq.memory.cluster import Cluster
+from taskq.memory.mover import Mover
 from taskq.memory.options import MemoryOptions
 from taskq.memory.search import record_at, records
 from taskq.protocols import (
@@ -90,6 +91,10 @@ class Admin:
         with self._cluster.locked() as log:
             letters = log.dead.get(self._options.prefix + queue, {}).values()
             return sorted(letters, key=lambda letter: (letter.timestamp_ms, letter.id))
+
+    def move_dead_letters(self, queue: str, *, timeout: float) -> Mover:
+        """Return a mover of a queue's dead letters, which is the only one from now on."""
+        return Mover(self._cluster, self._options, queue)
 
     def create_dead_letter_topic(self, queue: str, *, timeout: float) -> None:
         """Make the place of a queue's dead letters."""

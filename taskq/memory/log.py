@@ -305,6 +305,9 @@ class Log:
         self.hosts: dict[tuple[str, str], HostGroup] = {}
         """Who owns their shards, by name and group."""
 
+        self.movers: dict[str, int] = {}
+        """How many have moved dead letters of a topic; the last one alone may."""
+
     def create(self, name: str, partitions: int) -> None:
         """Make a topic; one that exists stays as it is."""
         if name not in self.topics:

@@ -47,7 +47,7 @@ class Publisher:
             QueueNameInvalid: Its queue is none.
             QueueMissing: Its queue does not exist and is not to be made.
         """
-        size = _size(message.key, message.value, message.headers)
+        size = record_size(message.key, message.value, message.headers)
         if size > RECORD_MAX_BYTES:
             raise RecordTooLarge(message.queue, size)
         topic = self.prepare(log, message.queue)
@@ -94,6 +94,7 @@ def stored_letter(letter: DeadLetter, now_ms: int) -> StoredDeadLetter:
     )
 
 
-def _size(key: bytes | None, value: bytes | None, headers: HeaderList) -> int:
+def record_size(key: bytes | None, value: bytes | None, headers: HeaderList) -> int:
+    """Return the bytes that a record takes."""
     size = len(key or b"") + len(value or b"")
     return size + sum(len(name.encode()) + len(content or b"") for name, content in headers)

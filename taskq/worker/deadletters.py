@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime
 
+import taskq
+from taskq.deadletters import FORMAT
 from taskq.message import Envelope
 from taskq.protocols import DeadLetter, Record
 
@@ -43,9 +46,16 @@ def dead_letter(
         "dlq-first-failed": failed,
         "dlq-failed": failed,
         "dlq-worker": worker,
+        "dlq-worker-version": _own_version(),
+        "dlq-version": str(FORMAT),
     }
     headers = [(name, text.encode(errors="backslashreplace")) for name, text in texts.items()]
     return DeadLetter(record, headers)
+
+
+@functools.cache  # it is read from files
+def _own_version() -> str:
+    return taskq.__version__
 
 
 def _retries(envelope: Envelope) -> int:

@@ -23,8 +23,11 @@ from tests.support.processes import ROOT
 from tests.support.secure import SecureKafka
 from tests.support.station import Station, station
 
-USERS = ("sender", "beat", "worker", "queues", "dlq", "nobody")
+USERS = ("sender", "beat", "worker", "queues", "dlq", "dlq-redrive", "nobody")
 PAGE = ROOT / "docs" / "how-to" / "acls.md"
+
+
+_RESOURCES = {"Topic": "TOPIC", "Group": "GROUP", "TransactionalId": "TRANSACTIONAL_ID"}
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,17 @@ class Right:
 def documented() -> list[Right]:
     """Return the rights of the page's first table, which are those that are needed."""
     table = PAGE.read_text().split("\n\nEverything else is optional:")[0]
-    rows = re.findall(r"^\| (.+?) \| (Topic|Group) \| `(.+?)` \| (.+?) \| ", table, re.MULTILINE)
+    rows = re.findall(
+        r"^\| (.+?) \| (Topic|Group|TransactionalId) \| `(.+?)` \| (.+?) \| ", table, re.MULTILINE
+    )
     return [
-        Right(process.strip("`").removeprefix("taskq "), resource, name, tuple(wanted.split(", ")))
+        Right(_user(process), resource, name, tuple(wanted.split(", ")))
         for process, resource, name, wanted in rows
     ]
+
+
+def _user(process: str) -> str:
+    return process.strip("`").removeprefix("taskq ").replace(" ", "-")
 
 
 def grant(client: AdminClient, right: Right, *, queue: str, group: str) -> None:
@@ -52,7 +61,7 @@ def grant(client: AdminClient, right: Right, *, queue: str, group: str) -> None:
     name = right.name.replace("QUEUE", queue).replace("GROUP", group)
     bindings = [
         AclBinding(
-            ResourceType[right.resource.upper()],
+            ResourceType[_RESOURCES[right.resource]],
             name,
             ResourcePatternType.LITERAL,
             f"User:{right.user}",
@@ -122,6 +131,10 @@ def test_each_process_runs_with_the_documented_rights(place: Station) -> None:
     assert code == 0, text
     assert "unknown_task" in text
 
+    become(place, "dlq-redrive")
+    code, text = place.command("dlq", "redrive", place.queue, "--all", "--yes")
+    assert (code, text) == (0, f"redriven 1 dead letter of queue {place.queue}\n")
+
 
 def test_beat_runs_with_the_documented_rights(place: Station) -> None:
     become(place, "beat")
@@ -140,7 +153,14 @@ def test_beat_runs_with_the_documented_rights(place: Station) -> None:
     assert worker.stop() == 0, worker.text
 
 
-@pytest.mark.parametrize("command", [("send", "wire.note"), ("dlq", "list", "QUEUE")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("send", "wire.note"),
+        ("dlq", "list", "QUEUE"),
+        ("dlq", "redrive", "QUEUE", "--all", "--yes"),
+    ],
+)
 def test_user_without_rights_is_told_so_in_one_line(
     place: Station, command: tuple[str, ...]
 ) -> None:

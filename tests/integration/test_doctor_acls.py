@@ -70,7 +70,7 @@ def grant(guarded: SecureKafka, rows: list[dict[str, Any]]) -> None:
 
 
 def _kind(resource: str) -> ResourceType:
-    return ResourceType[resource.upper()]
+    return ResourceType[resource.upper().replace("-", "_")]
 
 
 # In this order: what is granted stays.
@@ -95,6 +95,7 @@ def test_with_the_rights_that_are_printed_every_command_works(
         ("workers",),
         ("find", id),
         ("dlq", "list"),
+        ("dlq", "redrive", place.queue, "--all", "--yes"),
         ("topics", "list"),
     ):
         assert (done := taskq(*command)).code == 0, (command, done)

@@ -32,6 +32,7 @@ LIMITS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "partitions": "the mock cluster's topics have 4 partitions, whatever is asked for",
             "purge": "the mock cluster knows no delete_records",
             "members": "the mock cluster cannot describe a group, so nobody can be counted",
+            "fencing": "the mock cluster lets a transactional producer go on when another one has its id",
             "record size": "the mock cluster takes records of any size",
         },
         "kafka": {},

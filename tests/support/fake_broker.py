@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
@@ -19,6 +20,7 @@ from taskq.protocols import (
     Outgoing,
     QueueStatus,
     Record,
+    Removal,
     StoredDeadLetter,
     TopicStatus,
 )
@@ -50,6 +52,32 @@ class FakePublisher:
         return [None] * len(letters)
 
 
+class FakeMover:
+    """Moves the letters of its admin; `admin.refuses` says which it cannot, `admin.taken_over_after` when another comes."""
+
+    def __init__(self, admin: FakeAdmin, queue: str) -> None:
+        self._admin = admin
+        self._queue = queue
+
+    def letters(self, *, timeout: float) -> Iterable[StoredDeadLetter]:
+        return self._admin.dead_letters(self._queue, timeout=timeout)
+
+    def move(self, removals: Sequence[Removal], *, timeout: float) -> bool:
+        self._admin.transactions.append(removals)
+        for each in removals:
+            if error := self._admin.refuses(each):
+                raise error
+        if len(self._admin.moved) >= self._admin.taken_over_after:
+            return False
+        self._admin.moved += removals
+        gone = {each.letter.id for each in removals}
+        self._admin.stored = [each for each in self._admin.stored if each.id not in gone]
+        return True
+
+    def close(self) -> None:
+        self._admin.closed_movers += 1
+
+
 class FakeAdmin:
     """Knows the queues and dead letters that a test gave it."""
 
@@ -65,6 +93,11 @@ class FakeAdmin:
         self.purged: list[str] = []
         self.cluster_status = ClusterStatus(1, None, {})
         self.told_rights: dict[tuple[str, str], frozenset[str]] = {}
+        self.transactions: list[Sequence[Removal]] = []
+        self.moved: list[Removal] = []
+        self.refuses: Callable[[Removal], Exception | None] = lambda removal: None
+        self.taken_over_after = sys.maxsize
+        self.closed_movers = 0
         self.searches: list[tuple[int | None, int | None]] = []
 
     def check(self, *, timeout: float) -> None:
@@ -100,6 +133,9 @@ class FakeAdmin:
 
     def dead_letters(self, queue: str, *, timeout: float) -> Iterable[StoredDeadLetter]:
         return [letter for letter in self.stored if letter.queue == queue]
+
+    def move_dead_letters(self, queue: str, *, timeout: float) -> FakeMover:
+        return FakeMover(self, queue)
 
     def create_dead_letter_topic(self, queue: str, *, timeout: float) -> None:
         self.created.append(f"{queue}.dlq")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import pytest
 
 from taskq.deadletters import read_dead_letter, source_queue
@@ -37,6 +39,35 @@ def test_its_headers_say_what_happened() -> None:
     assert (view.failed_at, view.traceback) == ("2026-11-23T17:00:00Z", "Traceback ...")
     assert view.details["worker"] == "here"
     assert view.headers == {"task": "invoice", "odd": "\\xff"}
+
+
+def test_a_letter_of_the_first_format_is_read_and_an_older_one_without_version_too() -> None:
+    stored = StoredDeadLetter("q/0/0", "q", b"[]", (("task", b"t"), ("dlq-version", b"1")))
+
+    assert not read_dead_letter(stored).is_newer
+    assert not read_dead_letter(LETTER).is_newer
+
+
+@pytest.mark.parametrize(("version", "is_newer"), [(b"2", True), (b"x", False), (b"", False)])
+def test_a_newer_format_is_told(version: bytes, is_newer: bool) -> None:
+    stored = StoredDeadLetter("q/0/0", "q", b"[]", (("dlq-version", version),))
+
+    assert read_dead_letter(stored).is_newer is is_newer
+
+
+@pytest.mark.parametrize(("count", "redriven"), [(b"3", 3), (b"-1", 0), ("²".encode(), 0)])
+def test_how_often_it_was_sent_back_is_told(count: bytes, redriven: int) -> None:
+    stored = StoredDeadLetter("q/0/0", "q", b"[]", (("redriven", count),))
+
+    assert read_dead_letter(stored).redriven == redriven
+
+
+def test_its_moment_is_what_its_writer_says_or_else_its_timestamp() -> None:
+    written = StoredDeadLetter("q/0/0", "q", b"[]", (), 1_000)
+
+    assert read_dead_letter(LETTER).moment == datetime(2026, 11, 23, 17, tzinfo=timezone.utc)
+    assert read_dead_letter(written).moment == datetime(1970, 1, 1, 0, 0, 1, tzinfo=timezone.utc)
+    assert read_dead_letter(StoredDeadLetter("q/0/0", "q", b"[]")).moment is None
 
 
 def test_one_that_cannot_be_read_is_named_by_its_source() -> None:

@@ -36,6 +36,9 @@ class Stored:
     def headers(self) -> Any:
         return self.h
 
+    def partition(self) -> int:
+        return 7
+
     def timestamp(self) -> tuple[int, int]:
         return 1, self.ms
 
@@ -102,6 +105,13 @@ def test_newest_of_a_key_counts_and_tombstones_remove() -> None:
         ("q/0/3", b"first"),
         ("q/0/1", b"new"),
     ]
+
+
+def test_a_key_that_is_no_text_can_be_written_again_as_it_was() -> None:
+    (letter,) = newest_letters("q", [Stored(b"\xff/0/1", b"v")])
+
+    assert letter.id.encode(errors="surrogateescape") == b"\xff/0/1"
+    assert letter.partition == 7
 
 
 def test_missing_value_is_missing_again() -> None:

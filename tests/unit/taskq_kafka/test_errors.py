@@ -28,6 +28,7 @@ from taskq_kafka.errors import (
     TopicInvalid,
     TopicMissing,
     TopicUnauthorized,
+    TransactionOpen,
     map_error,
 )
 
@@ -49,6 +50,7 @@ EXAMPLES: list[TaskqKafkaError] = [
     LetterTooLarge("q", "q.dlq", 2_000_000, "message too large"),
     RecordUnreadable("not JSON"),
     TopicInvalid("a b", "blank"),
+    TransactionOpen("billing.dlq"),
 ]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import taskq
 from taskq.message import read_headers
 from taskq.worker.deadletters import dead_letter
 from tests.support.clock import START
@@ -31,6 +32,8 @@ def test_a_failed_run_says_what_where_and_how_often() -> None:
         ("dlq-first-failed", b"2026-11-23T17:00:00.000Z"),
         ("dlq-failed", b"2026-11-23T17:00:00.000Z"),
         ("dlq-worker", b"w1"),
+        ("dlq-worker-version", taskq.__version__.encode()),
+        ("dlq-version", b"1"),
     ]
 
 

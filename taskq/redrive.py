@@ -1,0 +1,126 @@
+"""Dead letters that go back to their queue, or for good: which may, and what is written. Pure; transactions are the transport's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from taskq.deadletters import PREFIX, REDRIVEN, REDRIVEN_FROM, DeadLetterView
+from taskq.instants import read_instant, write_instant
+from taskq.protocols import Removal, ReturnedRecord, StoredDeadLetter
+
+MOST_REDRIVES = 5
+"""What has come back so often will come back again: it is left, unless that is forced."""
+
+_SOURCE_KEY = PREFIX + "source-key"
+_OF_ONE_LIFE = frozenset({"retries", REDRIVEN, REDRIVEN_FROM})
+"""Headers that begin anew, or are written anew."""
+
+
+class Left(Enum):
+    """Why a letter that was selected is left where it is."""
+
+    OFTEN = f"redriven {MOST_REDRIVES} times or more already"
+    EXPIRED = "past 'expires', so a worker would drop them"
+    NEWER = "written by a newer taskq, in a format that this one does not know"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Who wants what done."""
+
+    by: str
+    """USER@HOST."""
+
+    now: datetime
+    note: str = ""
+    to: str | None = None
+    """The queue that letters go back to; None: they are discarded."""
+
+    is_forced: bool = False
+
+    @property
+    def action(self) -> str:
+        """What is done: `redriven` or `discarded`."""
+        return "discarded" if self.to is None else "redriven"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A dead letter that was selected."""
+
+    letter: StoredDeadLetter
+    view: DeadLetterView
+
+    def why_left(self, order: Order) -> Left | None:
+        """Return why it is left, or None if it goes."""
+        if self.view.is_newer:
+            return Left.NEWER
+        if order.to is None or order.is_forced:
+            return None
+        if self.view.redriven >= MOST_REDRIVES:
+            return Left.OFTEN
+        return Left.EXPIRED if _has_expired(self.view, order.now) else None
+
+    def removal(self, order: Order) -> Removal:
+        """Return what is to be written."""
+        record = None if order.to is None else returned(self.letter, self.view, order.to)
+        return Removal(self.letter, _note(self.view, order), record)
+
+
+def returned(letter: StoredDeadLetter, view: DeadLetterView, queue: str) -> ReturnedRecord:
+    """Return the record that was put aside, as it was: its value, key and own headers byte for byte.
+
+    Without `retries`, so that its attempts are counted anew, and with the headers that say where it comes from.
+    """
+    key = None
+    headers: list[tuple[str, bytes | None]] = []
+    for name, value in letter.headers:
+        if name == _SOURCE_KEY:
+            key = value
+        elif not name.startswith(PREFIX) and name not in _OF_ONE_LIFE:
+            headers.append((name, value))
+    headers.append((REDRIVEN, str(view.redriven + 1).encode()))
+    headers.append((REDRIVEN_FROM, _bytes(letter.id)))
+    return ReturnedRecord(queue, view.value, headers, key)
+
+
+def counts(views: Iterable[DeadLetterView]) -> list[tuple[str, str | None, str | None, int]]:
+    """Return how many letters there are by queue, task and reason; the most first within a queue."""
+    found = Counter((view.queue, view.task, view.reason) for view in views)
+    rows = [(queue, task, reason, count) for (queue, task, reason), count in found.items()]
+    return sorted(rows, key=lambda row: (row[0], -row[3], row[1] or "", row[2] or ""))
+
+
+def _note(view: DeadLetterView, order: Order) -> list[tuple[str, bytes]]:
+    """Return the tombstone's headers: the letter is gone, these tell what became of it until the topic is compacted."""
+    texts = {
+        "action": order.action,
+        "by": order.by,
+        "at": write_instant(order.now),
+        "to": order.to if order.to != view.queue else None,
+        "note": order.note,
+        "id": view.id,
+        "task": view.task,
+        "reason": view.reason,
+    }
+    return [(PREFIX + name, _bytes(text)) for name, text in texts.items() if text]
+
+
+def _has_expired(view: DeadLetterView, now: datetime) -> bool:
+    text = view.headers.get("expires", "")
+    try:
+        return read_instant(text) <= now
+    except ValueError:
+        pass
+    try:
+        return read_instant(f"{text}Z") <= now  # Celery's protocol: without an offset it is UTC
+    except ValueError:
+        return False
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")

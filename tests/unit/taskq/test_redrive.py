@@ -1,0 +1,150 @@
+"""What goes back to a queue, byte for byte, and what is left."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+
+from taskq.deadletters import read_dead_letter
+from taskq.message import read_headers
+from taskq.protocols import HeaderList, Removal, ReturnedRecord, StoredDeadLetter
+from taskq.redrive import MOST_REDRIVES, Chosen, Left, Order, counts
+from taskq_kafka.records import Record
+
+NOW = datetime(2026, 11, 26, 9, tzinfo=timezone.utc)
+ORDER = Order("me@here", NOW, "mended", to="billing")
+WHY = (
+    ("dlq-id", b"id-1"),
+    ("dlq-task", b"invoice"),
+    ("dlq-reason", b"failed"),
+    ("dlq-version", b"1"),
+)
+
+
+def chosen(
+    *headers: tuple[str, bytes | None], value: bytes | None = b"[]", why: HeaderList = WHY
+) -> Chosen:
+    letter = StoredDeadLetter("billing/3/17", "billing", value, (*headers, *why), 1_000, 5)
+    return Chosen(letter, read_dead_letter(letter))
+
+
+def returned(removal: Removal) -> ReturnedRecord:
+    assert removal.record is not None
+    return removal.record
+
+
+def test_a_record_goes_back_as_it_was_with_its_attempts_counted_anew() -> None:
+    own = [("task", b"\xff\xfe"), ("task", b"twice"), ("null", None), ("retries", b"2")]
+    letter = chosen(*own, value=b"\x80\x81", why=(*WHY, ("dlq-source-key", b"\x00key")))
+
+    record = returned(letter.removal(ORDER))
+
+    assert (record.queue, record.value, record.key) == ("billing", b"\x80\x81", b"\x00key")
+    assert record.headers == [
+        ("task", b"\xff\xfe"),
+        ("task", b"twice"),
+        ("null", None),
+        ("redriven", b"1"),
+        ("redriven-from", b"billing/3/17"),
+    ]
+
+
+def test_a_record_without_key_or_value_has_none_again() -> None:
+    letter = chosen(value=b"", why=(*WHY, ("dlq-null-value", b"true")))
+
+    record = returned(letter.removal(ORDER))
+
+    assert (record.value, record.key) == (None, None)
+
+
+def test_an_empty_value_and_an_empty_key_stay_empty() -> None:
+    record = returned(chosen(value=b"", why=(*WHY, ("dlq-source-key", b""))).removal(ORDER))
+
+    assert (record.value, record.key) == (b"", b"")
+
+
+def test_it_is_counted_how_often_a_record_went_back() -> None:
+    again = chosen(("redriven", b"3"), ("redriven-from", b"billing/0/1"))
+
+    headers = returned(again.removal(ORDER)).headers
+
+    assert list(headers) == [("redriven", b"4"), ("redriven-from", b"billing/3/17")]
+
+
+def test_a_worker_reads_what_went_back_as_a_first_attempt() -> None:
+    own = [
+        ("task", b"invoice"),
+        ("id", b"id-1"),
+        ("retries", b"3"),
+        ("timelimit", b"[null, 5]"),
+        ("kombu-json", b"retries,timelimit"),
+    ]
+
+    back = returned(chosen(*own).removal(ORDER))
+    envelope = read_headers(Record("billing", 0, 0, 0, back.key, back.value, back.headers))
+
+    assert (envelope.task, envelope.id, envelope.retries) == ("invoice", "id-1", 0)
+    assert envelope.headers["timelimit"] == [None, 5]
+    assert envelope.headers["redriven"] == "1"
+
+
+def test_a_tombstone_tells_who_did_what_and_why() -> None:
+    assert chosen().removal(ORDER).note == [
+        ("dlq-action", b"redriven"),
+        ("dlq-by", b"me@here"),
+        ("dlq-at", b"2026-11-26T09:00:00Z"),
+        ("dlq-note", b"mended"),
+        ("dlq-id", b"id-1"),
+        ("dlq-task", b"invoice"),
+        ("dlq-reason", b"failed"),
+    ]
+
+
+def test_a_tombstone_of_another_queue_names_it() -> None:
+    note = chosen().removal(Order("me@here", NOW, to="invoices")).note
+
+    assert ("dlq-to", b"invoices") in note
+
+
+def test_what_is_discarded_has_a_tombstone_alone() -> None:
+    removal = chosen().removal(Order("me@here", NOW))
+
+    assert removal.record is None
+    assert ("dlq-action", b"discarded") in removal.note
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        (("redriven", str(MOST_REDRIVES - 1).encode()), None),
+        (("redriven", str(MOST_REDRIVES).encode()), Left.OFTEN),
+        (("expires", b"2026-11-26T08:59:59+00:00"), Left.EXPIRED),
+        (("expires", b"2026-11-26T08:59:59"), Left.EXPIRED),
+        (("expires", b"2026-11-26T09:00:01Z"), None),
+        (("expires", b"soon"), None),
+    ],
+)
+def test_what_would_come_back_or_be_dropped_is_left(
+    header: tuple[str, bytes], why: Left | None
+) -> None:
+    letter = chosen(header)
+
+    assert letter.why_left(ORDER) is why
+    assert letter.why_left(Order("me@here", NOW, to="billing", is_forced=True)) is None
+    assert letter.why_left(Order("me@here", NOW)) is None
+
+
+def test_a_newer_format_is_left_whatever_is_wanted() -> None:
+    newer = chosen(why=(("dlq-version", b"2"),))
+
+    assert newer.why_left(Order("me@here", NOW, to="billing", is_forced=True)) is Left.NEWER
+    assert newer.why_left(Order("me@here", NOW)) is Left.NEWER
+
+
+def test_letters_are_counted_by_queue_task_and_reason() -> None:
+    other = chosen(why=(("dlq-reason", b"unreadable"),))
+
+    rows = counts(each.view for each in (other, chosen(), chosen()))
+
+    assert rows == [("billing", "invoice", "failed", 2), ("billing", None, "unreadable", 1)]
