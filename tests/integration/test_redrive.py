@@ -1,0 +1,220 @@
+"""Dead letters that go back to their queue, on a real Kafka: what a worker gets, and what disturbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import NewPartitions
+
+from tests.support.commands import Taskq
+from tests.support.kafka import QUIET, Kafka, admin
+from tests.support.processes import Process
+from tests.support.station import PATIENCE, Station, headers_of, station
+from tests.support.waiting import wait_until
+
+OLD = """
+from taskq import current_request, task
+
+@task("other")
+def other(): ...
+"""
+NEW = f"""{OLD}
+@task("report")
+def report(name):
+    print("ran", name, current_request().headers["redriven"], flush=True)
+"""
+
+
+@pytest.fixture
+def place(kafka: Kafka, tmp_path: Path) -> Iterator[Station]:
+    with station(kafka.bootstrap, tmp_path, "redrive") as place:
+        yield place
+
+
+@pytest.fixture
+def taskq(place: Station) -> Taskq:
+    return Taskq(place)
+
+
+def produce(place: Station, topic: str, value: bytes | None, key: bytes) -> None:
+    producer = Producer({"bootstrap.servers": place.bootstrap, "logger": QUIET})
+    producer.produce(topic, value, key, headers={"dlq-reason": b"failed"})
+    assert producer.flush(PATIENCE) == 0
+
+
+def worker_of(place: Station, code: str) -> Process:
+    (place.folder / "reports.py").write_text(code)
+    worker = place.processes.taskq(
+        *("worker", "-A", "reports", "-c", "1", "-P", "threads"),
+        cwd=place.folder,
+        env=place.environment,
+    )
+    worker.wait_for_line("ready", timeout=PATIENCE)
+    return worker
+
+
+def test_a_task_that_old_workers_do_not_know_runs_after_the_new_ones_have_come(
+    place: Station, taskq: Taskq
+) -> None:
+    old = worker_of(place, OLD)
+    for number in range(3):
+        assert (
+            taskq("send", "report", "-a", f'["r{number}"]', "--task-id", f"id-{number}").code == 0
+        )
+    wait_until(
+        lambda: len(taskq("dlq", "list", place.queue, "--json").json) == 3,
+        timeout=PATIENCE,
+        what="three dead letters",
+    )
+    assert old.stop() == 0
+
+    new = worker_of(place, NEW)
+    done = taskq("dlq", "redrive", place.queue, "--reason", "unknown_task", "--yes", "-l", "info")
+
+    assert (done.code, done.out) == (0, f"redriven 3 dead letters of queue {place.queue}\n")
+    assert done.err.count("redriven dead letter report[id-") == 3
+    for number in range(3):
+        new.wait_for_line(f"ran r{number} 1", timeout=PATIENCE)
+    assert taskq("dlq", "list", place.queue, "--json").json == []
+    assert new.stop() == 0
+
+
+def test_a_record_of_any_bytes_comes_back_with_its_key_and_says_where_from(
+    place: Station, taskq: Taskq
+) -> None:
+    hostile: list[tuple[str, bytes | None]] = [("task", b"\xff"), ("id", b"x"), ("null", None)]
+    worker = place.worker("-c", "1", "-P", "threads")
+    [source] = place.produce([(b"\x80\x81", hostile)])
+    place.dead_letter("x")
+    assert worker.stop() == 0
+
+    done = taskq("dlq", "redrive", place.queue, "--id", source, "--yes", "--note", "für später")
+
+    assert done.code == 0, done
+    *_, back = sorted(place.read(place.queue), key=lambda record: record.timestamp()[1])
+    assert back.value() == b"\x80\x81"
+    assert headers_of(back) == [
+        *hostile,
+        ("redriven", b"1"),
+        ("redriven-from", source.encode()),
+    ]
+    [tombstone] = [each for each in place.read(f"{place.queue}.dlq") if each.value() is None]
+    note = dict(headers_of(tombstone))
+    assert tombstone.key() == source.encode()
+    assert (note["dlq-action"], note["dlq-note"]) == (b"redriven", "für später".encode())
+
+
+def test_a_task_that_fails_again_is_a_letter_that_knows_it(place: Station, taskq: Taskq) -> None:
+    worker = place.worker("-c", "1", "-P", "threads")
+    id = taskq("send", "wire.fail", "-a", '["no"]', "--key", "k").out.strip()
+    first = place.dead_letter(id)
+
+    [row] = taskq("dlq", "list", place.queue, "--json").json
+    assert taskq("dlq", "redrive", place.queue, "--id", id, "--yes").code == 0
+
+    def next_letter() -> bool:
+        rows = taskq("dlq", "list", place.queue, "--json").json
+        return bool(rows) and rows[0]["source"] != row["source"]
+
+    wait_until(next_letter, timeout=PATIENCE, what="its next letter")
+    shown = taskq("dlq", "show", place.queue, id, "--json").json
+    assert first["dlq-version"] == "1"
+    assert (shown["redriven"], shown["attempts"]) == (1, 1)
+    assert shown["details"]["source-key"] == "k"
+    assert worker.stop() == 0
+
+
+def test_tombstones_stand_beside_their_letters_after_the_topic_has_grown(
+    kafka: Kafka, place: Station, taskq: Taskq
+) -> None:
+    kafka.create_topic(f"{place.queue}.dlq", partitions=2)
+    for number in range(20):
+        produce(place, f"{place.queue}.dlq", b"[]", f"{place.queue}/0/{number}".encode())
+    client = admin(place.bootstrap)
+    client.create_partitions([NewPartitions(f"{place.queue}.dlq", 7)])[f"{place.queue}.dlq"].result(
+        PATIENCE
+    )
+
+    done = taskq("dlq", "redrive", place.queue, "--all", "--yes")
+
+    assert done.out == f"redriven 20 dead letters of queue {place.queue}\n"
+    records = place.read(f"{place.queue}.dlq")
+    stood = {each.key(): each.partition() for each in records if each.value() is not None}
+    gone = {each.key(): each.partition() for each in records if each.value() is None}
+    assert stood == gone
+    assert len(place.read(place.queue)) == 20
+
+
+def test_another_programs_open_transaction_is_waited_for(
+    kafka: Kafka, place: Station, taskq: Taskq
+) -> None:
+    kafka.create_topic(f"{place.queue}.dlq", partitions=1)
+    produce(place, f"{place.queue}.dlq", b"[]", f"{place.queue}/0/1".encode())
+    other = Producer(
+        {
+            "bootstrap.servers": place.bootstrap,
+            "transactional.id": place.queue,
+            "transaction.timeout.ms": 3_000,
+            "logger": QUIET,
+        }
+    )
+    other.init_transactions(PATIENCE)
+    other.begin_transaction()
+    other.produce(f"{place.queue}.dlq", b"[]", f"{place.queue}/0/2".encode())
+    other.flush(PATIENCE)
+    # Behind it, a tombstone that no reader of what is committed sees before the transaction ends.
+    produce(place, f"{place.queue}.dlq", None, f"{place.queue}/0/1".encode())
+
+    listed = taskq("dlq", "list", place.queue, "--json").json
+    done = taskq("dlq", "redrive", place.queue, "--all", "--yes")
+
+    assert [row["source"] for row in listed] == [f"{place.queue}/0/1"]
+    assert (done.code, done.out) == (0, f"redriven 0 dead letters of queue {place.queue}\n"), done
+    assert place.read(place.queue) == []
+
+
+def test_largest_record_of_a_queue_goes_back_though_it_grows_by_two_headers(
+    place: Station, taskq: Taskq
+) -> None:
+    largest = b'{"task": "' + b"x" * 1_044_000 + b'"}'
+    worker = place.worker("-c", "1", "-P", "threads")
+    [source] = place.produce([(largest, None)])
+    wait_until(
+        lambda: taskq("dlq", "list", place.queue, "--json").json,
+        timeout=PATIENCE,
+        what="its letter",
+    )
+    assert worker.stop() == 0
+
+    done = taskq("dlq", "redrive", place.queue, "--id", source, "--yes")
+
+    assert (done.code, done.err) == (0, ""), done
+    assert [each.value() for each in place.read(place.queue)] == [largest, largest]
+
+
+def test_a_missing_queue_is_named_where_topics_are_not_made(
+    kafka: Kafka, place: Station, taskq: Taskq
+) -> None:
+    place.variables["TASKQ_AUTO_CREATE"] = "false"
+    kafka.create_topic(f"{place.queue}.dlq", partitions=1)
+    produce(place, f"{place.queue}.dlq", b"[]", f"{place.queue}/0/1".encode())
+
+    done = taskq("dlq", "redrive", place.queue, "--all", "--yes")
+
+    assert (done.code, done.out) == (2, "")
+    assert f"topic '{place.queue}' does not exist" in done.err
+    assert done.err.count("\n") == 1
+    assert len(taskq("dlq", "list", place.queue, "--json").json) == 1
+
+
+@pytest.mark.parametrize("command", ["redrive", "discard"])
+def test_without_a_broker_the_code_is_3(taskq: Taskq, command: str) -> None:
+    done = taskq(
+        *("dlq", command, "q", "--all", "--yes", "-b", "127.0.0.1:1"), TASKQ_CONNECT_TIMEOUT="1"
+    )
+
+    assert (done.code, done.out, done.err.count("\n")) == (3, "", 1)
+    assert "127.0.0.1:1" in done.err
