@@ -267,14 +267,10 @@ class Mover:
     def _give_up(self, error: KafkaException | SystemError) -> bool:
         """Return False where another mover is the cause; else raise what is, with the transaction ended."""
         told = _told(error)
-        with contextlib.suppress(KafkaException, SystemError):
-            self._producer.flush(REPORTS_TIMEOUT)
-        codes = [told.code(), *(each.code() for each in self._failed)]
+        self._is_dead = told.fatal() or told.code() == Code.LOCAL_FATAL
+        codes = {told.code(), *self._last_words()}
         if not FENCED.isdisjoint(codes):
             return False
-        self._is_dead = told.fatal()
-        if not self._is_dead:
-            self._abort()
         # One record that was refused has the whole transaction fail, and the records behind it.
         refused = [each for each in self._failed if each.code() in TOO_LARGE | UNAUTHORIZED]
         if refused:
@@ -282,6 +278,22 @@ class Mover:
         if told.code() == Code.OUT_OF_ORDER_SEQUENCE_NUMBER and not self._is_dead:
             raise SequenceSkipped(told.code(), told.name(), told.str()) from error
         raise self._error_log.explain(told, topic=self._queue) from error
+
+    def _last_words(self) -> set[int]:
+        """End the transaction that failed, and return the codes of all that is told of it meanwhile.
+
+        A call that meets a client which died a moment ago is told that it is dead; only others are told of what.
+        """
+        codes: set[int] = set()
+        for end in (
+            lambda: self._producer.flush(REPORTS_TIMEOUT),
+            lambda: self._producer.abort_transaction(ABORT_TIMEOUT),
+        ):
+            try:
+                end()
+            except (KafkaException, SystemError) as error:
+                codes.add(_told(error).code())
+        return codes | {each.code() for each in self._failed}
 
     def _abort(self) -> None:
         with contextlib.suppress(KafkaException):

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewPartitions
 
+from taskq import protocols
+from taskq.protocols import Removal
+from taskq_kafka.admin import Admin
+from taskq_kafka.mover import Mover
+from taskq_kafka.options import TransportOptions
 from tests.support.commands import Taskq
 from tests.support.kafka import QUIET, Kafka, admin
 from tests.support.processes import Process
 from tests.support.station import PATIENCE, Station, headers_of, station
-from tests.support.waiting import wait_until
+from tests.support.waiting import pause, wait_until
 
 OLD = """
 from taskq import current_request, task
@@ -208,6 +214,30 @@ def test_a_missing_queue_is_named_where_topics_are_not_made(
     assert f"topic '{place.queue}' does not exist" in done.err
     assert done.err.count("\n") == 1
     assert len(taskq("dlq", "list", place.queue, "--json").json) == 1
+
+
+def test_one_that_is_fenced_while_it_still_writes_knows_why(
+    kafka: Kafka, place: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka.create_topic(f"{place.queue}.dlq", partitions=1)
+    for number in range(2):
+        produce(place, f"{place.queue}.dlq", b"[]", f"{place.queue}/0/{number}".encode())
+    admin_of = cast(protocols.Admin, Admin(TransportOptions(bootstrap=place.bootstrap)))
+    earlier = admin_of.move_dead_letters(place.queue, timeout=PATIENCE)
+    removals = [Removal(letter) for letter in earlier.letters(timeout=PATIENCE)]
+    later = admin_of.move_dead_letters(place.queue, timeout=PATIENCE)
+    write = Mover._write
+
+    def write_slowly(mover: Mover, removal: Removal) -> None:
+        write(mover, removal)
+        pause(0.5)  # the client hears of it, and refuses the next record
+
+    monkeypatch.setattr(Mover, "_write", write_slowly)
+
+    assert not earlier.move(removals, timeout=PATIENCE)
+    assert later.move(removals, timeout=PATIENCE)
+    earlier.close()
+    later.close()
 
 
 @pytest.mark.parametrize("command", ["redrive", "discard"])
