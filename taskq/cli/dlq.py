@@ -25,9 +25,10 @@ from taskq.redrive import counts
 
 _COLUMNS = ("id", "task", "queue", "reason", "error", "attempts", "failed_at", "source")
 _LAYOUT = "\n\t"
-_SHORT = 100  # characters of a value that is read at one glance, in one line
+_SHORT = 160  # characters of a value that is read at one glance, in one line
 _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 _LISTED = ("id", "task", "queue", "reason", "attempts", "failed_at", "error")
+_SHOWN = frozenset({"id", "task", "reason", "error", "attempts", "failed"})  # by columns
 _COUNTED = ("queue", "task", "reason", "count")
 
 _MOVES = {
@@ -170,7 +171,8 @@ def _print(view: DeadLetterView) -> None:
         if row[column] is not None:
             click.echo(escaped(f"{column}: {row[column]}"))
     for name, text in view.details.items():
-        if text not in map(str, row.values()):  # what a column shows already
+        is_shown = name in _SHOWN or (name == "first-failed" and text == view.failed_at)
+        if not is_shown:
             click.echo(escaped(f"{name}: {text}"))
     for name, text in view.headers.items():
         click.echo(escaped(f"header {name}: {text}"))

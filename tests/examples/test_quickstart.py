@@ -27,6 +27,7 @@ CHANGING = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
     (r"\bin \d+\.\d{3}s", "in SECONDS"),
     (r"(?<= 1 )\d+s\b", "AGE"),
+    (r"^(worker-version: ).*", r"\1VERSION"),
     (r"billing/\d+/\d+", "billing/PARTITION/OFFSET"),
     (r"partitions [\d, ]+\d", "partitions NUMBERS"),
     (r"(broker:? ).*", r"\1ADDRESS"),

@@ -100,7 +100,7 @@ def test_a_letter_of_a_newer_format_is_listed_and_said(taskq: Taskq, broker: Fak
 def test_a_letter_is_shown_with_how_often_it_was_redriven_and_its_body_in_lines(
     taskq: Taskq, broker: FakeBroker
 ) -> None:
-    body = b'[["' + b"x" * 100 + b'"], {"amount": 3}, null]'
+    body = b'[["' + b"x" * 160 + b'"], {"amount": 3}, null]'
     headers = (("redriven", b"2"), ("dlq-id", b"id-1"), ("dlq-worker-version", b"0.1.0"))
     broker.admin.stored = [StoredDeadLetter("billing/0/1", "billing", body, headers)]
 
