@@ -52,6 +52,7 @@ def needed_rights(
     for topic, is_prefix in topics:
         dead = topic if is_prefix else f"{topic}.dlq"
         rights += _of_topic(topic, dead, is_prefix=is_prefix, auto_create=auto_create)
+    rights += _of_logs(prefix, auto_create=auto_create)
     rights += _of_group(prefix + group)
     rights += _of_cluster(auto_create=auto_create)
     rights += _of_reader(f"{prefix}taskq-reader")
@@ -102,6 +103,51 @@ def _of_topic(topic: str, dead: str, *, is_prefix: bool, auto_create: bool) -> I
     yield on("topics, doctor", dead, "Describe", "DescribeConfigs", use="read settings")
     yield on("topics apply", topic, "Create", use="make queues")
     yield on("topics apply", dead, "Create", use="make the topics of dead letters")
+
+
+def _of_logs(prefix: str, *, auto_create: bool) -> Iterator[Right]:
+    """What waits for its time: who sends it, and who owns it and sends it on."""
+    create = ("Create",) if auto_create else ()
+
+    def on(command: str, log: str, *operations: str, use: str, optional: bool = False) -> Right:
+        name = prefix or log
+        return Right(command, "topic", name, bool(prefix), operations, use, optional)
+
+    def host(command: str, log: str, group: str, *, is_prefix: bool) -> Iterator[Right]:
+        yield on(command, log, "Describe", "Read", "Write", *create, use="own what waits there")
+        yield on(
+            command, log, "DescribeConfigs", use="see that nothing there is deleted", optional=True
+        )
+        yield Right(
+            command, "group", prefix + group, is_prefix, ("Describe", "Read"), "share the owning"
+        )
+        yield Right(
+            command,
+            "group",
+            prefix + group,
+            is_prefix,
+            ("AlterConfigs",),
+            "give the group a short session (KIP-848)",
+            is_optional=True,
+        )
+        yield Right(
+            command,
+            "transactional-id",
+            f"{prefix}{group.removesuffix('-')}-",
+            True,
+            ("Describe", "Write"),
+            "send what is due exactly once",
+        )
+
+    for command in ("send, delay(), beat", "worker"):
+        yield on(command, "taskq.timers", "Describe", "Write", *create, use="send tasks for later")
+    yield on("send, delay(), beat", "taskq.revoked", "Describe", "Write", *create, use="revoke()")
+    yield on("worker", "taskq.revoked", "Describe", "Read", use="know what was revoked")
+    for command in ("worker", "beat"):
+        yield from host(command, "taskq.timers", "taskq-timers", is_prefix=False)
+        letters = ("Describe", "Write", *create)
+        yield on(command, "taskq.timers.dlq", *letters, use="put aside what cannot be sent")
+    yield from host("beat", "taskq.schedules", "taskq-beat-", is_prefix=True)
 
 
 def _of_group(group: str) -> Iterator[Right]:

@@ -322,8 +322,6 @@ class ShardHost:
             raise
         else:
             self._open_at = 0.0
-            self._open_backoff.reset()
-            self._said_at = None
 
     def _open(self, member: ShardMember, partitions: Iterable[int]) -> None:
         """Take leases, and begin to read.
@@ -511,8 +509,8 @@ class ShardHost:
             # The abort is confirmed: nothing was written, so the memory is right, and only time is lost.
             self._renew()
             if len(due) == 1:
-                self._note_rights(due[0].firing, refused.error)
-                self._give_up(due[0], refused.error)
+                error = self._note_rights(due[0].firing, refused.error)
+                self._give_up(due[0], error)
                 return
             owners = [place for place, each in enumerate(due) for _ in self._lines(each)]
             for part in parts(due, {owners[number] for number in refused.suspects}):
@@ -531,11 +529,15 @@ class ShardHost:
             lease = lease_of(producer.id)
             member.write_leases(dict.fromkeys(self._shards.partitions, lease))
 
-    def _note_rights(self, firing: Firing, error: TaskqKafkaError) -> None:
-        """Remember the queue that we may not write to: the next ones to it need not be tried."""
-        if isinstance(error, TopicUnauthorized):
-            for message in firing.messages:
-                self._forbidden[message.queue] = (time.monotonic() + FORBIDDEN_SECONDS, error)
+    def _note_rights(self, firing: Firing, error: TaskqKafkaError) -> TaskqKafkaError:
+        """Remember a queue that we may not write to: the next ones to it need not be tried. Returns the error that names it."""
+        queues = {message.queue for message in firing.messages}
+        if not isinstance(error, TopicUnauthorized) or len(queues) != 1:
+            return error
+        (queue,) = queues
+        named = TopicUnauthorized(topic_of(self._options.prefix, queue), error.why)
+        self._forbidden[queue] = (time.monotonic() + FORBIDDEN_SECONDS, named)
+        return named
 
     def _give_up(self, due: Due, error: TaskqKafkaError) -> None:
         """Put what cannot be fired aside, as a letter."""
@@ -575,6 +577,7 @@ class ShardHost:
             if not is_known and not producer.look_up(topic, timeout=self._options.connect_timeout):
                 raise Broken(TopicMissing(topic))
         producer.write(lines)
+        self._open_backoff.reset()
         settle(due)
 
     def _lines(self, due: Due) -> Iterable[Line]:

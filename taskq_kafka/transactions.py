@@ -6,7 +6,6 @@ an owner that was killed or frozen holds up all readers of the partitions it wro
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
@@ -14,7 +13,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaException
 
 from .clientlog import ErrorLog
-from .codes import FATAL, TOO_LARGE, TOPIC_ABSENT, UNAUTHORIZED, Code
+from .codes import FATAL, TOO_LARGE, TOPIC_ABSENT, Code
 from .errors import ClientError, RequestRefused, TaskqKafkaError, map_error
 from .forks import new_producer
 from .options import TransportOptions
@@ -30,10 +29,14 @@ INIT_SECONDS: Final = 15.0
 NO_TOPIC: Final = "__consumer_offsets"
 """Asked for where only the answer counts: it is everywhere, and small."""
 
-_OF_RECORDS: Final = (
-    TOO_LARGE | UNAUTHORIZED | {Code.INVALID_RECORD, Code.TOPIC_EXCEPTION, Code.LOCAL_INVALID_ARG}
-)
-"""What a broker, or the client, has against single records or their topics. Anything else concerns all that is written."""
+_OF_RECORDS: Final = TOO_LARGE | {
+    Code.INVALID_RECORD,
+    Code.LOCAL_INVALID_ARG,
+    Code.TOPIC_AUTHORIZATION_FAILED,
+    Code.TOPIC_EXCEPTION,
+}
+"""What a broker, or the client, has against single records or their topics. Anything else concerns all that is written. No commit
+ends with one of these: the client has not asked for it then."""
 
 Line = tuple[str, int, "bytes | None", "bytes | None", list[tuple[str, "str | bytes | None"]]]
 """Topic, partition (-1: by the key), key, value, headers."""
@@ -148,19 +151,21 @@ class TransactionalProducer:
         error = map_error(exception, topic=_topic_in(told.str()))
         if told.fatal() or told.code() in FATAL:
             return Broken(error)
-        # A commit without answer cannot be aborted: the broker may have taken it.
+        # A commit without answer cannot be aborted, as the broker may have taken it; nor is it an error of records.
         is_certain = self._abort()
         if is_certain and told.code() in _OF_RECORDS:
             return Refused(error, frozenset(suspects))
         return Broken(error)
 
     def _abort(self) -> bool:
-        """Abort; return whether the broker has confirmed it."""
+        """Abort; return whether the broker has confirmed that nothing of ours is open."""
         self._topics.clear()
-        with contextlib.suppress(KafkaException):
+        try:
             self._producer.abort_transaction(ABORT_SECONDS)
-            return True
-        return False
+        except KafkaException as error:
+            # Of a transaction whose partitions were refused before the first one was entered the broker knows nothing.
+            return bool(error.args[0].code() == Code.INVALID_TXN_STATE)
+        return True
 
 
 def shut_out(options: TransportOptions, transactional_id: str) -> None:

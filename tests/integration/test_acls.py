@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import (
@@ -17,11 +19,17 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from taskq_kafka.errors import LogUnfit
+from taskq_kafka.logs import Logs
+from taskq_kafka.options import TransportOptions
+from taskq_kafka.reader import Reader
 from tests.support.installation import Installation
 from tests.support.kafka import admin
 from tests.support.processes import ROOT
 from tests.support.secure import SecureKafka
 from tests.support.station import Station, station
+from tests.support.toyshard import now_ms, timer, toy_host
+from tests.support.waiting import wait_until
 
 USERS = ("sender", "beat", "worker", "queues", "dlq", "dlq-redrive", "nobody")
 PAGE = ROOT / "docs" / "how-to" / "acls.md"
@@ -43,12 +51,12 @@ class Right:
 def documented() -> list[Right]:
     """Return the rights of the page's first table, which are those that are needed."""
     table = PAGE.read_text().split("\n\nEverything else is optional:")[0]
-    rows = re.findall(
-        r"^\| (.+?) \| (Topic|Group|TransactionalId) \| `(.+?)` \| (.+?) \| ", table, re.MULTILINE
-    )
+    kinds = "|".join(_RESOURCES)
+    rows = re.findall(rf"^\| (.+?) \| ({kinds}) \| `(.+?)` \| (.+?) \| ", table, re.MULTILINE)
     return [
-        Right(_user(process), resource, name, tuple(wanted.split(", ")))
-        for process, resource, name, wanted in rows
+        Right(_user(user), resource, name, tuple(wanted.split(", ")))
+        for users, resource, name, wanted in rows
+        for user in users.split(", ")
     ]
 
 
@@ -59,11 +67,12 @@ def _user(process: str) -> str:
 def grant(client: AdminClient, right: Right, *, queue: str, group: str) -> None:
     """Give a user one row's rights."""
     name = right.name.replace("QUEUE", queue).replace("GROUP", group)
+    is_prefix = name.endswith("*")
     bindings = [
         AclBinding(
             ResourceType[_RESOURCES[right.resource]],
-            name,
-            ResourcePatternType.LITERAL,
+            name.removesuffix("*"),
+            ResourcePatternType.PREFIXED if is_prefix else ResourcePatternType.LITERAL,
             f"User:{right.user}",
             "*",
             AclOperation[operation.upper()],
@@ -183,3 +192,66 @@ def test_worker_without_rights_says_so_without_a_traceback_and_lives(place: Stat
     assert "no right to use" in line
     assert worker.stop() == 0
     assert "Traceback" not in worker.text
+
+
+def logs_of(guarded: SecureKafka, user: str, **options: Any) -> Logs:
+    kafka = {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": user,
+        "sasl.password": guarded.password,
+    }
+    return Logs(TransportOptions(bootstrap=guarded.sasl_address, kafka=kafka, **options))
+
+
+@pytest.mark.timeout(90)
+def test_owners_of_timers_run_with_the_documented_rights_and_put_aside_what_they_may_not_send(
+    guarded: SecureKafka, place: Station
+) -> None:
+    operator = Logs(TransportOptions(bootstrap=guarded.kafka.bootstrap))
+    operator.check("taskq.timers", timeout=30)
+    forbidden = f"{place.queue}-forbidden"
+    for topic in ("taskq.timers.dlq", forbidden):
+        guarded.kafka.create_topic(topic)
+    grant(
+        admin(guarded.kafka.bootstrap),
+        Right("worker", "Topic", forbidden, ("Describe",)),
+        queue="",
+        group="",
+    )
+    good = [timer("taskq.timers", f"good-{number}", now_ms(), place.queue) for number in range(20)]
+    bad = [timer("taskq.timers", f"bad-{number}", now_ms(), forbidden) for number in range(20)]
+    assert not any(logs_of(guarded, "sender", auto_create=False).append([*good, *bad], timeout=30))
+
+    host = toy_host(logs_of(guarded, "worker", auto_create=False), "taskq.timers", "taskq-timers")
+    thread = threading.Thread(target=host.run, daemon=True)
+    thread.start()
+
+    reader = Reader(TransportOptions(bootstrap=guarded.kafka.bootstrap))
+
+    def values(topic: str) -> set[bytes]:
+        messages = reader.read_all(topic, range(4), timeout=30)
+        return {message.key() or message.value() or b"" for message in messages}
+
+    wanted = {f"bad-{number}".encode() for number in range(20)}
+    wait_until(
+        lambda: values("taskq.timers.dlq") == wanted, timeout=30, what="letters of all of them"
+    )
+    assert values(place.queue) == {f"good-{number}".encode() for number in range(20)}
+    host.stop()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+@pytest.mark.timeout(90)
+def test_owner_of_timers_without_rights_is_told_so_at_once(
+    guarded: SecureKafka, place: Station
+) -> None:
+    Logs(TransportOptions(bootstrap=guarded.kafka.bootstrap)).check("taskq.timers", timeout=30)
+
+    with pytest.raises(LogUnfit, match="ask the cluster's operator"):
+        toy_host(logs_of(guarded, "nobody"), "taskq.timers", "taskq-timers").run()
+    with pytest.raises(LogUnfit, match="no right to Read"):
+        toy_host(logs_of(guarded, "sender"), "taskq.timers", "taskq-timers").run()
+    with pytest.raises(LogUnfit, match=r"(?i)group authorization failed.*ask the cluster"):
+        toy_host(logs_of(guarded, "worker"), "taskq.timers", "another-group").run()
