@@ -29,8 +29,8 @@ from .watchdog import PATIENCE, Sighting, Watchdog
 
 logger = logging.getLogger(__name__)
 
-BATCH: Final = 5_000
-"""Records taken at once: so many are applied between two looks at what is due."""
+BATCH: Final = 500
+"""Records taken at once. Between two looks at what is due so many are applied, which takes some milliseconds."""
 
 COMMITTED_SECONDS: Final = 10.0
 
