@@ -283,8 +283,9 @@ class TransportOptions:
         return {
             **self.consumer_config(group, protocol),
             "queued.max.messages.kbytes": "16384",
-            # How soon the end of an empty partition is told, which its take-over waits for.
-            "fetch.wait.max.ms": "10",
+            # How soon the end of a partition is told to whoever took it over. New records are told at once, and an idle owner
+            # asks so often, for ever.
+            "fetch.wait.max.ms": "100",
         }
 
     def consumer_config(self, group: str, protocol: str) -> dict[str, Any]:
