@@ -264,6 +264,12 @@ class TransportOptions:
             "transactional.id": transactional_id,
             "transaction.timeout.ms": str(TRANSACTION_MS),
             "message.timeout.ms": str(TRANSACTION_MS),
+            # librdkafka writes to each partition in a request of its own, and one transaction goes to many. The hazard for which
+            # others have one in flight is of two batches to one partition; here there is one, which waits for the commit.
+            "max.in.flight": "5",
+            "linger.ms": "1000",
+            "batch.size": "1000000",
+            "batch.num.messages": "10000",
             # With 100, the default, a transaction that follows another at once takes so long: it has to wait for the other's end.
             "retry.backoff.ms": "1",
         }
