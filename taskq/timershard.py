@@ -157,7 +157,9 @@ class TimerShard:
         low = id_hash << _ID_AT | unique_hash
         if low in self._ending:
             return
-        size = min((len(record.value or b"") >> 10) + 1, _SIZE)
+        size = (len(record.value or b"") >> 10) + 1
+        if size > _SIZE:
+            size = _SIZE
         entry = due << _DUE_AT | record.offset << _OFFSET_AT | size << _SIZE_AT | low
         found = self._index.get(id_hash)
         if found is None:
@@ -168,12 +170,16 @@ class TimerShard:
             others = () if found is None else (found,) if isinstance(found, int) else found
             self._index[id_hash] = (*others, entry) if others else entry
         self._count += 1
-        if due - max(self._now_ms, record.timestamp_ms) < NEAR_MS and self._kept.is_free:
+        if self._is_near(due, record) and self._kept.is_free:
             self._kept.take(entry)
             self._whole[entry] = record
             heapq.heappush(self._near, entry)
         else:
             heapq.heappush(self._far, entry)
+
+    def _is_near(self, due_ms: int, record: LogRecord) -> bool:
+        soon = due_ms - NEAR_MS
+        return soon < self._now_ms or soon < record.timestamp_ms
 
     def _leave(self, record: LogRecord, id_hash: int) -> None:
         """Leave a record of a newer version untouched, and say so once."""
