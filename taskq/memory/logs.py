@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 
 from taskq.memory.cluster import Cluster
-from taskq.memory.errors import QueueMissing
+from taskq.memory.errors import QueueMissing, RecordTooLarge
 from taskq.memory.log import Log
 from taskq.memory.options import MemoryOptions
-from taskq.memory.publisher import Publisher
+from taskq.memory.publisher import RECORD_MAX_BYTES, Publisher, record_size
 from taskq.memory.statelog import HostGroup, StateLog, StoredRecord
 from taskq.protocols import StoredDeadLetter
 from taskq.shards import Firing, Shard, ShardStatus, TimerLetter, Write
@@ -20,7 +20,7 @@ LETTERS = "taskq.timers"
 _LOOK_SECONDS = 0.02
 """Of the cluster's clock between two looks of a host; a test that moves the clock ends the wait."""
 
-_MOST_FIRINGS = 500
+_HEADROOM = 65_536  # bytes that a log's records may be larger than a queue's, as on Kafka
 
 
 class Logs:
@@ -37,6 +37,9 @@ class Logs:
         return [self._append_one(write) for write in writes]
 
     def _append_one(self, write: Write) -> Exception | None:
+        size = record_size(write.key, write.value, write.headers)
+        if size > RECORD_MAX_BYTES + _HEADROOM:
+            return RecordTooLarge(write.log, size)
         try:
             with self._cluster.waking() as log:
                 state = self._state(log, write.log)
@@ -128,16 +131,15 @@ class Host:
             self._members(log).hosts.remove(self)
 
     def step(self) -> list[Firing]:
-        """Fire all that is due now, earliest first within a shard, and return it."""
+        """Fire all that is due now, the earliest first in all shards, and return it."""
         fired: list[Firing] = []
         with self._logs._cluster.waking() as log:
             group, state = self._members(log), self._logs._state(log, self._log)
-            for partition, shard in group.shards_of(self, state, self._open_shard):
-                while firings := self._due(state, partition, shard):
-                    done = [self._write(log, state, partition, shard, each) for each in firings]
-                    shard.settle(done)
-                    group.shard(state, partition, self._open_shard)  # it sees what it has written
-                    fired += done
+            while (due := self._next(group, state)) is not None:
+                partition, shard, firing = due
+                firing = self._write(log, state, partition, shard, firing)
+                shard.settle([firing])
+                fired.append(firing)
         return fired
 
     def stop(self) -> None:
@@ -164,12 +166,20 @@ class Host:
     def _members(self, log: Log) -> HostGroup:
         return log.hosts.setdefault((self._name, self._group), HostGroup())
 
-    def _due(self, state: StateLog, partition: int, shard: Shard) -> Sequence[Firing]:
+    def _next(self, group: HostGroup, state: StateLog) -> tuple[int, Shard, Firing] | None:
+        """Return what is due first in all shards of this host, which have seen all that was written."""
         now_ms = self._now_ms()
-        wanted = set(shard.wanted(now_ms))
-        if wanted:
-            shard.load([each for each in state.partitions[partition] if each.offset in wanted])
-        return shard.take(now_ms, _MOST_FIRINGS)
+        found: list[tuple[int, int, Shard]] = []
+        for partition, shard in group.shards_of(self, state, self._open_shard):
+            while wanted := shard.wanted(now_ms):
+                shard.load([state.partitions[partition][offset] for offset in wanted])
+            due = shard.next_due()
+            if due is not None and due <= now_ms:
+                found.append((due, partition, shard))
+        for _, partition, shard in sorted(found, key=lambda each: each[:2]):
+            for firing in shard.take(now_ms, 1):
+                return partition, shard, firing
+        return None
 
     def _write(
         self, log: Log, state: StateLog, partition: int, shard: Shard, firing: Firing
@@ -178,7 +188,7 @@ class Host:
         try:
             entries = [self._logs._publisher.entry(log, message) for message in firing.messages]
         except (LookupError, ValueError) as error:
-            firing, entries = shard.give_up(firing, "rejected", str(error)), []
+            firing, entries = shard.give_up(firing, "refused", str(error)), []
         for topic, entry in entries:
             log.topics[topic].append(entry)
         now_ms = self._logs._cluster.now_ms()

@@ -22,8 +22,7 @@ from taskq.protocols import IntakeChannel, Record
 from taskq.request import Request
 from taskq.testing.recorder import Recorder
 from taskq.testing.runs import Run
-from taskq.timekeeper import now_ms
-from taskq.timers import GROUP, LOG
+from taskq.timers import GROUP, LOG, due_ms
 from taskq.timershard import TimerShard
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.delivery import Delivery
@@ -103,8 +102,9 @@ class Engine:
             clock=clock,
         )
         self._screen = Screen(app.registry, app.formats)
+        # Rounded up: who moves the clock by just a countdown must not have to move it by the rest of a millisecond, too.
         self._host = cast(
-            Host, app.broker.logs.host(LOG, GROUP, TimerShard, now_ms=lambda: now_ms(clock))
+            Host, app.broker.logs.host(LOG, GROUP, TimerShard, now_ms=lambda: due_ms(clock.now()))
         )
         self._host.join()
         self._channels: dict[str, IntakeChannel] = {}

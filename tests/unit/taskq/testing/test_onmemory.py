@@ -432,3 +432,93 @@ def test_an_app_comes_back_to_the_outer_of_two_blocks(app: App) -> None:
             assert inner.run_until_idle() == []
 
         assert len(outer.run_until_idle()) == 1
+
+
+class TestDelays:
+    def test_a_task_waits_until_the_clock_is_moved(self, app: App) -> None:
+        @app.task("remind")
+        def remind(text: str) -> str:
+            return text
+
+        with on_memory(app) as testing:
+            remind.options(countdown=3600).delay("call")
+            before = testing.run_until_idle()
+            testing.clock.advance(3600)
+
+            [run] = testing.run_until_idle()
+
+        assert before == []
+        assert run.result == "call"
+
+    def test_it_runs_once(self, app: App) -> None:
+        @app.task("remind")
+        def remind() -> None: ...
+
+        with on_memory(app) as testing:
+            remind.options(countdown=60).delay()
+            testing.clock.advance(60)
+            first = testing.run_until_idle()
+
+            assert len(first) == 1
+            assert testing.run_until_idle() == []
+
+    def test_it_is_among_what_was_sent_with_its_eta(self, app: App) -> None:
+        @app.task("remind", queue="later")
+        def remind() -> None: ...
+
+        with on_memory(app) as testing:
+            eta = testing.clock.now() + timedelta(hours=1)
+            result = remind.options(eta=eta, key="k", headers={"own": 1}).delay()
+            testing.clock.advance(3600)
+            testing.run_until_idle()
+
+            [sent] = testing.sent
+
+        assert (sent.id, sent.queue, sent.key, sent.headers) == (
+            result.id,
+            "later",
+            "k",
+            {"own": 1},
+        )
+        assert sent.eta == eta
+
+    def test_it_knows_its_eta(self, app: App) -> None:
+        @app.task("remind")
+        def remind() -> object:
+            request = current_request()
+            return request and request.eta
+
+        with on_memory(app) as testing:
+            eta = testing.clock.now() + timedelta(hours=1)
+            remind.options(eta=eta).delay()
+            testing.clock.advance(3600)
+
+            [run] = testing.run_until_idle()
+
+        assert run.result == eta
+
+    def test_those_that_wait_run_in_the_order_of_their_times(self, app: App) -> None:
+        @app.task("say")
+        def say(word: str) -> None: ...
+
+        with on_memory(app) as testing:
+            for word, countdown in (("c", 3), ("a", 1), ("b", 2)):
+                say.options(countdown=countdown).delay(word)
+            say.delay("now")
+            testing.clock.advance(3)
+
+            ran = testing.run_until_idle()
+
+        assert [run.args for run in ran] == [("now",), ("a",), ("b",), ("c",)]
+
+    def test_one_that_expired_before_the_clock_was_moved_does_not_run(self, app: App) -> None:
+        @app.task("remind")
+        def remind() -> None: ...
+
+        with on_memory(app) as testing:
+            remind.options(expires=10).delay()
+            testing.clock.advance(10)
+
+            [run] = testing.run_until_idle()
+
+        assert run.outcome == Ignored("expired")
