@@ -17,11 +17,12 @@ from typing import NoReturn
 
 from taskq.app import App
 from taskq.clock import Clock
-from taskq.errors import TaskqError, UsageError
+from taskq.errors import BrokerRefused, TaskqError, UsageError
 from taskq.exitcodes import FAILED, FINE, SIGNALLED
 from taskq.logs import TEXT, LogPlan, quiet_client
 from taskq.middleware import Hooks
 from taskq.timekeeper import Timekeeper
+from taskq.timers import LOG as TIMERS
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.banner import Place, banner, banner_fields
 from taskq.worker.claimwatch import ClaimWatch
@@ -127,7 +128,7 @@ class Worker:
 
         Raises:
             BrokerUnreachable: No broker answered within `connect_timeout` seconds at the start.
-            UsageError: A queue has no topic, and none is to be made.
+            UsageError: A queue has no topic, and none is to be made, or that of the timers would lose what waits.
             InvalidSetting: Nobody can listen where `health` says.
         """
         self._answer_probes()
@@ -202,6 +203,23 @@ class Worker:
             self._miss_queues(set(self._options.queues) - set(self._partitions))
         with broker.errors():
             self._protocol = broker.admin.group_protocol()
+        if self._options.timers:
+            self._check_timers()
+
+    def _check_timers(self) -> None:
+        """Make the log of the timers if it is missing, and see that it keeps what waits.
+
+        Raises:
+            UsageError: It would not, or we may not use it; says what to do.
+        """
+        broker, settings = self._app.broker, self._app.settings
+        try:
+            with broker.errors():
+                broker.logs.check(TIMERS, timeout=settings.connect_timeout)
+        except BrokerRefused as error:
+            raise UsageError(
+                f"{error}; or leave the time of waiting tasks to other workers with --no-timers"
+            ) from error
 
     def _partition_counts(self) -> Mapping[str, int] | None:
         broker = self._app.broker

@@ -9,6 +9,7 @@ import pytest
 
 from taskq import App
 from taskq.clock import SystemClock
+from taskq.errors import PublishFailed
 from tests.support.kafka import Kafka
 from tests.support.ledger import Ledger
 from tests.support.names import fresh_name
@@ -36,11 +37,13 @@ class Delays:
 
     def worker(self, *options: str) -> Process:
         """Start a worker and wait until it is ready."""
-        worker = self._processes.taskq(
-            "worker", "-A", "tests.support.scene_tasks", "-c", "1", *options, env=self._env
-        )
+        worker = self.start("worker", "-A", "tests.support.scene_tasks", "-c", "1", *options)
         worker.wait_for_line(READY, timeout=START_SECONDS)
         return worker
+
+    def start(self, *command: str) -> Process:
+        """Start a command."""
+        return self._processes.taskq(*command, env=self._env)
 
     def send(self, **options: object) -> str:
         """Send a task that writes down how late it is."""
@@ -101,6 +104,24 @@ def test_what_waits_outlives_the_worker_that_kept_its_time(delays: Delays) -> No
 
     assert all(delays.lateness(id) >= 0 for id in ids)
     assert len(delays.ledger.ids("late")) == len(ids)
+
+
+def test_timers_that_would_lose_tasks_stop_who_would_use_them_before_anything_is_accepted(
+    delays: Delays, kafka: Kafka
+) -> None:
+    kafka.create_topic(f"{delays.prefix}taskq.timers", config={"cleanup.policy": "delete"})
+
+    keeper = delays.start("worker", "-A", "tests.support.scene_tasks")
+
+    assert keeper.wait(timeout=START_SECONDS) == 2
+    assert "change it: kafka-configs.sh" in keeper.text
+    assert "--no-timers" in keeper.text
+    assert "Traceback" not in keeper.text
+    with pytest.raises(PublishFailed, match="change it: kafka-configs") as caught:
+        delays.send(countdown=60)
+    assert not caught.value.maybe_sent
+    delays.worker("--no-timers")
+    assert delays.lateness(delays.send()) == 0
 
 
 def test_a_task_that_expires_while_it_waits_does_not_run(delays: Delays) -> None:

@@ -37,6 +37,7 @@ class Life:
         *,
         grace: float = 25.0,
         queues: tuple[str, ...] = ("q",),
+        timers: bool = False,
         **settings: object,
     ) -> None:
         self.app, self.broker = isolated_app(**settings)
@@ -44,7 +45,7 @@ class Life:
         self.channel = FakeChannel()
         self.broker.open_channel = lambda: self.channel  # type: ignore[attr-defined]  # only workers ask
         self.pool = HeldPool(1)
-        options = WorkerOptions(queues, "prefork", 1, "w1", grace, 64)
+        options = WorkerOptions(queues, "prefork", 1, "w1", grace, 64, timers=timers)
         self.events: list[str] = []
         for name in ("worker_ready", "worker_shutdown"):
             self.app.on(name)(self._noting(name))
