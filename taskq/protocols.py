@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from taskq.shards import Write
 
 HeaderList = Sequence[tuple[str, "bytes | None"]]
 """Headers as they stand on a record: names may repeat, values are bytes or null."""
@@ -160,6 +163,26 @@ class IntakeChannel(Protocol):
                 the broker took the commit is unknown. They must not run.
         """
 
+    def move(
+        self,
+        tags: Sequence[int],
+        writes: Sequence[Write],
+        *,
+        give_up: Callable[[], bool] = ...,
+    ) -> tuple[Sequence[int], Sequence[int]]:
+        """Write a record to a log in the place of each of these and settle it, all in one transaction: `(granted, refused)`.
+
+        Nobody sees the one without the other. Of refused records nothing was written; they have been given back, as by `claim`. A
+        channel may refuse its first moves without a reason: they are moved when they come again.
+
+        Raises:
+            ClaimGivenUp: `give_up()` became true before there was an answer. Each was moved, or comes again; here all are void.
+            ConnectionError: No broker answered. Nothing was moved, and all are still ours.
+            ValueError: One of the records cannot be written, so nothing was moved, and all are still ours.
+            LookupError: The log has no topic; nothing was moved.
+            PermissionError: We have not the right; nothing was moved.
+        """
+
     def settle(self, tags: Sequence[int]) -> None:
         """Conclude records after the run (late acks); they are committed with the next fetch, claim or close."""
 
@@ -292,6 +315,9 @@ class TopicStatus:
     wanted: Mapping[str, str]
     """As taskq would make it: `partitions`, `replication` (where that is known) and Kafka's own settings."""
 
+    is_log: bool = False
+    """Whether it holds a log of taskq's own; `queue` is the log's name then."""
+
 
 @dataclass(frozen=True, slots=True)
 class GroupMember:
@@ -399,6 +425,12 @@ class Admin(Protocol):
 
     def topics(self, queues: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
         """Return how the topics of these queues and of their dead letters stand, also of those that do not exist."""
+
+    def log_topics(self, logs: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
+        """Return how the topics of these logs stand, also of those that do not exist."""
+
+    def create_log(self, log: str, *, timeout: float) -> None:
+        """Make a log's topic with its settings; one that exists is used as it is."""
 
     def group(self, group: str, *, timeout: float) -> GroupStatus:
         """Return who is in a group; one that does not exist has no members."""

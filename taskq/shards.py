@@ -170,6 +170,27 @@ class ShardHost(Protocol):
         """Return its place. Any thread may call it."""
 
 
+class Follower(Protocol):
+    """Reads a log from its beginning and goes on with what is written later. One thread uses it."""
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether all that stood there at the first `fetch` has been returned."""
+
+    def fetch(self, timeout: float) -> Sequence[LogRecord]:
+        """Return what has come, each partition in its order; waits up to `timeout` seconds for the first.
+
+        While the log has no topic nothing comes, and it counts as caught up. While the broker is away nothing comes.
+
+        Raises:
+            ConnectionError: No broker answered the first question.
+            PermissionError: We may not read it.
+        """
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
 class Logs(Protocol):
     """The logs of a cluster. Any thread may call it; what blocks does so for `timeout` seconds at most."""
 
@@ -196,6 +217,9 @@ class Logs(Protocol):
             route: Read only the partition of this route.
             timeout: Seconds without anything new after which it is given up.
         """
+
+    def follow(self, log: str) -> Follower:
+        """Return a reader of the log that goes on with what comes later, without a group; nothing is connected yet."""
 
     def host(
         self,

@@ -102,6 +102,14 @@ class Admin:
         """Return how the topics of these queues and of their dead letters stand, also of those that do not exist."""
         return self._topics.statuses(queues, timeout=timeout)
 
+    def log_topics(self, logs: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
+        """Return how the topics of these logs stand, also of those that do not exist."""
+        return self._topics.log_statuses(logs, timeout=timeout)
+
+    def create_log(self, log: str, *, timeout: float) -> None:
+        """Make a log's topic with its settings; one that exists is used as it is."""
+        self._topics.create_log(log, timeout=timeout)
+
     def log_partitions(self, log: str, *, timeout: float) -> int:
         """Return how many partitions a log has; 0 if it has no topic."""
         return self._logs.partitions(log, timeout=timeout)

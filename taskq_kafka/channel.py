@@ -25,8 +25,10 @@ from kombu.transport import virtual
 from kombu.transport.virtual.exchange import DirectExchange
 
 from .consumer import ConsumerStatus, QueueConsumer, never
+from .errors import ClaimGivenUp
 from .forks import Owner
 from .membership import RebalanceEvent
+from .moves import LogWrite
 from .pump import BATCH, Pump
 from .qos import QoS
 from .records import Record, payload_to_record, record_to_payload
@@ -329,6 +331,38 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
             batch = [record for record in records if record.queue == queue]
             granted += self._ask(queue, partial(_claim, batch, give_up))
         return granted
+
+    def move(
+        self,
+        tags: Sequence[int],
+        writes: Sequence[LogWrite],
+        *,
+        give_up: Callable[[], bool] = never,
+    ) -> tuple[list[int], list[int]]:
+        """Write a record to a log in the place of each delivery and settle it, in one transaction; `(granted, refused)` tags.
+
+        Refused ones come again, here or elsewhere; nothing was written for them. Blocks until the broker has answered.
+
+        Raises:
+            ClaimGivenUp: `give_up()` was true while there was no answer. Each record was moved, or comes again.
+            TaskqKafkaError: Nothing was moved, and all are still held.
+        """
+        listener = self._listening()
+        records: list[Record] = []
+        moves: list[LogWrite] = []
+        for tag, write in zip(tags, writes, strict=True):
+            record = self._deliveries.get(tag)
+            if record is not None:
+                records.append(record)
+                moves.append(write)
+        try:
+            granted, _ = listener.move(records, moves, give_up=give_up)
+        except ClaimGivenUp:
+            self._deliveries.take(tags)
+            raise
+        self._deliveries.take(tags)
+        yes = {record.delivery_tag for record in granted}
+        return [tag for tag in tags if tag in yes], [tag for tag in tags if tag not in yes]
 
     def settle(self, tags: Sequence[int]) -> None:
         """Conclude deliveries; committed with the next fetch, claim or close."""

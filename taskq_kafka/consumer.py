@@ -17,9 +17,12 @@ A crash between the broker's yes and the run loses the records of that claim, an
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import KafkaError, Message
 
@@ -29,6 +32,7 @@ from .commits import Answer, CommitRequest, commit, new_stamps
 from .errors import COMMIT_REPEAT, ClaimGivenUp, map_error
 from .groups import Groups
 from .membership import Membership, RebalanceEvent
+from .moves import Ending, LogWrite, Mover, MoveRequest
 from .offsets import METADATA_LIMIT, Expiry, State
 from .options import TransportOptions
 from .records import Record, headers_of
@@ -38,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 OFFSETS_RETENTION_LEAST_MS = 60_000
 """The shortest time a broker can be told to keep the offsets of an empty group; younger records need no look at its setting."""
+
+POLLS_KEPT = 64
+"""Polls whose records can still be moved; a worker moves what one has brought before the next. Older records come again first."""
 
 _PASSING_ERRORS = COMMIT_REPEAT | {
     KafkaError._MAX_POLL_EXCEEDED,
@@ -96,6 +103,10 @@ class QueueConsumer:
         self._tags = tags
         self._stamps = new_stamps()
         self._owner = forks.Owner()
+        self._mover: Mover | None = None
+        """Made with the first move: most queues have none."""
+        self._polls: deque[tuple[int, Any]] = deque(maxlen=POLLS_KEPT)
+        """Once there is a mover: of polls that brought records the first one's tag, and the member as it was before the poll."""
         self._membership = Membership(
             options,
             queue,
@@ -150,6 +161,7 @@ class QueueConsumer:
         """Return the records of what arrived first, which may be none: events come the same way."""
         membership = self._membership
         rebalances = membership.rebalances
+        member = None if self._mover is None else membership.consumer.consumer_group_metadata()
         # consume(n, timeout) would wait for all n: poll for the first, then take what is there.
         first = membership.consumer.poll(timeout)
         if first is None:
@@ -161,8 +173,11 @@ class QueueConsumer:
             messages += membership.consumer.consume(limit - 1, 0)
         if membership.rebalances != rebalances:
             messages = self._without_doubtful(messages, rebalances)
-        records = (self._accept(message) for message in messages)
-        return [record for record in records if record is not None]
+        accepted = (self._accept(message) for message in messages)
+        records = [record for record in accepted if record is not None]
+        if member is not None and records:
+            self._polls.append((records[0].delivery_tag, member))
+        return records
 
     def _without_doubtful(self, messages: list[Message], rebalances: int) -> list[Message]:
         """Leave out messages of partitions that were assigned inside the call that returned them, and read these again.
@@ -349,6 +364,86 @@ class QueueConsumer:
                 refused += batch
                 self.give_back(batch)
         return granted, refused
+
+    def move(
+        self,
+        records: Sequence[Record],
+        writes: Sequence[LogWrite],
+        *,
+        give_up: Callable[[], bool] = never,
+    ) -> tuple[list[Record], list[Record]]:
+        """Write something in the place of each record and settle it, all in one transaction; return `(granted, refused)`.
+
+        Of a refused record nothing was written. It was given back, as by `claim`. The first move of a consumer is refused: the
+        fence is the member as it was before the records were polled, and nobody asks for that before it is needed.
+
+        Raises:
+            ClaimGivenUp: `give_up()` was true while there was no answer. The records' partitions are no longer held.
+            TaskqKafkaError: Nothing was moved; the records are still held.
+        """
+        self._owner.require()
+        if self._mover is None:
+            self._mover = Mover(self._options)
+        first_tag = self._polls[0][0] if self._polls else math.inf
+        batches: dict[int, list[Record]] = {}
+        for record in records:
+            if record.delivery_tag >= first_tag and self.holds(record):
+                batches.setdefault(record.partition, []).append(record)
+        plan = self._plan(batches)
+        states = {number: plan[number] for number in batches if number in plan}
+        pairs = [
+            (record, write)
+            for record, write in zip(records, writes, strict=True)
+            if record.partition in states and record in batches[record.partition]
+        ]
+        granted: list[Record] = []
+        if pairs:
+            granted = self._moved(pairs, states, give_up)
+        moved = {record.delivery_tag for record in granted}
+        refused = [record for record in records if record.delivery_tag not in moved]
+        self.give_back(refused)
+        return granted, refused
+
+    def _moved(
+        self,
+        pairs: Sequence[tuple[Record, LogWrite]],
+        states: dict[int, State],
+        give_up: Callable[[], bool],
+    ) -> list[Record]:
+        """Move records; return those that were moved: all or none."""
+        assert self._mover is not None
+        records = [record for record, _ in pairs]
+        oldest = min(record.delivery_tag for record in records)
+        member = next(member for tag, member in reversed(self._polls) if tag <= oldest)
+        request = MoveRequest(
+            [write for _, write in pairs],
+            self._membership.topic,
+            states,
+            member,
+            give_up,
+            [record.delivery_tag for record in records],
+        )
+        try:
+            ending = self._mover.move(request)
+        except ClaimGivenUp:
+            self._membership.assignment.remove(states)
+            raise
+        if ending is Ending.REFUSED:
+            return []
+        if ending is Ending.UNKNOWN:
+            # Void from here on, and no commit of ours may come after the transaction's: see moves.py.
+            self._membership.assignment.remove(states)
+            self._membership.replace_because = "how a move ended is not known"
+            return []
+        for record in records:
+            owned = self._owned(record)
+            if owned is not None:
+                owned.offsets.settle((record.offset,))
+                # The next commit says the same once more: librdkafka's mock cluster forgets the offsets of transactions.
+                owned.dirty = True
+                if owned.trouble:
+                    self._membership.recover(owned)
+        return records
 
     def settle(self, records: Iterable[Record]) -> None:
         """Conclude records; committed with the next fetch, claim or close. What a rebalance has voided is passed over."""

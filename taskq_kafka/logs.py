@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from .admin import Admin
 from .errors import TaskqKafkaError
+from .logfollower import LogFollower
 from .logrecords import LogRecord
 from .options import TransportOptions
 from .producer import Route
@@ -143,6 +144,13 @@ class Logs:
         finally:
             with self._lock:
                 self._readers.append(reader)
+
+    def follow(self, log: str) -> LogFollower:
+        """Return a reader of the log that goes on with what comes later, without a group; nothing is connected yet."""
+        timeout = self._options.connect_timeout
+        return LogFollower(
+            self._options, log, partitions=lambda: self._admin.log_partitions(log, timeout=timeout)
+        )
 
     def host(
         self,

@@ -56,6 +56,9 @@ class TopicStatus:
     wanted: Mapping[str, str]
     """As taskq would make it: `partitions`, `replication` (where that is known) and Kafka's own settings."""
 
+    is_log: bool = False
+    """Whether it holds a log of taskq's own; `queue` is the log's name then."""
+
 
 class TopicMaker:
     """Makes what is missing; what exists is used as it is."""
@@ -122,6 +125,23 @@ class TopicMaker:
                 found.append(
                     TopicStatus(queue, topic, is_dead, partitions, replicas, settings, wanted)
                 )
+        return found
+
+    def log_statuses(self, logs: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
+        """Return how the topics of these logs stand, also of those that do not exist."""
+        deadline = time.monotonic() + timeout
+        topics = self._questions.metadata(None, timeout).topics
+        replication = self._default_replication(deadline)
+        found = []
+        for log in logs:
+            topic = topic_of(self._options.prefix, log)
+            made = log_settings(log, self._options)
+            wanted = {} if replication == 0 else _wanted(made, replication)
+            partitions, replicas = _size(topics.get(topic))
+            settings = self._settings(topic, wanted, deadline) if partitions and wanted else {}
+            found.append(
+                TopicStatus(log, topic, False, partitions, replicas, settings, wanted, is_log=True)
+            )
         return found
 
     def _settings(self, topic: str, wanted: Mapping[str, str], deadline: float) -> dict[str, str]:

@@ -96,7 +96,8 @@ def dlq_queue_of(prefix: str, topic: str) -> str | None:
     """Return the queue whose dead letters stand in a topic, or None if it holds none."""
     if not topic.endswith(DLQ_SUFFIX):
         return None
-    return queue_of(prefix, topic[: -len(DLQ_SUFFIX)])
+    source = topic[: -len(DLQ_SUFFIX)]
+    return TIMERS if source == prefix + TIMERS else queue_of(prefix, source)
 
 
 def queue_settings(options: TransportOptions) -> TopicSettings:

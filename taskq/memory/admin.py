@@ -117,6 +117,13 @@ class Admin:
                 ]
             return found
 
+    def log_topics(self, logs: Sequence[str], *, timeout: float) -> list[TopicStatus]:
+        """Return nothing: a log is made when it is used, and has no settings."""
+        return []
+
+    def create_log(self, log: str, *, timeout: float) -> None:
+        """Do nothing: a log is made when it is used."""
+
     def group(self, group: str, *, timeout: float) -> GroupStatus:
         """Return who is in a group; one that does not exist has no members."""
         name = self._options.prefix + group

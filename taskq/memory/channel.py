@@ -17,6 +17,7 @@ from kombu.transport.virtual.exchange import DirectExchange
 from taskq.memory.errors import QueueMissing
 from taskq.memory.log import Member
 from taskq.protocols import IntakeStatus, Outgoing, Rebalance
+from taskq.shards import Write
 from taskq_kafka.records import Record, payload_to_record, record_to_payload
 
 if TYPE_CHECKING:
@@ -236,6 +237,29 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
         """Commit exactly these deliveries before they run; return `(granted, refused)` tags. The answer comes at once."""
         yes = {record.delivery_tag for record in self._settle(tags)}
         return [tag for tag in tags if tag in yes], [tag for tag in tags if tag not in yes]
+
+    def move(
+        self,
+        tags: Sequence[int],
+        writes: Sequence[Write],
+        *,
+        give_up: Callable[[], bool] = _never,
+    ) -> tuple[list[int], list[int]]:
+        """Write a record to a log in the place of each delivery and settle it, as one step; return `(granted, refused)` tags.
+
+        Raises:
+            RecordTooLarge: One of them cannot be written; nothing was moved, and all are still held.
+        """
+        with self._cluster.waking():
+            held = self.held(tags)
+            moves = [write for tag, write in zip(tags, writes, strict=True) if tag in held]
+            # Each could be refused: look before the first is written.
+            self.connection.logs.require(moves)
+            for error in self.connection.logs.append(moves, timeout=0):
+                if error is not None:
+                    raise error
+            self._settle(held)
+        return [tag for tag in tags if tag in held], [tag for tag in tags if tag not in held]
 
     def settle(self, tags: Sequence[int]) -> None:
         """Conclude deliveries; void ones are passed over."""

@@ -36,10 +36,20 @@ class Logs:
         """Write records, and return for each None or why it was not written."""
         return [self._append_one(write) for write in writes]
 
+    def require(self, writes: Sequence[Write]) -> None:
+        """Raise if one of the records is too large to be written.
+
+        Raises:
+            RecordTooLarge: The first that is.
+        """
+        for write in writes:
+            error = _too_large(write)
+            if error is not None:
+                raise error
+
     def _append_one(self, write: Write) -> Exception | None:
-        size = record_size(write.key, write.value, write.headers)
-        if size > RECORD_MAX_BYTES + _HEADROOM:
-            return RecordTooLarge(write.log, size)
+        if (error := _too_large(write)) is not None:
+            return error
         try:
             with self._cluster.waking() as log:
                 state = self._state(log, write.log)
@@ -48,8 +58,8 @@ class Logs:
                 partition = state.partition_of(write.route)
                 now_ms = self._cluster.now_ms()
                 state.append(partition, write.key, write.value, tuple(write.headers), now_ms)
-        except (LookupError, ValueError) as error:
-            return error
+        except (LookupError, ValueError) as refusal:
+            return refusal
         return None
 
     def check(self, log: str, *, timeout: float) -> None:
@@ -70,6 +80,10 @@ class Logs:
             numbers = range(len(state.partitions))
             return state.read(numbers if route is None else [state.partition_of(route)])
 
+    def follow(self, log: str) -> Follower:
+        """Return a reader of the log that goes on with what comes later."""
+        return Follower(self._cluster, self._options.prefix + log)
+
     def host(
         self,
         log: str,
@@ -88,6 +102,43 @@ class Logs:
                 raise QueueMissing(name)
             log.states[whole] = StateLog()
         return log.states[whole]
+
+
+class Follower:
+    """A `taskq.shards.Follower`. Used by one thread."""
+
+    def __init__(self, cluster: Cluster, log: str) -> None:
+        """Begin at the log's first record; `log` is its name with the prefix."""
+        self._cluster = cluster
+        self._log = log
+        self._positions: dict[int, int] = {}
+        self.is_caught_up = False
+
+    def fetch(self, timeout: float) -> list[StoredRecord]:
+        """Return what has come; waits up to `timeout` seconds for the first."""
+        found: list[StoredRecord] = []
+        with self._cluster.changed:
+            self._cluster.changed.wait_for(
+                lambda: self._take(found) or not self.is_caught_up, timeout
+            )
+            self.is_caught_up = True
+        return found
+
+    def _take(self, found: list[StoredRecord]) -> bool:
+        with self._cluster.locked() as log:
+            state = log.states.get(self._log)
+            for number, records in enumerate([] if state is None else state.partitions):
+                found += records[self._positions.get(number, 0) :]
+                self._positions[number] = len(records)
+        return bool(found)
+
+    def close(self) -> None:
+        """Do nothing: nothing is connected."""
+
+
+def _too_large(write: Write) -> Exception | None:
+    size = record_size(write.key, write.value, write.headers)
+    return RecordTooLarge(write.log, size) if size > RECORD_MAX_BYTES + _HEADROOM else None
 
 
 class Host:

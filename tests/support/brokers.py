@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from taskq.protocols import Admin, IntakeChannel, Outgoing, Publisher, Record
+from taskq.shards import Logs
 from tests.support.kafka import QUIET
 from tests.support.waiting import Deadline
 
@@ -48,6 +49,8 @@ class Broker:
         self.kind = kind
         self.address = address
         self.group = group
+        self.prefix = ""
+        """Of all topics and groups; to be set before anything is connected."""
         self.partitions = 4 if kind == "mock" else 12
         self._open: list[Any] = []
         self._strangers: list[Consumer] = []
@@ -64,7 +67,12 @@ class Broker:
         connection = kombu.Connection(
             hostname=self.address,
             transport=_TRANSPORTS[self.kind],
-            transport_options={"group": self.group, **self._quick(), **options},
+            transport_options={
+                "group": self.group,
+                "prefix": self.prefix,
+                **self._quick(),
+                **options,
+            },
         )
         self._open.append(connection)
         return connection
@@ -82,6 +90,11 @@ class Broker:
     def admin(self) -> Admin:
         """The admin of a connection without options of its own."""
         return cast(Admin, self._shared().admin)
+
+    @property
+    def logs(self) -> Logs:
+        """The logs of a connection without options of its own."""
+        return cast(Logs, self._shared().logs)
 
     def send(self, queue: str, *values: bytes, key: bytes | None = None) -> None:
         """Write records and make sure that each was acknowledged."""

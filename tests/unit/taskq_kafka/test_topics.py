@@ -55,8 +55,14 @@ def test_own_topics_are_hidden_behind_the_prefix_too() -> None:
 
 def test_dead_letters_of_no_queue_have_no_queue() -> None:
     assert dlq_queue_of("", "q") is None
-    assert dlq_queue_of("", "taskq.timers.dlq") is None
+    assert dlq_queue_of("", "taskq.schedules.dlq") is None
     assert dlq_queue_of("mine-", "q.dlq") is None
+
+
+def test_letters_of_what_could_not_be_fired_are_those_of_the_timers() -> None:
+    assert dlq_queue_of("", "taskq.timers.dlq") == "taskq.timers"
+    assert dlq_queue_of("mine-", "mine-taskq.timers.dlq") == "taskq.timers"
+    assert dlq_queue_of("mine-", "taskq.timers.dlq") is None
 
 
 def test_tasks_wait_until_they_are_claimed() -> None:
