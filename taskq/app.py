@@ -20,11 +20,13 @@ from taskq.protocols import Outgoing
 from taskq.queues import check_queue
 from taskq.registry import Registry
 from taskq.result import AsyncResult
+from taskq.revocation import check_id, revoked_write
 from taskq.sendoptions import SEND_OPTIONS, SendOptions, refuse_unknown
 from taskq.settings import Layer, Settings, resolve
 from taskq.shards import Write
 from taskq.sources import Sources, read_sources
 from taskq.task import TASK_OPTIONS, BoundTaskDecorator, P, Task, TaskDecorator, check_task_name
+from taskq.timers import cancel_write
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -260,7 +262,9 @@ class App:
         id = task_id or new_task_id()
         further = {**(headers or {}), **time.headers}
         value, written = Writer(name, self.format).write(id, args, kwargs, headers=further)
-        result: AsyncResult[Any] = AsyncResult(id, name, queue or self.queue_of(name))
+        result: AsyncResult[Any] = AsyncResult(
+            id, name, queue or self.queue_of(name), revoke=self.revoke
+        )
         message = Outgoing(result.queue, value, written, options.key_bytes)
         self.publish((time.outgoing(message, id, self.now()) if time.eta else message,), (result,))
         return result
@@ -268,6 +272,30 @@ class App:
     def now(self) -> datetime:
         """Return the present instant by the broker's clock, aware, in UTC: the system's, but on `memory://` that of the test."""
         return self.broker.clock.now()
+
+    def revoke(self, *ids: str) -> None:
+        """Have tasks not run: those that wait for their time are cancelled, and for a day no worker begins them.
+
+        A task that a worker has begun, or has claimed, is not stopped. An id that nobody knows is taken: it counts for the day,
+        too. Blocks until the broker has acknowledged all of it, at most twice `publish_timeout` seconds.
+
+        Raises:
+            UsageError: Something is no task's id.
+            BrokerUnreachable: No broker answered; they may or may not be revoked.
+            BrokerRefused: The logs of revocations and timers cannot be used.
+        """
+        now = self.now()
+        revoked = [revoked_write(check_id(id), now) for id in ids]
+        if not revoked:
+            return
+        # First what the workers read: a timer that leaves before it is cancelled is then known to be revoked.
+        for writes in (revoked, [cancel_write(id, now) for id in ids]):
+            with self.broker.errors():
+                timeout = self.settings.publish_timeout
+                errors = self.broker.logs.append(writes, timeout=timeout)
+                for error in errors:
+                    if error is not None:
+                        raise error
 
     def outgoing(self, followup: Followup) -> Outgoing:
         """Return the record of a task that is to follow a run (canvas.py).

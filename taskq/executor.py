@@ -90,7 +90,7 @@ class Executor:
         Args:
             app: Where the tasks are registered.
             plan: How log lines are made.
-            clock: Says whether an `eta` has come, and what has expired.
+            clock: Says what has expired.
         """
         self.hooks = Hooks(app.middleware)
         self._app = app
@@ -113,7 +113,7 @@ class Executor:
         started = perf_counter()
         envelope: Envelope | None = None
         try:
-            envelope = read_headers(record, self._formats, now=self._clock.now)
+            envelope = read_headers(record, self._formats)
             if envelope.expires is not None and envelope.is_expired(self._clock.now()):
                 return self._expired(record, envelope)
             found = self._registry.find(envelope.task, record.queue)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from taskq.errors import UsageError
 
 R = TypeVar("R", covariant=True)
 
@@ -10,12 +13,43 @@ R = TypeVar("R", covariant=True)
 class AsyncResult(Generic[R]):
     """A task that was sent; `R` is what it will return. There is no store of results: the type is for readers and mypy."""
 
-    __slots__ = ("id", "queue", "task")
+    __slots__ = ("_revoke", "id", "queue", "task")
 
-    def __init__(self, id: str, task: str, queue: str) -> None:
+    def __init__(
+        self, id: str, task: str, queue: str, *, revoke: Callable[[str], None] | None = None
+    ) -> None:
+        """Note what was sent.
+
+        Args:
+            id: The task's id.
+            task: Its name.
+            queue: Where it was sent.
+            revoke: The app's; None: it cannot be revoked through this object.
+        """
         self.id = id
         self.task = task
         self.queue = queue
+        self._revoke = revoke
+
+    def revoke(self) -> None:
+        """Have the task not run: one that waits for its time is cancelled, and for a day no worker begins it.
+
+        A worker that has begun it, or has claimed it, is not stopped. Blocks until the broker has acknowledged it.
+
+        Raises:
+            BrokerUnreachable: No broker answered; it may or may not be revoked.
+            BrokerRefused: The log of revocations cannot be used.
+            UsageError: The result was made by hand, or comes from another process: call the app's `revoke`.
+        """
+        if self._revoke is None:
+            raise UsageError(
+                f"nothing says which app sent {self.id}; call revoke({self.id!r}) of that app"
+            )
+        self._revoke(self.id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the app, which is its process's."""
+        return AsyncResult, (self.id, self.task, self.queue)
 
     def __str__(self) -> str:
         return self.id

@@ -47,6 +47,9 @@ class Sender(Protocol):
     ) -> None:
         """Write messages and wait for the broker's acknowledgement of each; raises PublishFailed."""
 
+    def revoke(self, *ids: str) -> None:
+        """Have tasks not run."""
+
 
 class Task(Generic[P, C, R]):
     """A task: calling it runs its function here and now, `delay` sends it to a worker.
@@ -244,7 +247,9 @@ class Task(Generic[P, C, R]):
             return self._prepare_with(args, kwargs, options, id)
         queue = self._queue or self._app.default_queue
         value, written = self._current_writer().write(id, args, kwargs)
-        return Outgoing(queue, value, written), AsyncResult(id, self.name, queue)
+        return Outgoing(queue, value, written), AsyncResult(
+            id, self.name, queue, revoke=self._app.revoke
+        )
 
     def _prepare_with(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions, id: str
@@ -256,9 +261,10 @@ class Task(Generic[P, C, R]):
         headers = {**(options.headers or {}), **time.headers}
         value, written = self._current_writer().write(id, args, kwargs, headers=headers)
         message = Outgoing(queue, value, written, options.key_bytes)
+        result: AsyncResult[R] = AsyncResult(id, self.name, queue, revoke=self._app.revoke)
         if time.eta is None:
-            return message, AsyncResult(id, self.name, queue)
-        return time.outgoing(message, id, self._app.now()), AsyncResult(id, self.name, queue)
+            return message, result
+        return time.outgoing(message, id, self._app.now()), result
 
     def _current_writer(self) -> Writer:
         writer, format = self._writer, self._app.format

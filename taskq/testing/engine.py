@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import cast
 
+from taskq import revocation
 from taskq.app import App
 from taskq.clock import Clock
 from taskq.errors import TaskqError
@@ -26,9 +27,10 @@ from taskq.timers import GROUP, LOG, due_ms
 from taskq.timershard import TimerShard
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.delivery import Delivery
+from taskq.worker.moves import Moves
 from taskq.worker.outbox import Entry, Outbox
 from taskq.worker.refusals import Refusals
-from taskq.worker.screening import Expired, Refused, Screen
+from taskq.worker.screening import Early, Expired, Refused, Revoked, Screen
 
 WORKER = "test"
 """The worker's name in dead letters."""
@@ -101,7 +103,8 @@ class Engine:
             worker=WORKER,
             clock=clock,
         )
-        self._screen = Screen(app.registry, app.formats)
+        self._revoked = revocation.Revocations()
+        self._screen = Screen(app.registry, app.formats, self._revoked)
         # Rounded up: who moves the clock by just a countdown must not have to move it by the rest of a millisecond, too.
         self._host = cast(
             Host, app.broker.logs.host(LOG, GROUP, TimerShard, now_ms=lambda: due_ms(clock.now()))
@@ -186,12 +189,18 @@ class Engine:
         """Return what waits and can be run, also what had to wait for its time; the rest is written off."""
         self._recorder.note_fired(firing.name for firing in self._host.step())
         found: list[tuple[IntakeChannel, Delivery]] = []
+        self._read_revoked()
         for queue in self._app.broker.admin.queues(timeout=0):
             channel = self._channel(queue)
             while records := channel.fetch(_MOST_RECORDS, 0):
                 found += [(channel, delivery) for delivery in self._sort(channel, records)]
         place = self._recorder.place
         return sorted(found, key=lambda each: place(each[1].envelope.id))
+
+    def _read_revoked(self) -> None:
+        now_ms = int(self._clock.time() * 1000)
+        for record in self._app.broker.logs.read(revocation.LOG, timeout=0):
+            self._revoked.apply(record, now_ms)
 
     def _channel(self, queue: str) -> IntakeChannel:
         if queue not in self._channels:
@@ -206,20 +215,34 @@ class Engine:
                 yield verdict
             elif isinstance(verdict, Refused):
                 self._refuse(channel, verdict)
+            elif isinstance(verdict, Early):
+                self._move(channel, verdict)
             else:
-                self._expire(channel, verdict)
+                self._drop(channel, verdict)
 
     def _refuse(self, channel: IntakeChannel, refused: Refused) -> None:
-        queue = refused.record.queue
-        refusals = Refusals(
-            queue, self._app, stopping=threading.Event(), worker=WORKER, clock=self._clock
-        )
-        refusals.write_off(channel, [refused], lambda _: None)
+        self._refusals(refused.record.queue).write_off(channel, [refused], lambda _: None)
         self._note(refused.record, refused.envelope, Failed(refused.reason, refused.error))
 
-    def _expire(self, channel: IntakeChannel, expired: Expired) -> None:
-        channel.settle([expired.record.delivery_tag])
-        self._note(expired.record, expired.envelope, Ignored("expired"))
+    def _refusals(self, queue: str) -> Refusals:
+        return Refusals(
+            queue, self._app, stopping=threading.Event(), worker=WORKER, clock=self._clock
+        )
+
+    def _move(self, channel: IntakeChannel, early: Early) -> None:
+        moves = Moves(
+            early.record.queue,
+            self._app,
+            self._refusals(early.record.queue),
+            stopping=threading.Event(),
+            clock=self._clock,
+        )
+        moves.move(channel, [early], lambda _: None, lambda: False)
+
+    def _drop(self, channel: IntakeChannel, dropped: Expired | Revoked) -> None:
+        channel.settle([dropped.record.delivery_tag])
+        why = "expired" if isinstance(dropped, Expired) else "revoked"
+        self._note(dropped.record, dropped.envelope, Ignored(why))
 
     def _note(self, record: Record, envelope: Envelope | None, outcome: Outcome) -> None:
         task, id = (envelope.task, envelope.id) if envelope is not None else ("", "")

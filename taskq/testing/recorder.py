@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, cast
 
 from taskq.broker import Broker
@@ -15,8 +15,6 @@ from taskq.settings import Settings
 from taskq.shards import Logs, Write
 from taskq.timers import message_of
 from taskq_kafka.records import Record
-
-_NEVER = datetime.max.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +166,7 @@ def _read(message: Outgoing, formats: Formats) -> Sent:
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     try:
-        # Whether an eta has come is no question here.
-        envelope = read_headers(record, formats, now=lambda: _NEVER)
+        envelope = read_headers(record, formats)
         args, kwargs, _ = read_body(envelope, message.value, formats)
     except DecodeError:
         # Another program's record, or a format that this app writes and does not read.

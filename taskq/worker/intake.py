@@ -16,14 +16,16 @@ from taskq.clock import Clock
 from taskq.errors import BrokerUnreachable, TaskqError
 from taskq.executor import one_line
 from taskq.protocols import IntakeChannel, IntakeStatus, Rebalance, Record
+from taskq.revocation import Revocations
 from taskq.worker.claimwatch import OpenClaim
 from taskq.worker.delivery import Delivery, task_fields
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.fullness import Fullness
 from taskq.worker.health import Pulse
+from taskq.worker.moves import Moves
 from taskq.worker.outbox import Outbox
 from taskq.worker.refusals import Refusals
-from taskq.worker.screening import Expired, Refused, Screen
+from taskq.worker.screening import Early, Expired, Refused, Revoked, Screen
 from taskq.worker.spare import Spare
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class Intake:
         *,
         worker: str,
         clock: Clock,
+        revoked: Revocations | None = None,
     ) -> None:
         """Prepare; `start` starts the thread.
 
@@ -69,6 +72,7 @@ class Intake:
             outbox: While it is full nothing is taken.
             worker: The worker's name, for dead letters.
             clock: For waits.
+            revoked: The tasks that are not to be run; None: there are none.
         """
         self.queue = queue
         self._app = app
@@ -76,9 +80,11 @@ class Intake:
         self._slots = dispatcher.slots
         self._outbox = outbox
         self._clock = clock
-        self._screen = Screen(app.registry, app.formats)
+        self._revoked = Revocations() if revoked is None else revoked
+        self._screen = Screen(app.registry, app.formats, self._revoked)
         self._stopping = threading.Event()
         self._refusals = Refusals(queue, app, stopping=self._stopping, worker=worker, clock=clock)
+        self._moves = Moves(queue, app, self._refusals, stopping=self._stopping, clock=clock)
         self._giving_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"taskq-intake-{queue}", daemon=True)
         self._status = IntakeStatus()
@@ -87,6 +93,7 @@ class Intake:
         # The thread's own, from here on:
         self._hand: list[Delivery] = []
         self._may_expire = False
+        self._revocations_seen = 0
         self._claiming: list[Delivery] = []
         self._claiming_since = 0.0
         self._lost = 0
@@ -281,6 +288,7 @@ class Intake:
         now = self._clock.now()
         judge = self._screen.judge
         refused: list[Refused] = []
+        early: list[Early] = []
         for record in records:
             verdict = judge(record, now)
             if isinstance(verdict, Delivery):
@@ -288,10 +296,37 @@ class Intake:
                 self._may_expire = self._may_expire or verdict.envelope.expires is not None
             elif isinstance(verdict, Refused):
                 refused.append(verdict)
+            elif isinstance(verdict, Early):
+                early.append(verdict)
+            elif isinstance(verdict, Revoked):
+                self._drop_revoked(channel, verdict)
             else:
                 self._skip(channel, verdict)
+        if early:
+            # First: only what came with the last fetch can be moved for certain.
+            self._moves.move(channel, early, self._keep_membership, self._giving_up.is_set)
         if refused:
             self._refusals.write_off(channel, refused, self._keep_membership)
+
+    def _drop_revoked(self, channel: IntakeChannel, revoked: Revoked | Delivery) -> None:
+        channel.settle([revoked.record.delivery_tag])
+        logger.info(
+            "task %s[%s] was revoked; it is not run",
+            revoked.envelope.task,
+            revoked.envelope.id,
+            extra={"event": "task.revoked", **_fields_of(revoked)},
+        )
+
+    def _drop_all_revoked(self, channel: IntakeChannel) -> None:
+        """Write off what was revoked while it waited in hand for a slot."""
+        self._revocations_seen = self._revoked.version
+        kept: list[Delivery] = []
+        for delivery in self._hand:
+            if delivery.envelope.id in self._revoked:
+                self._drop_revoked(channel, delivery)
+            else:
+                kept.append(delivery)
+        self._keep(kept)
 
     def _skip(self, channel: IntakeChannel, expired: Expired | Delivery) -> None:
         channel.settle([expired.record.delivery_tag])
@@ -327,8 +362,10 @@ class Intake:
         """Claim as much of the hand as has slots, and hand it out; return whether there was a slot for anything."""
         if self._may_expire:
             self._skip_expired(channel)
-            if not self._hand:
-                return True
+        if self._revocations_seen != self._revoked.version:
+            self._drop_all_revoked(channel)
+        if not self._hand:
+            return True
         grants = self._dispatcher.reserve(self.queue, self._hand)
         if not grants:
             return False
@@ -474,5 +511,5 @@ class Intake:
         )
 
 
-def _fields_of(expired: Expired | Delivery) -> dict[str, object]:
+def _fields_of(expired: Expired | Revoked | Delivery) -> dict[str, object]:
     return task_fields(expired.envelope.task, expired.envelope.id, expired.record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,15 +33,41 @@ class Expired:
     envelope: Envelope
 
 
-Verdict = Delivery | Refused | Expired
+@dataclass(frozen=True, slots=True)
+class Early:
+    """Its `eta` has not come: moved to the timers."""
+
+    record: Record
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """It was revoked: settled, not run."""
+
+    record: Record
+    envelope: Envelope
+
+
+Verdict = Delivery | Refused | Expired | Early | Revoked
 
 
 class Screen:
     """Decides by an app's tasks. Any thread may use it."""
 
-    def __init__(self, registry: Registry, formats: Formats) -> None:
+    def __init__(
+        self, registry: Registry, formats: Formats, revoked: Container[str] = frozenset()
+    ) -> None:
+        """Prepare.
+
+        Args:
+            registry: What can be run.
+            formats: What may be read.
+            revoked: Ids of tasks that are not to be run; it may change.
+        """
         self._registry = registry
         self._formats = formats
+        self._revoked = revoked
 
     def judge(self, record: Record, now: datetime) -> Verdict:
         """Return what is to be done with a record.
@@ -51,11 +78,15 @@ class Screen:
         """
         envelope: Envelope | None = None
         try:
-            envelope = read_headers(record, self._formats, now=lambda: now)
+            envelope = read_headers(record, self._formats)
             if record.offset_expired:
                 return Refused(record, envelope, "offset_expired", _OFFSET_EXPIRED)
+            if envelope.id in self._revoked:
+                return Revoked(record, envelope)
             if envelope.is_expired(now):
                 return Expired(record, envelope)
+            if envelope.is_early(now):
+                return Early(record, envelope)
             task = self._registry.find(envelope.task, record.queue)
         except DecodeError as error:
             return Refused(record, identify(record), error.reason, error.why)

@@ -33,6 +33,7 @@ from taskq.worker.intake import Intake
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outbox import Outbox
 from taskq.worker.pools.protocol import Pool
+from taskq.worker.revocations import RevocationReader
 from taskq.worker.signals import STOP_SIGNALS, Signals, term_raises
 
 logger = logging.getLogger(__name__)
@@ -108,8 +109,17 @@ class Worker:
         self._dispatcher = Dispatcher(
             pool, claim_ahead=options.claim_ahead, conclude=aftermath.conclude, clock=clock
         )
+        self._revocations = RevocationReader(app.broker, clock)
         self._intakes = [
-            Intake(queue, app, self._dispatcher, self._outbox, worker=options.name, clock=clock)
+            Intake(
+                queue,
+                app,
+                self._dispatcher,
+                self._outbox,
+                worker=options.name,
+                clock=clock,
+                revoked=self._revocations.revoked,
+            )
             for queue in options.queues
         ]
         self._claim_watch = ClaimWatch()
@@ -135,6 +145,7 @@ class Worker:
         self._prepare()  # before the signals are ours: Ctrl-C ends the wait for a broker
         with Signals() as signals:
             self._outbox.start()
+            self._revocations.start()
             if not self._pool.uses_main_thread:
                 return self._supervise(signals)
             self._pool.start(self._dispatcher)
@@ -320,7 +331,7 @@ class Worker:
                 return code
         elapsed = self._clock.monotonic() - self._since
         if self._phase is _Phase.STARTING:
-            if self._pool.is_ready:
+            if self._pool.is_ready and self._revocations.is_ready:
                 self._begin()
         elif self._phase is _Phase.RUNNING:
             if not self._is_greeted:
@@ -378,6 +389,7 @@ class Worker:
         self._enter(
             _Phase.DRAINING
         )  # first: from here on a thread that has ended is as it should be
+        self._revocations.stop()
         for intake in self._intakes:
             intake.stop()
         if self._timekeeper is not None:

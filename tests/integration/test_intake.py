@@ -11,11 +11,13 @@ import pytest
 
 from taskq.clock import SystemClock
 from taskq.protocols import DeadLetter, Rebalance
+from taskq.revocation import Revocations, revoked_write
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.intake import Intake
 from taskq.worker.outbox import Outbox
 from tests.support.fake_broker import isolated_app
 from tests.support.fake_channel import FakeChannel
+from tests.support.fake_logs import StoredRecord
 from tests.support.held_pool import HeldPool
 from tests.support.pools import PlainRecord, record_of
 from tests.support.waiting import wait_until
@@ -56,8 +58,15 @@ class Stage:
             clock=self.clock,
         )
         self.pool.start(self.dispatcher)
+        self.revoked = Revocations()
         self.intake = Intake(
-            "q", self.app, self.dispatcher, self.outbox, worker="w1", clock=self.clock
+            "q",
+            self.app,
+            self.dispatcher,
+            self.outbox,
+            worker="w1",
+            clock=self.clock,
+            revoked=self.revoked,
         )
 
     def start(self) -> Stage:
@@ -167,7 +176,7 @@ def test_an_unknown_task_is_a_dead_letter_before_it_settles(stage: Stage) -> Non
         (PlainRecord(value=b"\xff", delivery_tag=1), b"unreadable"),
         (PlainRecord(value=None, delivery_tag=1), b"unreadable"),
         (record_of("a", offset_expired=True), b"offset_expired"),
-        (record_of("a", extra={"eta": "2999-01-01T00:00:00Z"}), b"unsupported"),
+        (PlainRecord(value=b'{"task": "a", "eta": 7}', delivery_tag=1), b"unsupported"),
     ],
 )
 def test_what_cannot_run_is_a_dead_letter_with_its_reason(
@@ -420,3 +429,38 @@ def test_an_intake_whose_thread_has_ended_says_so(stage: Stage) -> None:
     stage.stop()
 
     assert not stage.intake.pulse.is_running
+
+
+def test_what_has_an_eta_that_has_not_come_is_moved_and_not_claimed(stage: Stage) -> None:
+    early = record_of("a", extra={"eta": "2999-01-01T00:00:00Z"})
+
+    stage.channel.put(early, record_of("a"))
+    stage.pool.wait_started(1)
+
+    [write] = stage.channel.moved
+    assert (write.log, write.route) == ("taskq.timers", f"a-{early.offset}".encode())
+    assert early.delivery_tag not in stage.channel.claimed
+    assert not stage.broker.publisher.letters
+
+
+def test_what_is_revoked_while_it_waits_for_a_slot_is_settled_and_does_not_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stage = Stage().start()
+    running, revoked, kept = (record_of("a", id=name) for name in ("running", "revoked", "kept"))
+    stage.channel.put(running, revoked, kept)
+    stage.pool.wait_started(1)
+    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+
+    write = revoked_write("revoked", stage.clock.now())
+    now_ms = int(stage.clock.time() * 1000)
+    with caplog.at_level(logging.INFO):
+        stage.revoked.apply(StoredRecord(write.key, write.value, timestamp_ms=now_ms), now_ms)
+        stage.pool.end(stage.pool.held[0])
+        stage.pool.wait_started(2)
+
+    assert [each.record for each in stage.pool.started] == [running, kept]
+    assert stage.channel.settled == [revoked.delivery_tag]
+    assert not stage.broker.publisher.letters
+    assert "task.revoked" in [getattr(each, "event", "") for each in caplog.records]
+    stage.stop()

@@ -115,6 +115,30 @@ def test_task_that_has_expired_is_not_run(here: Station, celery: Celery) -> None
     assert gone.id not in here.ledger.ids()
 
 
+def test_a_task_with_a_countdown_is_moved_to_the_timers_and_runs_once(
+    here: Station, celery: Celery
+) -> None:
+    worker = here.processes.all[0]
+
+    sent = celery.send_task("wire.note", args=["later"], countdown=2)
+
+    worker.wait_for_line(rf"wire.note\[{sent.id}\] waits until", timeout=PATIENCE)
+    seen = seen_by(here.ran(sent.id))
+    assert seen["args"] == ["later"]
+    assert "taskq-fired" in seen["headers"]
+    assert here.ledger.ids().count(sent.id) == 1
+
+
+def test_a_task_that_waits_is_revoked_by_its_id(here: Station, celery: Celery) -> None:
+    worker = here.processes.all[0]
+    gone = celery.send_task("wire.note", countdown=3600)
+    worker.wait_for_line(rf"wire.note\[{gone.id}\] waits until", timeout=PATIENCE)
+
+    revoked = here.processes.taskq("revoke", gone.id, env=here.environment)
+
+    revoked.wait_for_line("it waited until .* cancelled", timeout=PATIENCE)
+
+
 def test_link_and_chain_are_sent_on_with_the_result(here: Station, celery: Celery) -> None:
     linked = signature("wire.note", app=celery, task_id=f"linked-{here.queue}")
     links = chain(
@@ -156,13 +180,12 @@ def test_group_runs(here: Station, celery: Celery) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"countdown": 3600}, "unsupported"),
         ({"chord": {"task": "wire.note"}}, "unsupported"),
         ({"serializer": "pickle"}, "unreadable"),
         ({"args": [1, 2, 3], "name": "wire.add"}, "bad_arguments"),
         ({"name": "wire.nite"}, "unknown_task"),
     ],
-    ids=["countdown", "chord", "pickle", "arguments", "name"],
+    ids=["chord", "pickle", "arguments", "name"],
 )
 def test_what_cannot_be_run_is_a_dead_letter(
     here: Station, celery: Celery, options: dict[str, Any], reason: str

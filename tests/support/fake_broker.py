@@ -26,6 +26,7 @@ from taskq.protocols import (
 )
 from taskq.shards import Write
 from tests.support.clock import FakeClock
+from tests.support.fake_logs import FakeLogs
 
 
 class FakePublisher:
@@ -88,6 +89,7 @@ class FakeAdmin:
         self.when_checked: Callable[[], None] = lambda: None
         self.created: list[str] = []
         self.topic_statuses: list[TopicStatus] = []
+        self.log_statuses: list[TopicStatus] = []
         self.members = GroupStatus("taskq", "consumer", ())
         self.records: list[FoundRecord] = []
         self.purged: list[str] = []
@@ -142,6 +144,12 @@ class FakeAdmin:
 
     def topics(self, queues: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
         return [each for each in self.topic_statuses if each.queue in queues]
+
+    def log_topics(self, logs: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
+        return self.log_statuses
+
+    def create_log(self, log: str, *, timeout: float) -> None:
+        self.created.append(log)
 
     def group(self, group: str, *, timeout: float) -> GroupStatus:
         return self.members
@@ -202,6 +210,7 @@ class FakeBroker:
         self.address = address
         self.publisher = FakePublisher()
         self.admin = FakeAdmin()
+        self.logs = FakeLogs()
         self.refusals: tuple[type[Exception], ...] = (BrokerRefused,)
         self.clock = FakeClock()
         self.kept: list[Write] = []

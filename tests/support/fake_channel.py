@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from taskq.protocols import IntakeStatus, Rebalance, Record
+from taskq.shards import Write
 
 
 class FakeChannel:
@@ -21,6 +22,8 @@ class FakeChannel:
         self.limits: list[int] = []
         self.refuses: Callable[[Sequence[int]], set[int]] = lambda tags: set()
         self.claim_error: Exception | None = None
+        self.moved: list[Write] = []
+        self.move_error: Callable[[Sequence[Write]], Exception | None] = lambda writes: None
         self.fetch_error: Exception | None = None
         self.others = 0
         self.is_paused = False
@@ -102,9 +105,29 @@ class FakeChannel:
             self._note("claim")
             return granted, sorted(refused)
 
+    def move(
+        self,
+        tags: Sequence[int],
+        writes: Sequence[Write],
+        *,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> tuple[Sequence[int], Sequence[int]]:
+        with self.change:
+            if (error := self.move_error(writes)) is not None:
+                raise error
+            refused = self.refuses(tags)
+            for tag, write in zip(tags, writes, strict=True):
+                if tag not in refused:
+                    self.moved.append(write)
+                self.fetched.pop(tag)
+            self._note("move")
+            return [tag for tag in tags if tag not in refused], sorted(refused)
+
     def settle(self, tags: Sequence[int]) -> None:
         with self.change:
             self.settled += tags
+            for tag in tags:
+                self.fetched.pop(tag, None)
             self._note("settle")
 
     def release(self, tags: Sequence[int]) -> None:

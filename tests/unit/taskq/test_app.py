@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,7 @@ import taskq
 from taskq.app import App
 from taskq.canvas import Followup
 from taskq.errors import (
+    BrokerUnreachable,
     InvalidArguments,
     InvalidQueueName,
     InvalidSetting,
@@ -170,3 +172,48 @@ def test_a_broker_that_cannot_be_reached_fails_the_publish() -> None:
 def test_the_default_app_stands_behind_the_functions_of_the_package() -> None:
     assert taskq.task.__self__ is taskq.default_app  # type: ignore[attr-defined]  # bound methods
     assert taskq.send_task.__self__ is taskq.default_app  # type: ignore[attr-defined]
+
+
+def test_revoking_tells_the_workers_before_it_cancels_the_timer() -> None:
+    app, broker = isolated_app()
+
+    app.revoke("x", "ns/1@2026-11-23T17:00:00Z")
+
+    assert [(each.log, each.key) for each in broker.logs.written] == [
+        ("taskq.revoked", b"x"),
+        ("taskq.revoked", b"ns/1@2026-11-23T17:00:00Z"),
+        ("taskq.timers", b"x/cancel"),
+        ("taskq.timers", b"ns/1@2026-11-23T17:00:00Z/cancel"),
+    ]
+
+
+def test_revoking_nothing_asks_no_broker() -> None:
+    app, broker = isolated_app()
+    broker.logs.append_error = ConnectionError("away")
+
+    app.revoke()
+
+
+def test_a_revocation_that_is_not_acknowledged_raises() -> None:
+    app, broker = isolated_app()
+    broker.logs.append_error = ConnectionError("away")
+
+    with pytest.raises(BrokerUnreachable):
+        app.revoke("x")
+
+
+def test_a_result_revokes_its_task() -> None:
+    app, broker = isolated_app()
+
+    app.send_task("t").revoke()
+
+    assert {each.log for each in broker.logs.written} == {"taskq.revoked", "taskq.timers"}
+
+
+def test_a_result_from_elsewhere_says_how_to_revoke_it() -> None:
+    app, _ = isolated_app()
+    result = copy.copy(app.send_task("t", task_id="x"))  # as pickle does
+
+    assert result.id == "x"
+    with pytest.raises(UsageError, match=r"revoke\('x'\)"):
+        result.revoke()

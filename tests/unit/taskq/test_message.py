@@ -260,9 +260,19 @@ def test_an_eta_is_compared_with_the_readers_clock() -> None:
     def at(hour: int) -> datetime:
         return datetime(2026, 11, 23, hour, tzinfo=timezone.utc)
 
-    assert read_headers(record(BODY, headers), now=lambda: at(17)).eta == at(17)
-    with pytest.raises(DecodeError):
-        read_headers(record(BODY, headers), now=lambda: at(16))
+    envelope = read_headers(record(BODY, headers))
+
+    assert envelope.eta == at(17)
+    assert not envelope.is_early(at(17))
+    assert envelope.is_early(at(16))
+
+
+def test_what_has_waited_among_the_timers_is_not_early_by_any_clock() -> None:
+    headers = [*OWN, ("eta", b"2026-11-23T17:00:00Z"), ("taskq-fired", b"1795453200000")]
+
+    envelope = read_headers(record(BODY, headers))
+
+    assert not envelope.is_early(datetime(2026, 11, 23, 16, tzinfo=timezone.utc))
 
 
 def test_a_compressed_body_is_read() -> None:

@@ -522,3 +522,74 @@ class TestDelays:
             [run] = testing.run_until_idle()
 
         assert run.outcome == Ignored("expired")
+
+
+class TestRevokedTasks:
+    def test_one_that_waits_for_a_worker_does_not_run(self, app: App) -> None:
+        @app.task("remind")
+        def remind() -> None: ...
+
+        with on_memory(app) as testing:
+            result = remind.delay()
+            remind.delay()
+            result.revoke()
+
+            first, second = sorted(testing.run_until_idle(), key=lambda run: run.id != result.id)
+
+        assert (first.id, first.outcome) == (result.id, Ignored("revoked"))
+        assert isinstance(second.outcome, Succeeded)
+
+    def test_one_that_waits_for_its_time_is_cancelled(self, app: App) -> None:
+        @app.task("remind")
+        def remind() -> None: ...
+
+        with on_memory(app) as testing:
+            remind.options(countdown=10).delay().revoke()
+            testing.clock.advance(10)
+
+            assert testing.run_until_idle() == []
+
+    def test_one_that_has_run_or_that_nobody_knows_can_be_revoked_for_nothing(
+        self, app: App
+    ) -> None:
+        @app.task("remind")
+        def remind() -> None: ...
+
+        with on_memory(app) as testing:
+            result = remind.delay()
+            testing.run_until_idle()
+            result.revoke()
+            app.revoke("nobody")
+
+            assert testing.run_until_idle() == []
+            assert testing.dead_letters == []
+
+    def test_a_revocation_counts_for_a_day(self, app: App) -> None:
+        @app.task("remind")
+        def remind() -> None: ...
+
+        with on_memory(app) as testing:
+            app.revoke("x")
+            testing.clock.advance(86_400)
+            app.send_task("remind", task_id="x")
+
+            [run] = testing.run_until_idle()
+
+        assert isinstance(run.outcome, Succeeded)
+
+
+def test_a_celery_clients_message_with_an_eta_waits_for_it(app: App) -> None:
+    @app.task("remind")
+    def remind() -> None: ...
+
+    with on_memory(app) as testing:
+        eta = testing.clock.now() + timedelta(seconds=60)
+        value, headers = encode("remind", "x", (), {}, headers={"eta": eta.isoformat()})
+        app.broker.publish([Outgoing(app.settings.default_queue, value, headers)])
+        before = testing.run_until_idle()
+        testing.clock.advance(60)
+
+        [run] = testing.run_until_idle()
+
+    assert before == []
+    assert (run.id, run.outcome) == ("x", Succeeded(None))

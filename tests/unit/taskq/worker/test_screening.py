@@ -4,7 +4,7 @@ import pytest
 
 from taskq.message import JSON_ONLY
 from taskq.worker.delivery import Delivery
-from taskq.worker.screening import Expired, Refused, Screen
+from taskq.worker.screening import Early, Expired, Refused, Revoked, Screen
 from tests.support.clock import START
 from tests.support.fake_broker import isolated_app
 from tests.support.pools import PlainRecord, record_of
@@ -50,13 +50,12 @@ def test_what_cannot_be_read_is_refused(screen: Screen, record: PlainRecord) -> 
 
 
 def test_what_cannot_be_run_keeps_its_name_where_that_can_be_read(screen: Screen) -> None:
-    future = ("eta", b"2099-01-01T00:00:00Z")
-    record = PlainRecord(headers=[("task", b"invoice"), ("id", b"x"), future])
+    record = PlainRecord(headers=[("task", b"invoice"), ("id", b"x"), ("retries", b"many")])
 
     verdict = screen.judge(record, START)
 
     assert isinstance(verdict, Refused)
-    assert verdict.reason == "unsupported"
+    assert verdict.reason == "unreadable"
     assert verdict.envelope is not None
     assert (verdict.envelope.task, verdict.envelope.id) == ("invoice", "x")
 
@@ -74,3 +73,37 @@ def test_a_task_expires_at_its_instant(screen: Screen) -> None:
 
     assert isinstance(judged("2026-11-23T17:00:00+00:00"), Expired)
     assert isinstance(judged("2026-11-23T17:00:00.001Z"), Delivery)
+
+
+FUTURE = ("eta", b"2099-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("task", ["invoice", "not here yet"])
+def test_what_has_an_eta_that_has_not_come_is_early_whether_its_task_is_known_or_not(
+    screen: Screen, task: str
+) -> None:
+    record = PlainRecord(headers=[("task", task.encode()), ("id", b"x"), FUTURE])
+
+    assert isinstance(screen.judge(record, START), Early)
+
+
+def test_what_has_waited_among_the_timers_is_run_whatever_our_clock_says(screen: Screen) -> None:
+    fired = ("taskq-fired", b"1")
+    record = PlainRecord(headers=[("task", b"invoice"), ("id", b"x"), FUTURE, fired])
+
+    assert isinstance(screen.judge(record, START), Delivery)
+
+
+@pytest.mark.parametrize("headers", [[], [FUTURE], [("expires", b"2001-01-01T00:00:00Z")]])
+def test_what_was_revoked_is_not_run_and_not_moved(headers: list[tuple[str, bytes]]) -> None:
+    app, _ = isolated_app()
+    app.task("invoice")(lambda: None)
+    revoked: set[str] = set()
+    screen = Screen(app.registry, JSON_ONLY, revoked)
+    record = PlainRecord(headers=[("task", b"invoice"), ("id", b"x"), *headers])
+    before = screen.judge(record, START)
+
+    revoked.add("x")
+
+    assert not isinstance(before, Revoked)
+    assert isinstance(screen.judge(record, START), Revoked)

@@ -1,0 +1,109 @@
+"""Revoked tasks, as records of the log `taskq.revoked`, and back. Pure.
+
+Key and route are the task's id, the value is `{"format": 1, "at": INSTANT, "terminate": false}`. A record counts for a day;
+so long the log keeps it. Workers read all of it before they take anything, and follow it then.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import datetime
+
+from taskq import jsoncodec
+from taskq.errors import UsageError
+from taskq.instants import write_instant
+from taskq.message import LONGEST_ID, is_task_id
+from taskq.shards import LogRecord, Write
+
+LOG = "taskq.revoked"
+
+FORMAT = 1
+
+KEPT_MS = 86_400_000
+"""Milliseconds for which a revocation counts: a day."""
+
+MOST = 250_000
+"""Ids that a worker remembers, the latest: some 50 MB."""
+
+
+def check_id(id: str) -> str:
+    """Return what may be a task's id.
+
+    Raises:
+        UsageError: It may not.
+    """
+    if not is_task_id(id):
+        raise UsageError(
+            f"{id!r:.100} is no task's id: printable text of at most {LONGEST_ID} characters"
+        )
+    return id
+
+
+def revoked_write(id: str, now: datetime) -> Write:
+    """Return the record that revokes a task."""
+    value = {"format": FORMAT, "at": write_instant(now), "terminate": False}
+    return Write(LOG, id.encode(), id.encode(), jsoncodec.dumps(value))
+
+
+class Revocations:
+    """The ids that are revoked now. One thread changes it; any thread may ask."""
+
+    def __init__(self, *, most: int = MOST) -> None:
+        """Begin with none; of more than `most` ids the oldest are forgotten."""
+        self._most = most
+        self._at: OrderedDict[str, int] = OrderedDict()
+        self.version = 0
+        """Changes when an id has come."""
+        self.forgotten = 0
+        """How many ids were forgotten before their day was over."""
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._at
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def apply(self, record: LogRecord, now_ms: int) -> bool:
+        """Take a record of the log; return whether it revokes a task that was not revoked before.
+
+        What cannot be read says nothing, and neither does a newer format than ours: whoever wrote it meant something else.
+        """
+        id = _id(record)
+        if id is None:
+            return False
+        if record.value is None:
+            self._at.pop(id, None)
+            return False
+        if record.timestamp_ms + KEPT_MS <= now_ms or not _is_ours(record.value):
+            return False
+        is_new = id not in self._at
+        self._at[id] = record.timestamp_ms
+        self._at.move_to_end(id)
+        self.version += is_new
+        if len(self._at) > self._most:
+            self._at.popitem(last=False)
+            self.forgotten += 1
+        return is_new
+
+    def tidy(self, now_ms: int) -> None:
+        """Forget what was revoked a day ago."""
+        while self._at:
+            oldest = next(iter(self._at.values()))
+            if oldest + KEPT_MS > now_ms:
+                return
+            self._at.popitem(last=False)
+
+
+def _id(record: LogRecord) -> str | None:
+    try:
+        return record.key.decode() or None
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_ours(value: bytes) -> bool:
+    try:
+        fields = jsoncodec.loads(value)
+    except ValueError:
+        return False
+    return isinstance(fields, dict) and fields.get("format") == FORMAT
