@@ -148,6 +148,15 @@ def _of_logs(prefix: str, *, auto_create: bool) -> Iterator[Right]:
         letters = ("Describe", "Write", *create)
         yield on(command, "taskq.timers.dlq", *letters, use="put aside what cannot be sent")
     yield from host("beat", "taskq.schedules", "taskq-beat-", is_prefix=True)
+    timers, revoked = "taskq.timers", "taskq.revoked"
+    yield on("revoke", revoked, "Describe", "Write", *create, use="tell the workers")
+    yield on("revoke", timers, "Describe", "Read", "Write", *create, use="cancel what waits")
+    for log in (timers, revoked):
+        yield on("queues, find", log, "Describe", "Read", use="find what waits, or was revoked")
+        yield on("topics, doctor", log, "Describe", "DescribeConfigs", use="read settings")
+        yield on("topics apply", log, "Create", use="make logs")
+    yield on("timers list", timers, "Describe", "Read", use="print what waits")
+    yield on("find, dlq", f"{timers}.dlq", "Describe", "Read", use="read dead letters")
 
 
 def _of_group(group: str) -> Iterator[Right]:

@@ -22,6 +22,7 @@ from taskq.printing import counted, escaped
 from taskq.protocols import Admin
 from taskq.queues import check_queue
 from taskq.redrive import counts
+from taskq.timers import LOG as TIMERS
 
 _COLUMNS = ("id", "task", "queue", "reason", "error", "attempts", "failed_at", "source")
 _LAYOUT = "\n\t"
@@ -128,7 +129,8 @@ def _newest(views: list[DeadLetterView], limit: int) -> list[DeadLetterView]:
 
 def _queues(admin: Admin, queue: str | None, timeout: float) -> list[str]:
     if queue is not None:
-        return [check_queue(queue)]
+        # What could not be sent when its time had come has a place of its own.
+        return [queue if queue == TIMERS else check_queue(queue)]
     return list(admin.dead_letter_queues(timeout=timeout))
 
 

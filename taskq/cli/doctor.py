@@ -8,15 +8,18 @@ from typing import Any
 
 import click
 
+from taskq import revocation
 from taskq.acls import needed_rights
 from taskq.app import App
 from taskq.cli.asking import admin_of, needed_queues
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_table
 from taskq.clock import Clock, SystemClock
-from taskq.doctor import Facts, Finding, Level, Stamp, examine, our_queues
+from taskq.doctor import Facts, Finding, Level, Stamp, TimersSeen, examine, our_queues
 from taskq.printing import counted, escaped
-from taskq.protocols import Admin, GroupStatus, QueueStatus
+from taskq.protocols import Admin, GroupStatus, QueueStatus, TopicStatus
+from taskq.timers import GROUP, LOG
+from taskq.waiting import read_waiting
 
 _FAILED = 1
 
@@ -69,6 +72,15 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
             queue: sum(1 for _ in admin.dead_letters(queue, timeout=timeout))
             for queue in admin.dead_letter_queues(timeout=timeout)
         }
+    logs: Sequence[TopicStatus] = ()
+    owners: GroupStatus | None = None
+    seen: TimersSeen | None = None
+    with _noting("the logs", unseen):
+        logs = admin.log_topics((revocation.LOG, LOG), timeout=timeout)
+    with _noting("who sends what waits for its time", unseen):
+        owners = admin.group(GROUP, timeout=timeout)
+    with _noting("what waits for its time", unseen):
+        seen = _timers(app, clock)
     ours = our_queues(needed, prefix=settings.prefix, topics=topics, group=members)
     asked = [queue for queue in existing if queue in ours]
     rights = admin.rights(asked, group=group, timeout=timeout)
@@ -85,9 +97,19 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
         queues=statuses,
         dead_letters=letters,
         rights=rights,
+        logs=logs,
+        owners=owners,
+        timers=seen,
         unseen=unseen,
         stamps=(first, _stamp(admin, clock, timeout)),
     )
+
+
+def _timers(app: App, clock: Clock) -> TimersSeen:
+    waiting = read_waiting(app.broker.logs.read(LOG, timeout=app.settings.connect_timeout)).timers
+    if not waiting:
+        return TimersSeen(0, None)
+    return TimersSeen(len(waiting), clock.time() - waiting[0].due_ms / 1000)
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from typing import Any
 
 import click
 
+from taskq import revocation, timers
 from taskq.app import App
 from taskq.cli.asking import admin_of, needed_queues
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json
+from taskq.clock import SystemClock
 from taskq.clues import MARGIN_MS, Clue, read_clue, recognizer
 from taskq.deadletters import DeadLetterView, read_dead_letter
 from taskq.errors import TaskqError
@@ -20,6 +22,8 @@ from taskq.instants import write_instant
 from taskq.message import identify
 from taskq.printing import counted, escaped
 from taskq.protocols import Admin, FoundRecord, GroupStatus
+from taskq.revocation import Revocations
+from taskq.waiting import WaitingTimer, read_waiting
 
 _FAILED = 1
 
@@ -30,6 +34,10 @@ class _Findings:
 
     records: Sequence[FoundRecord] = ()
     letters: Sequence[DeadLetterView] = ()
+    timers: Sequence[WaitingTimer] = ()
+    revoked_ms: int | None = None
+    """When it was revoked, if that counts still."""
+
     looked: list[str] = field(default_factory=list)
     """What was searched, in words."""
 
@@ -92,7 +100,9 @@ def _search(app: App, admin: Admin, id: str, clue: Clue) -> _Findings:
     if clue.place is None and not found.records:
         # Also for an id with a time: a task that was sent again, or late, keeps its first id.
         _look(app, admin, queues, id, found, (None, None))
-    if found.waiting is None:
+    if clue.place is None:
+        _look_at_logs(app, id, found)
+    if found.waiting is None and not found.timers:
         _look_at_letters(app, admin, id, found)
     return found
 
@@ -123,6 +133,18 @@ def _look(
         found.looked.append(f"{counted(answer.searched, 'record')} {where} sent from {times}")
 
 
+def _look_at_logs(app: App, id: str, found: _Findings) -> None:
+    logs, timeout, route = app.broker.logs, app.settings.connect_timeout, id.encode()
+    found.timers = read_waiting(logs.read(timers.LOG, route=route, timeout=timeout)).of(id)
+    found.looked.append("the timers")
+    now_ms = int(SystemClock().time() * 1000)
+    revoked = Revocations()
+    for record in logs.read(revocation.LOG, route=route, timeout=timeout):
+        if revoked.apply(record, now_ms) and id in revoked and record.key == route:
+            found.revoked_ms = record.timestamp_ms
+    found.looked.append("the revoked tasks")
+
+
 def _look_at_letters(app: App, admin: Admin, id: str, found: _Findings) -> None:
     timeout = app.settings.connect_timeout
     letters = [
@@ -138,8 +160,9 @@ def _document(id: str, found: _Findings, workers: GroupStatus | None) -> dict[st
     """Return what is known of a task, under the names that `--json` prints."""
     document: dict[str, Any] = {"id": id, "state": "unknown", "task": None, "queue": None}
     document |= dict.fromkeys(
-        ("partition", "offset", "ahead", "worker", "sent_at", "reason", "error", "failed_at")
+        ("partition", "offset", "ahead", "worker", "sent_at", "due", "reason", "error", "failed_at")
     )
+    document["revoked_at"] = None if found.revoked_ms is None else _time(found.revoked_ms)
     document["searched"] = list(found.looked)
     record = found.waiting or (found.records[-1] if found.records else None)
     if record is not None:
@@ -148,11 +171,15 @@ def _document(id: str, found: _Findings, workers: GroupStatus | None) -> dict[st
         document["state"] = "waiting"
         document["ahead"] = found.waiting.ahead
         document["worker"] = _holder(found.waiting, workers)
+    elif found.timers:
+        document |= _delayed(found.timers[0])
     elif found.letters:
         document |= _letter(found.letters[-1])
     elif record is not None:
         # Deleted and not claimed: by a purge, or by the topic's retention.
         document["state"] = "claimed" if record.is_claimed else "deleted"
+    elif found.revoked_ms is not None:
+        document["state"] = "revoked"
     return document
 
 
@@ -164,6 +191,17 @@ def _place(at: FoundRecord) -> dict[str, Any]:
     if at.record.timestamp_ms > 0:
         document["sent_at"] = _time(at.record.timestamp_ms)
     return {**document, "task": None if envelope is None else envelope.task or None}
+
+
+def _delayed(timer: WaitingTimer) -> dict[str, Any]:
+    return {
+        "state": "delayed",
+        "task": timer.task or None,
+        "queue": timer.queue,
+        "partition": None,
+        "offset": None,
+        "due": _time(timer.due_ms),
+    }
 
 
 def _letter(view: DeadLetterView) -> dict[str, Any]:
@@ -192,13 +230,18 @@ def _time(milliseconds: int) -> str:
 
 
 def _print(document: dict[str, Any], *, is_told: bool) -> None:
-    where = (
-        f"queue {document['queue']}, partition {document['partition']}, offset {document['offset']}"
-    )
     lines = [f"state: {document['state']}"]
+    if document["due"]:
+        lines[0] += f" until {document['due']}"
     if document["task"]:
         lines.append(f"task: {document['task']}")
-    lines.append(f"record: {where}")
+    if document["partition"] is not None:
+        partition, offset = document["partition"], document["offset"]
+        lines.append(f"record: queue {document['queue']}, partition {partition}, offset {offset}")
+    elif document["queue"]:
+        lines.append(f"queue: {document['queue']}")
+    if document["revoked_at"]:
+        lines.append(f"revoked: {document['revoked_at']}")
     if document["sent_at"]:
         lines.append(f"sent: {document['sent_at']}")
     lines += [
@@ -212,6 +255,14 @@ def _print(document: dict[str, Any], *, is_told: bool) -> None:
 def _meaning(document: dict[str, Any], *, is_told: bool) -> str:
     """Return in words what a state means and what can be done."""
     state = document["state"]
+    if state == "revoked":
+        return "Nothing else is known of it. A worker that meets it within a day of its revocation does not run it."
+    if state == "delayed":
+        if document["revoked_at"]:
+            return "It waits among the timers and is revoked: it is taken out in a moment, or will not be run."
+        return "It waits among the timers; 'taskq revoke' cancels it. Workers and beats send it to its queue when it is due."
+    if document["revoked_at"] and state == "waiting":
+        return "It is revoked: the worker that meets it does not run it."
     if state == "waiting":
         return _waits(document, is_told=is_told)
     if state == "claimed":

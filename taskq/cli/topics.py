@@ -17,6 +17,8 @@ from taskq.protocols import Admin, TopicStatus
 from taskq.queues import check_queue
 from taskq.topicdifferences import differences, exists
 
+LOGS = ("taskq.revoked", "taskq.schedules", "taskq.timers")
+
 _COLUMNS = ("topic", "kind", "state", "partitions", "replication", "differences")
 
 _QUEUES = click.argument("names", metavar="[QUEUE]...", nargs=-1)
@@ -24,9 +26,9 @@ _QUEUES = click.argument("names", metavar="[QUEUE]...", nargs=-1)
 
 @click.group(cls=TaskqGroup)
 def topics() -> None:
-    """List and make the topics of queues and of their dead letters.
+    """List and make the topics of queues, of their dead letters, and of taskq's logs.
 
-    Those of the queues that exist, that the app of -A needs, and that are named.
+    Those of the queues that exist, that the app of -A needs, and that are named; and what waits for its time.
     """
 
 
@@ -68,10 +70,18 @@ def apply(invocation: Invocation, names: Sequence[str]) -> None:
             rows.append(_row(topic))
             if exists(topic):
                 continue
-            make = admin.create_dead_letter_topic if topic.is_dead_letters else admin.create_queue
-            make(topic.queue, timeout=timeout)
+            _make(admin, topic, timeout)
             rows[-1]["state"] = "made"
     _report(invocation, rows, verb="made", nothing="there was nothing to make")
+
+
+def _make(admin: Admin, topic: TopicStatus, timeout: float) -> None:
+    if topic.is_log:
+        admin.create_log(topic.queue, timeout=timeout)
+    elif topic.is_dead_letters:
+        admin.create_dead_letter_topic(topic.queue, timeout=timeout)
+    else:
+        admin.create_queue(topic.queue, timeout=timeout)
 
 
 def _statuses(app: App, admin: Admin, names: Sequence[str]) -> Sequence[TopicStatus]:
@@ -80,7 +90,8 @@ def _statuses(app: App, admin: Admin, names: Sequence[str]) -> Sequence[TopicSta
     named = {check_queue(name, prefix=settings.prefix) for name in names}
     known = admin.queues(timeout=settings.connect_timeout)
     queues = sorted({*known, *needed_queues(app), *named})
-    return admin.topics(queues, timeout=settings.connect_timeout)
+    logs = admin.log_topics(LOGS, timeout=settings.connect_timeout)
+    return [*admin.topics(queues, timeout=settings.connect_timeout), *logs]
 
 
 def _row(topic: TopicStatus) -> dict[str, Any]:
@@ -89,7 +100,7 @@ def _row(topic: TopicStatus) -> dict[str, Any]:
     return {
         "topic": topic.topic,
         "queue": topic.queue,
-        "kind": "dead letters" if topic.is_dead_letters else "tasks",
+        "kind": "log" if topic.is_log else "dead letters" if topic.is_dead_letters else "tasks",
         "state": state,
         "partitions": topic.partitions,
         "replication": topic.replication,

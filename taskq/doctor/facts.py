@@ -22,6 +22,15 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
+class TimersSeen:
+    """What waits for its time."""
+
+    waiting: int
+    overdue_seconds: float | None
+    """How late the first is, by this machine's clock; None where nothing waits."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """A cluster seen from here."""
 
@@ -47,6 +56,15 @@ class Facts:
     rights: Mapping[tuple[str, str], frozenset[str]]
     stamps: Sequence[Stamp]
     """In the order of asking."""
+
+    logs: Sequence[TopicStatus] = ()
+    """The topics of logs."""
+
+    owners: GroupStatus | None = None
+    """Who owns the timers' shards; None where that is not known."""
+
+    timers: TimersSeen | None = None
+    """None where they could not be read, or there is no such log."""
 
     unseen: Sequence[str] = ()
     """What this user may not look at, in words."""

@@ -8,6 +8,7 @@ from taskq.doctor.facts import Facts
 from taskq.doctor.findings import Finding
 from taskq.doctor.queues import dead_letters, queues, spare_members
 from taskq.doctor.rights import rights
+from taskq.doctor.timers import logs, timers
 from taskq.doctor.topics import topics
 
 _CHECKS = (
@@ -18,6 +19,8 @@ _CHECKS = (
     clock,
     rights,
     topics,
+    logs,
+    timers,
     queues,
     spare_members,
     dead_letters,

@@ -265,9 +265,10 @@ def test_an_unknown_id_is_a_failure_that_says_what_was_searched(
     document = taskq("find", "mine", "--json")
 
     assert (run.code, run.out, run.err.count("\n")) == (1, "", 1)
-    assert "1 waiting record in 2 queues; 1 dead letter" in run.err
+    searched = ["1 waiting record in 2 queues", "the timers", "the revoked tasks", "1 dead letter"]
+    assert "; ".join(searched) in run.err
     assert (document.code, document.json["state"]) == (1, "unknown")
-    assert document.json["searched"] == ["1 waiting record in 2 queues", "1 dead letter"]
+    assert document.json["searched"] == searched
 
 
 # purge

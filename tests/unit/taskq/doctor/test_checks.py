@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from taskq.doctor import Facts, Finding, Level, Stamp, examine, our_queues
+from taskq.doctor import Facts, Finding, Level, Stamp, TimersSeen, examine, our_queues
 from taskq.doctor.clock import bounds
+from taskq.doctor.timers import logs, timers
 from taskq.protocols import ClusterStatus, GroupMember, GroupStatus, QueueStatus, TopicStatus
 
 SETTINGS = {
@@ -345,3 +346,58 @@ def test_dead_letters_that_wait_are_noted() -> None:
     finding = found("dead letters of billing", dead_letters={"billing": 2})
 
     assert (finding.level, "2 tasks" in finding.finding) == (Level.NOTE, True)
+
+
+# timers
+
+
+def log(name: str = "taskq.timers", policy: str = "compact", partitions: int = 16) -> TopicStatus:
+    wanted = {"partitions": "16", "cleanup.policy": "compact"}
+    return TopicStatus(
+        name, name, False, partitions, 1, {"cleanup.policy": policy}, wanted, is_log=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("topic", "level"),
+    [
+        (log(), Level.OK),
+        (log(partitions=4), Level.OK),
+        (log(policy="delete"), Level.PROBLEM),
+        (log(policy="compact,delete"), Level.PROBLEM),
+        (log("taskq.revoked", "compact,delete"), Level.OK),
+    ],
+)
+def test_a_log_that_would_lose_what_waits_is_a_problem(topic: TopicStatus, level: Level) -> None:
+    [finding] = logs(replace(FINE, logs=(topic,)))
+
+    assert finding.level is level
+
+
+def test_a_log_that_is_missing_is_a_problem_only_where_nobody_makes_it() -> None:
+    missing = log(partitions=0)
+
+    assert not list(logs(replace(FINE, logs=(missing,), auto_create=True)))
+    [finding] = logs(replace(FINE, logs=(missing,), auto_create=False))
+    assert finding.level is Level.PROBLEM
+
+
+NOBODY = GroupStatus("taskq-timers", "consumer", ())
+
+
+@pytest.mark.parametrize(
+    ("seen", "owners", "level"),
+    [
+        (TimersSeen(0, None), NOBODY, Level.OK),
+        (TimersSeen(3, -60.0), NOBODY, Level.PROBLEM),
+        (TimersSeen(3, -60.0), None, Level.OK),
+        (TimersSeen(3, 5.0), None, Level.OK),
+        (TimersSeen(3, 60.0), None, Level.PROBLEM),
+    ],
+)
+def test_what_waits_and_nobody_would_send_is_a_problem(
+    seen: TimersSeen, owners: GroupStatus | None, level: Level
+) -> None:
+    [finding] = timers(replace(FINE, timers=seen, owners=owners))
+
+    assert finding.level is level

@@ -1,0 +1,106 @@
+"""`taskq timers list`, `taskq revoke`, and what `taskq find` knows of both, on an app with a fake broker."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskq.protocols import Outgoing
+from taskq.revocation import revoked_write
+from taskq.timers import timer_write
+from tests.support.clock import START
+from tests.support.fake_broker import FakeBroker
+from tests.unit.taskq.cli.conftest import Taskq
+
+DUE_MS = 1_795_683_600_000
+
+
+def wait_for(broker: FakeBroker, id: str, due_ms: int = DUE_MS, task: bytes = b"invoice") -> None:
+    message = Outgoing("billing", b"[]", [("task", task), ("id", id.encode())])
+    broker.logs.written.append(timer_write(message, task_id=id, due_ms=due_ms))
+
+
+def test_what_waits_is_listed_with_the_next_due_first_and_counted_by_task(
+    taskq: Taskq, broker: FakeBroker
+) -> None:
+    for id, later, task in (("c", 2, b"mail"), ("a", 0, b"mail"), ("b", 1, b"invoice")):
+        wait_for(broker, id, DUE_MS + later, task)
+
+    run = taskq("timers", "list")
+    document = taskq("timers", "list", "--json", "--limit", "1")
+
+    assert [line.split()[1] for line in run.out.splitlines()] == ["ID", "a", "b", "c"]
+    assert "3 tasks wait: mail 2, invoice 1" in run.err
+    assert document.json == [
+        {"id": "a", "task": "mail", "queue": "billing", "due": "2026-11-26T09:00:00Z"}
+    ]
+
+
+def test_nothing_that_waits_is_no_failure(taskq: Taskq, broker: FakeBroker) -> None:
+    run = taskq("timers", "list")
+
+    assert (run.code, run.out) == (0, "")
+    assert "no task waits for its time" in run.err
+    assert taskq("timers", "list", "--json").json == []
+
+
+def test_revoke_says_what_it_has_cancelled_and_what_it_does_not_know(
+    taskq: Taskq, broker: FakeBroker
+) -> None:
+    wait_for(broker, "mine")
+
+    run = taskq("revoke", "mine", "unknown", "mine")
+
+    assert run.code == 0
+    assert run.out.splitlines() == [
+        "revoked mine: it waited until 2026-11-26T09:00:00Z, which is cancelled",
+        "revoked unknown: no timer of it waits",
+    ]
+    assert "will not run it for a day" in run.err
+    assert [each.key for each in broker.logs.written[1:]] == [
+        b"mine",
+        b"unknown",
+        b"mine/cancel",
+        b"unknown/cancel",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "missing argument"),
+        (("",), "no task's id"),
+        (("a\nb",), "no task's id"),
+        (("--terminate", "x"), "unknown option '--terminate'"),
+        (("-b", "memory://", "x"), "memory://"),
+    ],
+)
+def test_what_cannot_be_revoked_is_refused(
+    taskq: Taskq, broker: FakeBroker, arguments: tuple[str, ...], told: str
+) -> None:
+    run = taskq("revoke", *arguments)
+
+    assert run.code == 2
+    assert told in run.err
+    assert not broker.logs.written
+
+
+def test_find_knows_what_is_delayed(taskq: Taskq, broker: FakeBroker) -> None:
+    wait_for(broker, "mine")
+
+    run = taskq("find", "mine")
+    document = taskq("find", "mine", "--json").json
+
+    assert run.out.startswith("state: delayed until 2026-11-26T09:00:00Z\ntask: invoice\n")
+    assert (document["state"], document["due"]) == ("delayed", "2026-11-26T09:00:00Z")
+
+
+def test_find_knows_what_is_revoked_and_nothing_else_of_it(
+    taskq: Taskq, broker: FakeBroker
+) -> None:
+    broker.logs.now_ms = 4_102_444_800_000  # as fresh as can be
+    broker.logs.written.append(revoked_write("mine", START))
+
+    run = taskq("find", "mine")
+
+    assert run.code == 0
+    assert run.out.startswith("state: revoked\n")
