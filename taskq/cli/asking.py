@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from taskq.app import App
+from taskq.cli.options import refuse_memory
 from taskq.errors import TaskqError
 from taskq.near import nearest
 from taskq.protocols import Admin
@@ -17,7 +18,9 @@ def admin_of(app: App) -> Iterator[Admin]:
 
     Raises:
         BrokerUnreachable: No broker answers.
+        UsageError: It is `memory://`, which no other process can have filled.
     """
+    refuse_memory(app)
     try:
         app.broker.check()
         with app.broker.errors():

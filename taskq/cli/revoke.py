@@ -9,7 +9,7 @@ import click
 
 from taskq.app import App
 from taskq.cli.asking import admin_of
-from taskq.cli.options import Invocation, TaskqCommand, pass_invocation, refuse_memory
+from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json
 from taskq.cli.timers import write_due
 from taskq.printing import escaped
@@ -28,7 +28,6 @@ def revoke(invocation: Invocation, ids: Sequence[str]) -> None:
     one that nobody has sent yet, such as a schedule's NAMESPACE/ID@TIME.
     """
     app = invocation.app()
-    refuse_memory(app)
     ids = list(dict.fromkeys(check_id(id) for id in ids))
     with admin_of(app):
         timers = {id: _timers(app, id) for id in ids}

@@ -10,7 +10,7 @@ import click
 
 from taskq.cli.asking import admin_of
 from taskq.cli.groups import TaskqGroup
-from taskq.cli.options import Invocation, TaskqCommand, pass_invocation, refuse_memory
+from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_table
 from taskq.instants import write_instant
 from taskq.printing import counted, escaped
@@ -42,7 +42,6 @@ def timers() -> None:
 def list_(invocation: Invocation, limit: int | None) -> None:
     """Print the tasks that wait for their time, the next due first, and how many wait by task."""
     app = invocation.app()
-    refuse_memory(app)
     with admin_of(app):
         records = app.broker.logs.read(LOG, timeout=app.settings.connect_timeout)
         waiting = read_waiting(records)

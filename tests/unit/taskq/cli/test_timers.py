@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskq.protocols import Outgoing
+from taskq.protocols import Outgoing, StoredDeadLetter
 from taskq.revocation import revoked_write
 from taskq.timers import timer_write
 from tests.support.clock import START
@@ -104,3 +104,26 @@ def test_find_knows_what_is_revoked_and_nothing_else_of_it(
 
     assert run.code == 0
     assert run.out.startswith("state: revoked\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("queues",), ("dlq", "list"), ("find", "x"), ("workers",), ("topics", "list"), ("doctor",)],
+)
+def test_commands_refuse_a_broker_that_is_theirs_alone(
+    taskq: Taskq, command: tuple[str, ...]
+) -> None:
+    run = taskq(*command, "-b", "memory://")
+
+    assert run.code == 2
+    assert "lives in this process alone" in run.err
+
+
+def test_letters_of_what_could_not_be_fired_are_printed(taskq: Taskq, broker: FakeBroker) -> None:
+    headers = (("dlq-id", b"mine"), ("dlq-reason", b"refused"))
+    broker.admin.stored = [StoredDeadLetter("taskq.timers/3/7", "taskq.timers", b"[]", headers)]
+
+    [row] = taskq("dlq", "list", "taskq.timers", "--json").json
+
+    assert (row["id"], row["reason"], row["source"]) == ("mine", "refused", "taskq.timers/3/7")
+    assert taskq("dlq", "show", "mine").code == 0
