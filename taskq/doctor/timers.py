@@ -71,7 +71,8 @@ def timers(facts: Facts) -> Iterator[Finding]:
     if facts.timers is None:
         return
     waits, overdue = facts.timers.waiting, facts.timers.overdue_seconds
-    what = f"{counted(waits, 'task')} {'waits' if waits == 1 else 'wait'} for their time"
+    their = "waits for its" if waits == 1 else "wait for their"
+    what = f"{counted(waits, 'task')} {their} time"
     if overdue is not None and overdue > OVERDUE_SECONDS:
         yield problem(
             "timers",
