@@ -169,6 +169,11 @@ class App:
         queue: str | None = None,
         bind: Literal[False] = False,
         dead_letter: bool = True,
+        cron: str | None = None,
+        timezone: str | None = None,
+        dialect: str | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> TaskDecorator: ...
     @overload
     def task(
@@ -179,6 +184,11 @@ class App:
         queue: str | None = None,
         bind: Literal[True],
         dead_letter: bool = True,
+        cron: str | None = None,
+        timezone: str | None = None,
+        dialect: str | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> BoundTaskDecorator: ...
     def task(self, name: Any = None, **options: Any) -> Any:
         """Register a function as a task: `@app.task`, `@app.task("name", queue="billing")`.
@@ -186,12 +196,15 @@ class App:
         Args:
             name: The task's name; default `MODULE.FUNCTION`.
             options: `aliases`: further names. `queue`: default the default queue. `bind`: whether the function takes a `Context`
-                first. `dead_letter`: whether a run that failed for good goes to the dead letters.
+                first. `dead_letter`: whether a run that failed for good goes to the dead letters. `cron`: when beat sends it, with
+                `timezone` (default UTC), `dialect` (default auto), and `args` and `kwargs` for it.
 
         Raises:
             UnknownOption: There is no such option.
             DuplicateTask: Another function has the name.
             InvalidQueueName: For the queue.
+            InvalidSchedule: For `cron` and what belongs to it.
+            InvalidArguments: `args` and `kwargs` do not fit the function.
         """
         refuse_unknown(
             {option: value for option, value in options.items() if option not in TASK_OPTIONS},

@@ -24,9 +24,7 @@ _ELSEWHERE = frozenset(
         "chord",
         "compression",
         "connection",
-        "cron",
         "default_retry_delay",
-        "dialect",
         "dont_autoretry_for",
         "exchange",
         "group_id",
@@ -51,7 +49,6 @@ _ELSEWHERE = frozenset(
         "shadow",
         "soft_time_limit",
         "time_limit",
-        "timezone",
         "track_started",
     ]
 )

@@ -8,10 +8,20 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
 
 from taskq.arguments import ArgumentCheck, check_shape
-from taskq.errors import InvalidArguments
+from taskq.errors import InvalidArguments, InvalidSchedule
 from taskq.message import Envelope, Format, Writer, new_task_id, new_task_ids
 from taskq.protocols import Outgoing
 from taskq.queues import check_queue
@@ -20,12 +30,26 @@ from taskq.result import AsyncResult
 from taskq.sendoptions import DEFAULT, SEND_OPTIONS, SendOptions, refuse_unknown
 from taskq.shards import Write
 
+if TYPE_CHECKING:
+    from taskq.schedule import ScheduleEntry
+
 P = ParamSpec("P")
 C = TypeVar("C", covariant=True)
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 
-TASK_OPTIONS = ("aliases", "bind", "dead_letter", "name", "queue")
+TASK_OPTIONS = (
+    "aliases",
+    "args",
+    "bind",
+    "cron",
+    "dead_letter",
+    "dialect",
+    "kwargs",
+    "name",
+    "queue",
+    "timezone",
+)
 
 
 class Sender(Protocol):
@@ -68,6 +92,11 @@ class Task(Generic[P, C, R]):
         queue: str | None = None,
         bind: bool = False,
         dead_letter: bool = True,
+        cron: str | None = None,
+        timezone: str | None = None,
+        dialect: str | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         """Take a function; users write `@task` instead.
 
@@ -79,10 +108,16 @@ class Task(Generic[P, C, R]):
             queue: None: the default queue.
             bind: Whether it takes a `Context` first.
             dead_letter: Whether a run that failed for good goes to the dead letters.
+            cron: When beat is to send it; None: never.
+            timezone: Zone of `cron`; None: UTC.
+            dialect: What `cron` is written in; None: `auto`.
+            args: Positional arguments that beat sends.
+            kwargs: Keyword arguments that beat sends.
 
         Raises:
-            InvalidArguments: A name is not usable.
+            InvalidArguments: A name is not usable, or the arguments for beat do not fit.
             InvalidQueueName: For the queue.
+            InvalidSchedule: For `cron` and what belongs to it.
         """
         self.fn = fn
         self.name = check_task_name(name if name is not None else default_name(fn))
@@ -94,6 +129,16 @@ class Task(Generic[P, C, R]):
         self._queue = None if queue is None else check_queue(queue)
         self._arguments = ArgumentCheck(self.name, fn, bind=bind)
         self._writer: Writer | None = None
+        self.schedule: ScheduleEntry | None = None
+        """When beat sends it, if it was given a `cron`."""
+
+        given = {"timezone": timezone, "dialect": dialect, "args": args, "kwargs": kwargs}
+        given = {option: value for option, value in given.items() if value}
+        if cron is not None:
+            self.schedule = entry_of_task(self.name, cron, self._queue, given)
+            self._arguments.check(self.schedule.args, self.schedule.kwargs)
+        elif given:
+            raise InvalidArguments(self.name, f"{', '.join(given)} without cron: they are for beat")
         functools.update_wrapper(self, fn)
 
     @property
@@ -352,6 +397,30 @@ def _main_name(module: str) -> str:
         return str(spec.name.removesuffix(".__main__"))
     file = getattr(main, "__file__", None)
     return Path(file).stem if file else module
+
+
+def entry_of_task(
+    name: str, cron: str, queue: str | None, given: Mapping[str, Any]
+) -> ScheduleEntry:
+    """Return the schedule of a task; its id is the task's name.
+
+    Raises:
+        InvalidSchedule: Something of it is wrong.
+    """
+    from taskq.schedule import (
+        read_entries,
+    )  # the calendar costs 40 ms, and most programs have no schedule
+
+    document = {"id": name, "task": name, "cron": cron, **given}
+    if "args" in given:
+        document["args"] = list(given["args"])
+    if queue is not None:
+        document["queue"] = queue
+    entries, problems = read_entries([document])
+    if problems:
+        why = "; ".join(f"{each.key}: {each.reason}" for each in problems)
+        raise InvalidSchedule(str(cron), str(given.get("dialect", "auto")), f"task {name!r}: {why}")
+    return entries[0]
 
 
 def _names(names: Sequence[str]) -> Sequence[str]:

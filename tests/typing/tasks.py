@@ -35,7 +35,18 @@ async def bound_fetch(self: Context, url: str) -> bytes:
     return url.encode()
 
 
+@task("report", cron="0 5 * * *", timezone="Europe/Lisbon", kwargs={"region": "south"})
+def report(region: str) -> int:
+    return len(region)
+
+
+@task("sweep", cron="@every 90s", dialect="standard", bind=True)
+def sweep(self: Context) -> None: ...
+
+
 plain: str = bare(1)
+sent_report: AsyncResult[int] = report.delay("north")
+sent_sweep: AsyncResult[None] = sweep.delay()
 sent: AsyncResult[str] = bare.delay(1)
 sent_bound: AsyncResult[int] = bound.delay(3)
 sent_async: AsyncResult[bytes] = fetch.delay("x")

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 import taskq
+from taskq.entryvalues import CatchUp
 from taskq.errors import (
     EncodeError,
     InvalidArguments,
     InvalidQueueName,
+    InvalidSchedule,
     PublishFailed,
     UnknownOption,
 )
@@ -328,3 +330,61 @@ def test_results_are_equal_by_id() -> None:
     assert first != second
     assert str(first) == first.id
     assert len({first, second, taskq.AsyncResult(first.id, "x", "y")}) == 2
+
+
+class TestCron:
+    def test_a_task_with_a_cron_has_a_schedule_under_its_name(self) -> None:
+        app, _ = isolated_app()
+
+        @app.task(
+            "report", queue="q", cron="0 5 * * *", timezone="Europe/Lisbon", kwargs={"region": "s"}
+        )
+        def report(region: str) -> None: ...
+
+        entry = report.schedule
+        assert entry is not None
+        assert (entry.id, entry.task, entry.queue) == ("report", "report", "q")
+        assert (entry.cron.expression, entry.cron.timezone) == ("0 5 * * *", "Europe/Lisbon")
+        assert (entry.args, entry.kwargs) == ((), {"region": "s"})
+        assert entry.catch_up is CatchUp.LAST
+
+    def test_a_task_without_one_has_none(self) -> None:
+        assert invoice_app()[0].schedule is None
+
+    @pytest.mark.parametrize(
+        ("options", "why"),
+        [
+            ({"cron": "0 0 * * 7"}, "Sunday is 0"),
+            ({"cron": "0 5 * * *", "dialect": "quartz"}, "dialect"),
+            ({"cron": "0 5 * * *", "timezone": "Mars/Base"}, "timezone"),
+            ({"cron": "CRON_TZ=UTC 0 5 * * *", "timezone": "UTC"}, "given twice"),
+            ({"cron": "0 5 * * *", "name": "a/b"}, "must not hold '/'"),
+            ({"cron": 5}, "must be text"),
+        ],
+    )
+    def test_a_wrong_one_fails_where_the_task_is_made(
+        self, options: dict[str, Any], why: str
+    ) -> None:
+        app, _ = isolated_app()
+
+        with pytest.raises(InvalidSchedule, match=why):
+            app.task(**{"name": "t", **options})(lambda: None)
+
+        assert len(app.registry) == 0
+
+    @pytest.mark.parametrize(
+        "options", [{}, {"args": [1, 2, 3]}, {"kwargs": {"region": 1, "x": 2}}]
+    )
+    def test_arguments_that_do_not_fit_fail_where_the_task_is_made(
+        self, options: dict[str, Any]
+    ) -> None:
+        app, _ = isolated_app()
+
+        with pytest.raises(InvalidArguments, match="'t'"):
+            app.task("t", cron="@daily", **options)(lambda region: None)
+
+    def test_what_belongs_to_a_cron_is_refused_without_one(self) -> None:
+        app, _ = isolated_app()
+
+        with pytest.raises(InvalidArguments, match="timezone without cron"):
+            app.task("t", timezone="UTC")(lambda: None)
