@@ -157,6 +157,10 @@ def _of_logs(prefix: str, *, auto_create: bool) -> Iterator[Right]:
         yield on("topics apply", log, "Create", use="make logs")
     yield on("timers list", timers, "Describe", "Read", use="print what waits")
     yield on("find, dlq", f"{timers}.dlq", "Describe", "Read", use="read dead letters")
+    steers = ("Describe", "Read", "Write")
+    yield on("schedule", "taskq.schedules", *steers, use="list, pause and resume schedules")
+    owners = f"{prefix}taskq-beat-"
+    yield Right("schedule", "group", owners, True, ("Describe",), "know whether a beat runs")
 
 
 def _of_group(group: str) -> Iterator[Right]:
@@ -203,5 +207,5 @@ def _of_cluster(*, auto_create: bool) -> Iterator[Right]:
 
 
 def _of_reader(group: str) -> Iterator[Right]:
-    for command in ("queues, find", "find, dlq", "dlq redrive, dlq discard"):
+    for command in ("queues, find", "find, dlq", "dlq redrive, dlq discard", "beat", "schedule"):
         yield Right(command, "group", group, False, ("Describe",), "read without joining a group")

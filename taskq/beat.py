@@ -1,73 +1,61 @@
-"""Beat: sends the tasks of schedules when they are due.
+"""Beat: brings schedules into their log, and owns shards of it with the other beats, so that what is due is sent once.
 
-What is due is decided in `taskq.timetable`; here are the clock, the files and the broker.
+What a load means is decided in `taskq.reconcile`, what is due in `taskq.scheduleshard`; here are the sources, the threads and the
+clock.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from taskq.app import App
 from taskq.clock import Clock, SystemClock
-from taskq.duemessages import message_of
-from taskq.errors import ScheduleFileError, TaskqError, UsageError
+from taskq.errors import TaskqError, UsageError
+from taskq.hostthread import HostThread
+from taskq.instants import write_seconds
 from taskq.logs import quiet_client
-from taskq.near import nearest
-from taskq.occurrences import (
-    TAKE_OVER,
-    Decision,
-    Definition,
-    LeftOut,
-    Occurrence,
-    decide,
-)
-from taskq.protocols import Outgoing
-from taskq.queues import check_queue
-from taskq.schedulefile import ScheduleFile
-from taskq.schedulesource import ScheduleSource
-from taskq.timetable import Changes, Timetable, compare
+from taskq.reconcile import Offer, is_in_force
+from taskq.scheduleloader import ScheduleLoader, check_apart
+from taskq.schedulelog import GROUP, LOG
+from taskq.scheduleshard import ScheduleShard
+from taskq.schedulesource import ScheduleSource, offers_of_code
+from taskq.shards import Shard, ShardHost
+from taskq.standby import StandBy
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_WAIT = 1.0
-"""Seconds. A wait is cut to this, so that a clock that was set and a file that changed are seen in time."""
+_TURN = 0.5
+"""Seconds between two looks at the files and the clock."""
 
-_CLOCK_SET = 1.0
-"""Seconds between the system's clock and the monotonic one over one wait, from which on the clock was set."""
+_CHECKED = 30.0
+"""Seconds between two looks at what is in force."""
 
-_BACKOFF = (1.0, 2.0, 4.0, 5.0)
-"""Seconds before the second, third ... try of sending; short, because a broker that is back should not find beat asleep."""
+_STOP = 10.0
+"""Seconds for the threads to hand over their shards; it takes a fraction of one, unless the broker is away."""
 
 
 @dataclass(slots=True)
-class _Unsent:
-    """A decision whose occurrences have not all been acknowledged."""
+class _Loaded:
+    """What is known of a source's last load."""
 
-    name: str
-    decision: Decision
-    occurrences: Sequence[Occurrence]
-    attempts: int = 0
-    next_try: float = 0.0
-    """On the monotonic clock, in seconds."""
+    offer: Offer
+    is_sure: bool = False
+    """Whether it was looked at again since: a beat that loaded at the same moment may have mixed with it."""
+
+    complaint: str = ""
+    """The load in force that was warned of."""
 
 
 class Beat:
-    """Sends the tasks of schedule files when they are due. One thread owns it; only `stop` may be called from others.
+    """Loads schedules and sends what is due, together with all other beats of the same namespaces. One thread is in `run`.
 
-    How far the schedules have come is kept in memory: a beat that starts begins anew (nothing before its first load is due), so one
-    that dies loses what comes due until the next one starts, and what it could not send.
-
-    An occurrence counts as sent when the broker has acknowledged it. One that was not acknowledged is kept and sent again, with the
-    same task id, however long that takes, and the later ones of its schedule wait behind it, also while the broker is away; so
-    none is dropped. It is sent twice only where the answer got lost after the broker had written it: a failed publish means
-    unknown, not unsent.
-
-    One schedule that cannot be sent stops no other: its tries are apart from what is due, at most one every few seconds. But a
-    try that gets no answer holds up all others for `publish_timeout` seconds.
+    Each occurrence is one transaction with its schedule's next state, of the one owner of its shard: whenever a beat dies, another
+    goes on where the log ends. Here is nothing that has to outlive the process.
     """
 
     def __init__(
@@ -77,395 +65,207 @@ class Beat:
         *,
         namespace: str | None = None,
         replace: bool = False,
-        check_tasks: bool = False,
+        modules: Sequence[str] = (),
         clock: Clock | None = None,
     ) -> None:
         """Take what to send; nothing is read or connected yet.
 
         Args:
-            app: Where tasks are sent, and what knows their queues.
+            app: Where tasks are sent, and what knows their queues and the schedules in code.
             files: Paths of schedule files.
-            namespace: Where the ids are unique; None: for each file its name without its ending.
-            replace: Whether a changed file may remove every schedule that came from it before.
-            check_tasks: Whether to warn of tasks that the app does not know.
+            namespace: Where the ids are unique; None: for each file its name without its ending, for each module its name.
+            replace: Whether a load may remove every schedule that came from its origin before.
+            modules: What the app was loaded from; beat warns of tasks that none of them has.
             clock: What tells the time.
 
         Raises:
-            UsageError: There is no file, or a namespace is not allowed.
+            UsageError: There is no schedule at all, or a namespace is not allowed.
         """
-        if not files:
+        entries = [(task.module, task.schedule) for task in app.registry if task.schedule]
+        self._code = offers_of_code(entries, modules, namespace)
+        if not files and not self._code:
             raise UsageError(
-                "beat has no schedule; name a file with -s FILE or in the setting 'schedule'"
+                "beat has no schedule; name a file with -s FILE or in the setting 'schedule', "
+                "or a module with tasks that have a cron with -A"
             )
         self._app = app
         self._sources = [ScheduleSource(path, namespace) for path in dict.fromkeys(files)]
-        self._replace = replace
-        self._check_tasks = check_tasks
         self._clock: Clock = clock or SystemClock()
-        self._timetable = Timetable()
-        self._unsent: dict[str, _Unsent] = {}
+        self._standby = StandBy(self._clock)
+        self._host = socket.gethostname()
+        self._loader = ScheduleLoader(
+            app,
+            self._clock,
+            host=self._host,
+            pid=os.getpid(),
+            replaces_all=replace,
+            warns=bool(modules),
+        )
+        self._loaded: dict[tuple[str, str], _Loaded] = {}
+        self._threads: list[HostThread] = []
         self._stop = threading.Event()
-        self.is_sending = False
-        """Whether it has begun: before that nothing is lost if the process ends."""
-
-        self._watching_since = self._clock.now()
+        self._next_check = 0.0
+        self.is_running = False
+        """Whether it has begun: before that it may end at once, and nothing has to be handed over."""
 
     def stop(self) -> None:
-        """Let `run` return after what it is just sending. Any thread may call it; not a signal handler of the thread in `run`."""
+        """Let `run` hand over and return. Any thread may call it; not a signal handler of the thread in `run`."""
         self._stop.set()
 
     def run(self) -> int:
-        """Load the files and send what is due until `stop` is called. Blocks.
+        """Load the sources and send what is due until `stop` is called. Blocks.
 
         Returns:
-            How many occurrences were due and could not be sent; each was named in the log.
+            How many threads did not end in time: what they own is taken over as from a dead process.
 
         Raises:
             ScheduleFileError: A file cannot be used.
+            UsageError: Another beat has other schedules under a namespace.
             BrokerUnreachable: No broker answered within `connect_timeout` seconds; once it runs, beat waits for the broker.
+            BrokerRefused: The broker does not allow what beat needs.
         """
         self.start()
-        while not self._stop.is_set():
-            self._wait(self._safe_step())
-        return self._say_unsent()
+        try:
+            while not self._stop.is_set():
+                if not self._clock.wait(self._stop, _TURN):
+                    self._safe_turn()
+                    self._raise_failure()
+        finally:
+            stuck = self._end()
+        return stuck
 
     def start(self) -> None:
-        """Load the files and see that the broker answers.
-
-        Raises:
-            ScheduleFileError: A file cannot be used.
-            BrokerUnreachable: No broker answered within `connect_timeout` seconds.
-        """
-        files = [(source, source.read()) for source in self._sources]
-        for source, file in files:
-            self._load(source, file)
+        """Load the sources and start to own shards; raises as `run`."""
+        offers = [source.offer(source.read()) for source in self._sources] + self._code
+        check_apart(offers)
         with quiet_client():
-            self._app.broker.check()
-        self._watching_since = self._clock.now()
-        self.is_sending = True
+            self._loader.check()
+            for offer in offers:
+                self._load(offer)
+        for offer in offers:
+            self._loader.warn_of_unknown_tasks(offer)
+        namespaces = list(dict.fromkeys(offer.namespace for offer in offers))
+        self._threads = [self._schedules_of(namespace) for namespace in namespaces]
+        self._next_check = self._clock.monotonic() + _CHECKED
+        self._standby.look()
+        for thread in self._threads:
+            thread.start()
+        self.is_running = True
+        count = sum(len(offer.entries) for offer in offers)
         logger.info(
             "beat is ready: %d schedules from %s, broker %s",
-            len(self._timetable),
-            ", ".join(f"{source.path} (namespace {source.namespace})" for source in self._sources),
+            count,
+            ", ".join(f"{offer.source} (namespace {offer.namespace})" for offer in offers),
             self._app.broker.address,
-            extra={"event": "beat.started", "schedules": len(self._timetable)},
+            extra={"event": "beat.started", "schedules": count},
         )
 
-    def step(self) -> float:
-        """Send what is due now, after looking at the files. Blocks for the broker's answer.
-
-        Returns:
-            Seconds until there is something to do again: exactly when the next schedule is due, or earlier.
-        """
-        self._send_due()  # first, so that a change of a file does not hold it up, nor remove what was due before it
-        for source in self._sources:
-            self._reload(source)
-        return self._seconds_to_next()
-
-    def _safe_step(self) -> float:
+    def _safe_turn(self) -> None:
         try:
-            return self.step()
+            self.turn()
         except Exception:
             logger.exception(
-                "a turn of beat failed; it goes on, and what was due is kept",
+                "a turn of beat failed; it goes on, and what is due is sent all the same",
                 extra={"event": "beat.turn_failed"},
             )
-            return _LONGEST_WAIT
 
-    def _wait(self, seconds: float) -> None:
-        """Wait, and find out whether the time did what it should meanwhile."""
-        wall, steady = self._clock.now(), self._clock.monotonic()
-        self._clock.wait(self._stop, min(seconds, _LONGEST_WAIT))
-        passed = self._clock.now() - wall
-        drift = passed.total_seconds() - (self._clock.monotonic() - steady)
-        if abs(drift) >= _CLOCK_SET:
-            logger.warning(
-                "the system's clock was set %s by %.1f s%s",
-                "forward" if drift > 0 else "back",
-                abs(drift),
-                "" if drift > 0 else "; what was sent is not sent again when its time comes again",
-                extra={"event": "beat.clock_set", "seconds": drift},
+    def turn(self) -> None:
+        """Look at the clock and the files, and now and then at what is in force."""
+        self._standby.look()
+        for source in self._sources:
+            self._reload(source)
+        if self._clock.monotonic() >= self._next_check:
+            self._next_check = self._clock.monotonic() + _CHECKED
+            for loaded in self._loaded.values():
+                self._check(loaded)
+
+    # Threads
+
+    def _schedules_of(self, namespace: str) -> HostThread:
+        """Return the thread that owns shards of a namespace's schedules."""
+
+        def open_shard(partition: int) -> Shard:
+            return ScheduleShard(
+                namespace,
+                queue_of=self._app.queue_of,
+                format=self._app.format,
+                watching_since=lambda: self._standby.since,
+                host=self._host,
             )
-        if passed > TAKE_OVER:
-            self._watching_since = self._clock.now()
-            logger.warning(
-                "beat stood still for %.0f s; what was missed is sent as each schedule's catch_up says",
-                passed.total_seconds(),
-                extra={"event": "beat.stood_still", "seconds": passed.total_seconds()},
+
+        def make() -> ShardHost:
+            return self._app.broker.logs.host(
+                LOG, f"{GROUP}{namespace}", open_shard, now_ms=self._standby.now_ms
             )
 
-    def _seconds_to_next(self) -> float:
-        seconds = _LONGEST_WAIT
-        due = self._timetable.next_due
-        if due is not None:
-            seconds = min(seconds, (due - self._clock.now()).total_seconds())
-        if self._unsent:
-            next_try = min(unsent.next_try for unsent in self._unsent.values())
-            seconds = min(seconds, next_try - self._clock.monotonic())
-        return max(0.0, seconds)
+        return HostThread(f"schedules of {namespace}", make)
 
-    # Sending
+    def _raise_failure(self) -> None:
+        """Raise why a thread has ended, if one has: without it beat would look alive and send nothing."""
+        for thread in self._threads:
+            if thread.failure is not None:
+                with self._app.broker.errors():
+                    raise thread.failure
 
-    def _send_due(self) -> None:
-        self._take_due(self._clock.now())
-        steady = self._clock.monotonic()
-        # Apart, so that what failed before cannot hold up what is due now.
-        self._send([unsent for unsent in self._unsent.values() if not unsent.attempts])
-        self._send(
-            [
-                unsent
-                for unsent in self._unsent.values()
-                if unsent.attempts and unsent.next_try <= steady
-            ]
-        )
-
-    def _take_due(self, now: datetime) -> None:
-        for decision in self._timetable.take(now, watching_since=self._watching_since):
-            name = decision.state.definition.name
-            if decision.left_out is not None:
-                _say_left_out(name, decision.left_out)
-            if decision.occurrences:
-                self._unsent[name] = _Unsent(name, decision, decision.occurrences)
-            else:
-                self._timetable.settle(name, decision)
-
-    def _message(self, occurrence: Occurrence) -> Outgoing:
-        entry = occurrence.definition.entry
-        queue = entry.queue or self._app.queue_of(entry.task)
-        return message_of(occurrence, queue, self._app.format)
-
-    def _send(self, waiting: Sequence[_Unsent]) -> None:
-        """Write all that is waiting with one call, and take each answer."""
-        if not waiting:
-            return
-        messages = [self._message(each) for unsent in waiting for each in unsent.occurrences]
-        errors = iter(self._app.broker.publish(messages))
-        failed: list[tuple[_Unsent, Exception]] = []
-        for unsent in waiting:
-            error = self._take_answers(unsent, [next(errors) for _ in unsent.occurrences])
-            if error is not None:
-                failed.append((unsent, error))
-        if failed:
-            _say_failed(failed)
-
-    def _take_answers(
-        self, unsent: _Unsent, answers: Sequence[Exception | None]
-    ) -> Exception | None:
-        """Keep what was not acknowledged; returns the first error."""
-        _say_sent(unsent, answers, self._clock.now())
-        unsent.attempts += 1
-        kept = [
-            each
-            for each, error in zip(unsent.occurrences, answers, strict=True)
-            if error is not None
+    def _end(self) -> int:
+        """Hand over all shards; returns how many threads did not end in time."""
+        for thread in self._threads:
+            thread.stop()
+        end = self._clock.monotonic() + _STOP
+        stuck = [
+            thread for thread in self._threads if not thread.join(end - self._clock.monotonic())
         ]
-        if not kept:
-            del self._unsent[unsent.name]
-            self._timetable.settle(unsent.name, unsent.decision)
-            return None
-        unsent.occurrences = kept
-        pause = _BACKOFF[min(unsent.attempts, len(_BACKOFF)) - 1]
-        unsent.next_try = self._clock.monotonic() + pause
-        return next(error for error in answers if error is not None)
-
-    def _say_unsent(self) -> int:
-        """Name what a stopping beat has not sent: nobody else knows of it. Returns how many these are."""
-        now = self._clock.now()
-        if self._unsent:
-            self._take_due(now)
-        count = 0
-        for unsent in self._unsent.values():
-            lost = self._lost(unsent, now)
-            count += len(lost)
-            _say_lost(lost)
+        for thread in stuck:
+            logger.error(
+                "%s could not be handed over in %.0f s; the other beats take over as from a dead process",
+                thread.name,
+                _STOP,
+                extra={"event": "beat.stuck", "host": thread.name},
+            )
         logger.info("beat has stopped", extra={"event": "beat.stopped"})
-        return count
-
-    def _lost(self, unsent: _Unsent, now: datetime) -> list[Occurrence]:
-        """Return what of a schedule is not sent: what was tried, and what has come due behind it."""
-        lost, decision = list(unsent.occurrences), unsent.decision
-        definition = self._timetable.definition(unsent.name) or decision.state.definition
-        while True:
-            decision = decide(decision.state, definition, now, watching_since=self._watching_since)
-            if not decision.occurrences:
-                return lost
-            lost += decision.occurrences
+        return len(stuck)
 
     # Loading
+
+    def _load(self, offer: Offer) -> None:
+        written = self._loader.load(offer)
+        self._loaded[offer.namespace, offer.origin] = _Loaded(offer, is_sure=not written)
 
     def _reload(self, source: ScheduleSource) -> None:
         file = source.read_if_changed()
         if file is None:
             return
+        offer = source.offer(file)
+        key = offer.namespace, offer.origin
+        others = [loaded.offer for place, loaded in self._loaded.items() if place != key]
         try:
-            self._load(source, file)
-        except ScheduleFileError as error:
+            check_apart([*others, offer])
+            self._load(offer)
+        except TaskqError as error:
             source.refuse(error)
         else:
             source.accept()
+            self._loader.warn_of_unknown_tasks(offer)
 
-    def _load(self, source: ScheduleSource, file: ScheduleFile) -> None:
-        now = self._clock.now()
-        definitions = [
-            Definition(entry, source.namespace, now, source.origin) for entry in file.entries
-        ]
-        old = self._timetable.definitions(source.origin)
-        changes = compare(old, definitions)
-        problems = [*self._problems(definitions, old.keys())]
-        if old and len(changes.removed) == len(old) and not self._replace:
-            problems.append(
-                f"would remove every schedule there is ({len(old)}); start beat with --replace if that is meant"
-            )
-        if problems:
-            raise ScheduleFileError(source.path, problems)
-        self._timetable.load(source.origin, definitions)
-        self._forget_unsent(changes.removed)
-        _say_changes(changes, source)
-        if self._check_tasks:
-            touched = {*changes.added, *changes.changed}
-            self._warn_of_unknown_tasks(each for each in definitions if each.name in touched)
-
-    def _problems(self, definitions: Sequence[Definition], own: Iterable[str]) -> Iterable[str]:
-        """Find what only shows with the other files and with the app: so a loaded schedule can always be sent."""
-        own = set(own)
-        for definition in definitions:
-            name = definition.name
-            if name in self._timetable and name not in own:
-                yield (
-                    f"the schedule {name!r} stands in another file too; ids are unique in a namespace: "
-                    "choose another with --namespace, or none"
-                )
-            for check in (self._check_message, self._check_queue):
-                why = _why_refused(check, definition)
-                if why:
-                    yield f"the schedule {name!r} cannot be sent: {why}"
-
-    def _check_message(self, definition: Definition) -> None:
-        at = definition.effective_from
-        self._message(Occurrence(definition, at, at))
-
-    def _check_queue(self, definition: Definition) -> None:
-        entry = definition.entry
-        queue = entry.queue or self._app.queue_of(entry.task)
-        check_queue(queue, prefix=self._app.settings.prefix)
-
-    def _forget_unsent(self, removed: Iterable[str]) -> None:
-        for name in removed:
-            unsent = self._unsent.pop(name, None)
-            if unsent is not None:
-                logger.warning(
-                    "schedule %s was removed before %d occurrences could be sent; they are not sent any more",
-                    name,
-                    len(unsent.occurrences),
-                    extra={"event": "occurrence.removed", "schedule": name},
-                )
-
-    def _warn_of_unknown_tasks(self, definitions: Iterable[Definition]) -> None:
-        registry = self._app.registry
-        for definition in definitions:
-            task = definition.entry.task
-            if task in registry:
-                continue
-            near = nearest(task, registry.names())
-            logger.warning(
-                "schedule %s: the app has no task %r%s; it is sent all the same",
-                definition.name,
-                task,
-                f" (did you mean {near!r}?)" if near else "",
-                extra={"event": "schedule.unknown_task", "schedule": definition.name, "task": task},
-            )
-
-
-def _why_refused(check: Callable[[Definition], None], definition: Definition) -> str:
-    try:
-        check(definition)
-    except TaskqError as error:
-        return str(error)
-    return ""
-
-
-def _say_changes(changes: Changes, source: ScheduleSource) -> None:
-    for name in changes.added:
-        extra = {"event": "schedule.added", "schedule": name}
-        logger.info("schedule %s added by %s", name, source.path, extra=extra)
-    for name in changes.changed:
-        extra = {"event": "schedule.changed", "schedule": name}
-        logger.info("schedule %s changed by %s", name, source.path, extra=extra)
-    for name in changes.removed:
-        extra = {"event": "schedule.removed", "schedule": name}
-        logger.info("schedule %s removed by %s", name, source.path, extra=extra)
-
-
-def _say_left_out(name: str, left_out: LeftOut) -> None:
-    logger.warning(
-        "schedule %s: what was missed from %s to %s is left out, as its catch_up says",
-        name,
-        left_out.first.isoformat(),
-        left_out.last.isoformat(),
-        extra={"event": "occurrence.left_out", "schedule": name},
-    )
-
-
-def _say_sent(unsent: _Unsent, answers: Sequence[Exception | None], now: datetime) -> None:
-    level = logging.INFO if unsent.attempts else logging.DEBUG
-    if not logger.isEnabledFor(level):
-        return
-    for occurrence, error in zip(unsent.occurrences, answers, strict=True):
-        if error is None:
-            late = (now - occurrence.due).total_seconds()
-            logger.log(
-                level,
-                "sent %s, acknowledged %.0f ms after it was due",
-                occurrence.task_id,
-                late * 1000,
-                extra={"event": "occurrence.sent", "id": occurrence.task_id, "lateness": late},
-            )
-
-
-def _say_lost(lost: Sequence[Occurrence]) -> None:
-    """One line a schedule; the ids of several are those from the first to the last."""
-    first, last = lost[0], lost[-1]
-    extra = {
-        "event": "occurrence.lost",
-        "id": first.task_id,
-        "last": last.task_id,
-        "count": len(lost),
-    }
-    if len(lost) == 1:
-        logger.error(
-            "%s was due at %s and could not be sent before beat stopped; it is lost unless it is sent by hand",
-            first.task_id,
-            first.due.isoformat(),
-            extra=extra,
-        )
-        return
-    logger.error(
-        "%d occurrences from %s to %s could not be sent before beat stopped; they are lost unless they are sent by hand",
-        len(lost),
-        first.task_id,
-        last.task_id,
-        extra=extra,
-    )
-
-
-def _say_failed(failed: Sequence[tuple[_Unsent, Exception]]) -> None:
-    """One line for all that failed for the same reason, so that a broker that is away fills no log."""
-    by_reason: dict[str, list[_Unsent]] = {}
-    for each, error in failed:
-        by_reason.setdefault(str(error), []).append(each)
-    for reason, unsent in by_reason.items():
-        first = unsent[0].occurrences[0]
-        others = sum(len(each.occurrences) for each in unsent) - 1
+    def _check(self, loaded: _Loaded) -> None:
+        """Warn where another beat has loaded something else since, and mend what two loads at once have mixed."""
+        offer = loaded.offer
+        try:
+            manifest = self._loader.manifest(offer)
+            if is_in_force(offer, manifest):
+                if not loaded.is_sure:
+                    self._loader.load(offer)
+                    loaded.is_sure = True
+                return
+        except TaskqError:
+            return  # the broker is away, which the threads say
+        if manifest is None or loaded.complaint == manifest.load.digest:
+            return
+        loaded.complaint = manifest.load.digest
         logger.warning(
-            "no acknowledgement for %s%s: %s; kept, and sent again until there is one (try %d)",
-            first.task_id,
-            f" and {others} more" if others else "",
-            reason,
-            unsent[0].attempts,
-            extra={
-                "event": "occurrence.unsent",
-                "id": first.task_id,
-                "count": others + 1,
-                "attempts": unsent[0].attempts,
-            },
+            "what %s holds here is not in force: the beat on %s loaded another content at %s, and the last load wins",
+            offer.source,
+            manifest.load.host,
+            write_seconds(manifest.load.at),
+            extra={"event": "schedule.not_in_force", "namespace": offer.namespace},
         )

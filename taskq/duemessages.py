@@ -9,13 +9,16 @@ from taskq.occurrences import Occurrence
 from taskq.protocols import Outgoing
 
 
-def message_of(occurrence: Occurrence, queue: str, format: Format) -> Outgoing:
+def message_of(
+    occurrence: Occurrence, queue: str, format: Format, *, task_id: str | None = None
+) -> Outgoing:
     """Return the message that runs an occurrence's task.
 
     Args:
         occurrence: The occurrence; its name is the task's id.
         queue: Where the entry names none.
         format: How arguments are written.
+        task_id: None: the occurrence's name.
 
     Raises:
         EncodeError: The arguments or headers cannot be written.
@@ -26,7 +29,12 @@ def message_of(occurrence: Occurrence, queue: str, format: Format) -> Outgoing:
     if expires is not None:
         headers["expires"] = expires.isoformat()  # Celery's form of an instant
     value, written = encode(
-        entry.task, occurrence.task_id, entry.args, entry.kwargs, headers=headers, format=format
+        entry.task,
+        task_id or occurrence.task_id,
+        entry.args,
+        entry.kwargs,
+        headers=headers,
+        format=format,
     )
     key = None if entry.key is None else entry.key.encode()
     return Outgoing(entry.queue or queue, value, written, key)

@@ -6,7 +6,7 @@ occurrences sends each exactly once. Many schedules at once are in `taskq.timeta
 The rules:
 - An instant of the rule is *planned*; with the entry's jitter it is *due*. Its occurrence is named after the planned instant.
 - Nothing is due before an entry's first load. After a change, instants up to `effective_from` follow the old entry, later ones
-  the new one.
+  the new one. An entry that was removed and added again has no old one. A cursor never goes back.
 - What came due at most `TAKE_OVER` ago, or while a beat was watching, is always sent. What is older was missed, and the entry's
   `catch_up` rules it: `none` of it, the `last` one, or `all`, if it came due within `catch_up_window`.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from hashlib import blake2b
 from typing import Any
 
@@ -32,6 +32,7 @@ TAKE_OVER = timedelta(seconds=60)
 _SECOND = timedelta(seconds=1)
 _INSTANT = timedelta(microseconds=1)  # the least step of time there is
 _NO_TIME = timedelta(0)
+_WITH_THE_LOAD = datetime.max.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,15 @@ class Definition:
     """When it was loaded: instants up to here are the earlier definition's."""
 
     origin: str
-    """What loaded it: `file:PATH`."""
+    """What loaded it: `file:NAME.json` or `code:MODULE`."""
+
+    born: datetime = _WITH_THE_LOAD
+    """When the schedule was added, or added again after it had been removed; a change leaves it as it is."""
+
+    def __post_init__(self) -> None:
+        """Let a schedule that is new be born with its first load."""
+        if self.born is _WITH_THE_LOAD:
+            object.__setattr__(self, "born", self.effective_from)
 
     @property
     def name(self) -> str:
@@ -53,12 +62,15 @@ class Definition:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
-        return {
+        document = {
             "entry": self.entry.to_json(),
             "namespace": self.namespace,
             "effective_from": write_instant(self.effective_from),
             "origin": self.origin,
         }
+        if self.born != self.effective_from:
+            document["born"] = write_instant(self.born)
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Definition:
@@ -68,13 +80,16 @@ class Definition:
             ValueError: It is not such a document.
         """
         try:
+            effective_from = read_instant(document["effective_from"])
+            born = document.get("born")
             return cls(
                 entry=ScheduleEntry.from_json(document["entry"]),
                 namespace=str(document["namespace"]),
-                effective_from=read_instant(document["effective_from"]),
+                effective_from=effective_from,
                 origin=str(document["origin"]),
+                born=effective_from if born is None else read_instant(born),
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no definition of a schedule: {error!r}") from error
 
 
@@ -171,9 +186,15 @@ class Decision:
     left_out: LeftOut | None = None
 
 
-def begin(definition: Definition) -> State:
-    """Return the state of a schedule that nobody has seen before: what lies before its load is not due."""
-    return State(definition, cursor=definition.effective_from, anchor=_anchor(definition))
+def begin(definition: Definition, floor: datetime | None = None) -> State:
+    """Return the state of a schedule that is new: what lies before its load is not due.
+
+    Args:
+        definition: Its definition.
+        floor: How far a schedule of that name had come that was removed; nothing up to there is due, either.
+    """
+    start = definition.effective_from
+    return State(definition, max(start, floor or start), anchor=_anchor(definition))
 
 
 def planned_instants(state: State, until: datetime) -> Iterator[datetime]:
@@ -200,6 +221,7 @@ def decide(
     now: datetime,
     *,
     watching_since: datetime | None = None,
+    until: datetime | None = None,
     limit: int = 500,
 ) -> Decision:
     """Decide what is due.
@@ -210,16 +232,21 @@ def decide(
         now: The present instant.
         watching_since: Since when the caller has decided without a break. What came due since then was not missed, even if
             it could not be sent for a long time.
+        until: Where `definition` ends, because a later one takes over from it; None: nowhere.
         limit: The most occurrences that are returned; for the others decide again.
     """
     kept = now - TAKE_OVER if watching_since is None else min(now - TAKE_OVER, watching_since)
     if definition is state.definition or definition == state.definition:
         return _decide_by_one(state, now, kept, limit)
+    if (
+        definition.born > state.definition.born
+    ):  # it was removed meanwhile, and its old part with it
+        return _decide_by_one(begin(definition, state.cursor), now, kept, limit)
     old = _decide_by_one(state, now, kept, limit, until=definition.effective_from)
     if old.next_due is not None:  # the old definition has not done its part yet
         return old
     state = _hand_over(old.state, definition)
-    new = _decide_by_one(state, now, kept, limit - len(old.occurrences))
+    new = _decide_by_one(state, now, kept, limit - len(old.occurrences), until=until)
     return replace(
         new,
         occurrences=old.occurrences + new.occurrences,

@@ -1,14 +1,19 @@
-"""A schedule file that is watched: read at the start, and again when its content changes.
+"""Where schedules come from: a file that is watched, or the tasks of a module.
 
-One thread owns a source. What a load means for the schedules is in `taskq.beat`.
+One thread owns a source. What a load means for the schedules is in `taskq.reconcile`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from taskq.errors import ScheduleFileError, UsageError
+from taskq import jsoncodec
+from taskq.errors import ScheduleFileError, TaskqError, UsageError
+from taskq.reconcile import Offer
+from taskq.schedule import ScheduleEntry
 from taskq.schedulefile import ScheduleFile, Signature, read_schedule_file, signature_of
 
 logger = logging.getLogger(__name__)
@@ -66,8 +71,12 @@ class ScheduleSource:
 
     @property
     def origin(self) -> str:
-        """What stands as origin in definitions from this file."""
-        return f"file:{self.path}"
+        """What stands as origin in definitions from this file: its name alone, as its replicas may stand elsewhere."""
+        return f"file:{Path(self.path).name}"
+
+    def offer(self, file: ScheduleFile) -> Offer:
+        """Return what was read as what is to be in force."""
+        return Offer(self.namespace, self.origin, self.path, file.digest, file.entries)
 
     def read(self) -> ScheduleFile:
         """Read the file for the first time. Blocks for the disk.
@@ -112,18 +121,53 @@ class ScheduleSource:
                 extra={"event": "schedule.file_usable", "path": self.path},
             )
 
-    def refuse(self, error: ScheduleFileError) -> None:
+    def refuse(self, error: TaskqError) -> None:
         """Say that what was read could not be loaded; it is read again, because what is in the way may go."""
         self._digest = ""
         self._read_again = True
         self._complain(error)
 
-    def _complain(self, error: ScheduleFileError) -> None:
+    def _complain(self, error: TaskqError) -> None:
         if self._complaint == str(error):
             return
         self._complaint = str(error)
         logger.error(
             "%s; the schedules that ran before go on unchanged",
             error,
-            extra={"event": "schedule.load_failed", "path": self.path, "problems": error.problems},
+            extra={
+                "event": "schedule.load_failed",
+                "path": self.path,
+                "problems": getattr(error, "problems", [str(error)]),
+            },
         )
+
+
+def offers_of_code(
+    schedules: Iterable[tuple[str, ScheduleEntry]],
+    modules: Sequence[str],
+    namespace: str | None = None,
+) -> list[Offer]:
+    """Return what the tasks of modules offer: those that were given a `cron`.
+
+    Args:
+        schedules: For each its function's module and the entry.
+        modules: What the command line names, `MODULE` or `MODULE:APP`. A task is of the one that its function stands in, else of
+            the one that it stands below, else of the first, which has imported it.
+        namespace: None takes the module's name.
+    """
+    names = [text.partition(":")[0] for text in modules] or [""]
+    by_module: dict[str, list[ScheduleEntry]] = {}
+    for module, entry in schedules:
+        above = [name for name in names if module == name or module.startswith(f"{name}.")]
+        of = max(above, key=len, default=names[0]) or module
+        by_module.setdefault(of, []).append(entry)
+    return [
+        Offer(
+            check_namespace(namespace or module),
+            f"code:{module}",
+            f"module {module}",
+            hashlib.sha256(jsoncodec.dumps([entry.to_json() for entry in entries])).hexdigest(),
+            entries,
+        )
+        for module, entries in sorted(by_module.items())
+    ]

@@ -1,4 +1,4 @@
-"""Many schedules: which changed with a load, and which are to be decided now.
+"""Many schedules: how far each has come, and which are to be decided now.
 
 Pure: no clock, no file, no broker. The rules of one schedule are in `taskq.occurrences`. One thread owns a timetable.
 """
@@ -6,95 +6,133 @@ Pure: no clock, no file, no broker. The rules of one schedule are in `taskq.occu
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 
-from taskq.occurrences import Decision, Definition, State, begin, decide
+from taskq.occurrences import Decision, Definition, LeftOut, Occurrence, State, begin, decide
+from taskq.schedulelog import Pause
 
+_AT_ONCE = datetime.min.replace(tzinfo=timezone.utc)
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a load changes, by the schedules' names, sorted."""
+_SAME_LOAD = timedelta(seconds=60)
+"""Beats that start together load one file at nearly the same time: none of them has added it *again*."""
 
-    added: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
+_LEAD = timedelta(seconds=0.8)
+"""How long before its time a schedule is decided: a thousand that are due in one second are then only to be sent."""
 
-    def __bool__(self) -> bool:
-        return bool(self.added or self.changed or self.removed)
+_LATEST = timedelta(seconds=30)
+"""How long after its time such a decision holds: well below what counts as missed."""
 
-
-def compare(old: Mapping[str, Definition], new: Iterable[Definition]) -> Changes:
-    """Return what would change if `new` took the place of `old`; when and from where they were loaded does not count."""
-    by_name = {definition.name: definition for definition in new}
-    kept = old.keys() & by_name.keys()
-    return Changes(
-        added=tuple(sorted(by_name.keys() - old.keys())),
-        changed=tuple(sorted(name for name in kept if old[name].entry != by_name[name].entry)),
-        removed=tuple(sorted(old.keys() - by_name.keys())),
-    )
+_MOST = 100
+"""Occurrences of one schedule in one decision: one that has much to catch up lets the others pass."""
 
 
 @dataclass(slots=True)
 class _Row:
-    definition: Definition
-    """The newest one."""
+    state: State | None = None
+    """None: nothing is stored of it yet."""
 
-    state: State
-    out: Definition | None = None
-    """What the decision was taken by that has not been settled; None where there is none."""
+    loads: list[Definition] = field(default_factory=list)
+    """Definitions that are to be in force after the one of the state, oldest first."""
+
+    pause: Pause | None = None
+    floor: datetime | None = None
+    """How far the schedule of the same name had come that was removed."""
+
+    is_held: bool = False
+    """Whether something of it cannot be read, so that it must not be decided."""
+
+    is_out: bool = False
+    """Whether a decision was taken that has not been settled."""
+
+    is_touched: bool = False
+    """Whether something of it came while it was out."""
+
+    ready: Decision | None = None
+    """What was decided for its next due time before that came; of its turn."""
 
     turn: int = 0
     """The number of its newest entry in the heap: all others are outdated."""
+
+    @property
+    def is_defined(self) -> bool:
+        return bool(self.loads)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A decision that is to be carried out, for one schedule."""
+
+    name: str
+    decision: Decision
+    definition: Definition
+    """The newest one, which may not be in force yet."""
 
 
 class Timetable:
     """Schedules, how far they have come, and when each is to be decided next.
 
-    A schedule whose decision was taken is out until `settle` brings the state that followed from it: so a decision that could not
-    be carried out is neither repeated nor passed over.
+    A schedule whose decision was taken is out until `settle` says that it was carried out.
     """
 
     def __init__(self) -> None:
         self._rows: dict[str, _Row] = {}
         self._heap: list[tuple[datetime, int, str]] = []
+        self._soon: list[tuple[datetime, int, str]] = []
+        """As the heap, with those that are to be decided before their time."""
+
         self._turns = 0
+        self._floors: dict[str, datetime] = {}
 
-    def definitions(self, origin: str) -> dict[str, Definition]:
-        """Return the newest definitions that came from an origin, by name."""
-        return {
-            name: row.definition
-            for name, row in self._rows.items()
-            if row.definition.origin == origin
-        }
-
-    def definition(self, name: str) -> Definition | None:
-        """Return the newest definition of a schedule, if there is one."""
+    def define(self, definition: Definition) -> None:
+        """Take a schedule's newest definition: it takes over when the earlier ones have done their part."""
+        name = definition.name
         row = self._rows.get(name)
-        return None if row is None else row.definition
+        if row is None or not row.is_defined:
+            # One that was stored before it was removed is unknown here, or its state stands in the log before its definition.
+            row = self._row(name)
+            row.floor = self._floors.get(name)
+        row.loads.append(definition)
+        self._wake(name)
+
+    def restore(self, name: str, state: State | None) -> None:
+        """Take how far a schedule has come from the log; only before the first `take`: afterwards nobody else writes it."""
+        row = self._row(name)
+        if state is None and row.state is not None:
+            row.floor = row.state.cursor
+        row.state = state
+        self._wake(name)
+
+    def set_pause(self, name: str, pause: Pause | None) -> None:
+        """Take whether a schedule is paused."""
+        row = self._row(name)
+        row.pause = pause
+        if pause is None and not row.is_defined and row.state is None:
+            del self._rows[name]
+        else:
+            self._wake(name)
+
+    def hold(self, name: str, is_held: bool) -> None:
+        """Decide a schedule no more, or again."""
+        self._row(name).is_held = is_held
+        self._wake(name)
+
+    def remove(self, name: str) -> None:
+        """Forget a schedule; one that is added again under its name does not come before where it was."""
+        row = self._rows.pop(name, None)
+        if row is None:
+            return
+        if row.state is not None:
+            self._floors[name] = max(row.state.cursor, self._floors.get(name, _AT_ONCE))
+        if row.pause is not None:  # a record of its own, which goes for itself
+            self._rows[name] = _Row(pause=row.pause)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return sum(row.is_defined for row in self._rows.values())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._rows
-
-    def load(self, origin: str, definitions: Sequence[Definition]) -> Changes:
-        """Let definitions take the place of all that came from the same origin; what stays the same is not touched."""
-        changes = compare(self.definitions(origin), definitions)
-        for name in changes.removed:
-            del self._rows[name]
-        by_name = {definition.name: definition for definition in definitions}
-        for name in changes.added:
-            self._rows[name] = _Row(by_name[name], begin(by_name[name]))
-            self._queue(name, by_name[name].effective_from)
-        for name in changes.changed:
-            row = self._rows[name]
-            row.definition = by_name[name]
-            if row.out is None:  # otherwise `settle` sees that it has changed
-                self._queue(name, by_name[name].effective_from)
-        return changes
+        row = self._rows.get(name)  # type: ignore[call-overload]  # any object may be asked for
+        return row is not None and row.is_defined
 
     @property
     def next_due(self) -> datetime | None:
@@ -102,52 +140,100 @@ class Timetable:
         self._drop_outdated()
         return self._heap[0][0] if self._heap else None
 
+    @property
+    def next_preparation(self) -> datetime | None:
+        """When `prepare` will have something; may have passed. None where it never will."""
+        return self._soon[0][0] - _LEAD if self._soon else None
+
+    def prepare(self, now: datetime, limit: int) -> list[Change]:
+        """Decide some schedules that are due within the next second, at most `limit`; return what `take` will return for them.
+
+        It does so if nothing changes, and if it is called in time: for what comes later it decides again.
+        """
+        prepared: list[Change] = []
+        while self._soon and self._soon[0][0] - _LEAD <= now and limit > 0:
+            due, turn, name = heapq.heappop(self._soon)
+            row = self._rows.get(name)
+            if row is None or row.turn != turn or row.is_held or not row.is_defined:
+                continue
+            limit -= 1
+            decision = _decide(row, due, None, _MOST)
+            if decision.occurrences:
+                row.ready = decision
+                prepared.append(Change(name, decision, row.loads[-1]))
+        return prepared
+
     def take(
         self, now: datetime, *, watching_since: datetime | None = None, limit: int = 5000
-    ) -> list[Decision]:
+    ) -> list[Change]:
         """Decide the schedules whose time has come and that have something to be done.
 
         Args:
             now: The present instant.
             watching_since: See `taskq.occurrences.decide`.
-            limit: Stop after so many occurrences (one schedule may go beyond it); take again for the others.
+            limit: Stop after so many occurrences.
 
         Returns:
-            Decisions with occurrences; their schedules are out until `settle`. Also such that only leave occurrences out.
+            What is to be carried out: occurrences that are to be sent, and states that are to be stored, also without any. These
+            schedules are out until `settle`.
         """
-        taken: list[Decision] = []
+        taken: list[Change] = []
         count = 0
         while count < limit:
             self._drop_outdated()
             if not self._heap or self._heap[0][0] > now:
                 break
-            _, _, name = heapq.heappop(self._heap)
+            due, _, name = heapq.heappop(self._heap)
             row = self._rows[name]
-            row.out = row.definition
-            decision = decide(row.state, row.definition, now, watching_since=watching_since)
-            if decision.occurrences or decision.left_out:
-                taken.append(decision)
-                count += len(decision.occurrences)
+            if row.is_held or not row.is_defined:
+                continue
+            decision = _still_right(row.ready, due, now)
+            if decision is None:
+                decision = _decide(row, now, watching_since, min(_MOST, limit - count))
+            if decision.state is row.state:
+                self._queue(name, decision.next_due)
             else:
-                self.settle(name, decision)
+                row.is_out = True
+                taken.append(Change(name, decision, row.loads[-1]))
+                count += max(1, len(decision.occurrences))
         return taken
 
     def settle(self, name: str, decision: Decision) -> None:
-        """Take over the state that follows from a decision that was carried out; nothing happens if the schedule is gone."""
+        """Take over the state of a decision that was carried out; nothing happens if the schedule is gone."""
         row = self._rows.get(name)
-        if row is None:
+        cursor = decision.state.cursor
+        if row is None or not row.is_out:  # removed meanwhile, and perhaps added again
+            self._floors[name] = max(cursor, self._floors.get(name, _AT_ONCE))
+            if row is not None:
+                row.floor = self._floors[name]
             return
-        row.state = decision.state
-        decided_by, row.out = row.out, None
-        if row.definition != decided_by:  # changed since
-            self._queue(name, row.definition.effective_from)
-        elif decision.next_due is not None:
+        row.state, row.is_out = decision.state, False
+        row.loads = _left(row.loads, row.state)
+        if row.is_touched:
+            row.is_touched = False
+            self._wake(name)
+        else:
             self._queue(name, decision.next_due)
 
-    def _queue(self, name: str, at: datetime) -> None:
+    def _row(self, name: str) -> _Row:
+        return self._rows.setdefault(name, _Row())
+
+    def _wake(self, name: str) -> None:
+        row = self._rows[name]
+        if row.is_out:
+            row.is_touched = True
+        else:
+            self._queue(name, _AT_ONCE)
+
+    def _queue(self, name: str, at: datetime | None) -> None:
+        if at is None:
+            return
         self._turns += 1
-        self._rows[name].turn = self._turns
+        row = self._rows[name]
+        row.turn, row.ready = self._turns, None
         heapq.heappush(self._heap, (at, self._turns, name))
+        if at is not _AT_ONCE:
+            heapq.heappush(self._soon, (at, self._turns, name))
 
     def _drop_outdated(self) -> None:
         while self._heap:
@@ -156,3 +242,90 @@ class Timetable:
             if row is not None and row.turn == turn:
                 return
             heapq.heappop(self._heap)
+
+
+def _still_right(decision: Decision | None, due: datetime, now: datetime) -> Decision | None:
+    """Return a decision that was taken for `due`, if it is what would be decided now."""
+    if decision is None or now - due > _LATEST:
+        return None
+    following = decision.next_due
+    return decision if following is None or following > now else None
+
+
+def _decide(row: _Row, now: datetime, watching_since: datetime | None, limit: int) -> Decision:
+    """Decide one schedule by all of its definitions and its pause."""
+    pause = row.pause
+    start = row.state
+    if start is None:
+        start = begin(row.loads[0], row.floor)
+    if pause is None or (pause.until is not None and start.cursor >= pause.until):
+        return _decide_by_all(row.loads, start, now, watching_since, limit)
+    decision = _decide_by_all(row.loads, start, min(now, pause.since), watching_since, limit)
+    if decision.occurrences:
+        return decision
+    if pause.until is None:
+        is_due = decision.next_due is not None and decision.next_due <= pause.since
+        return decision if is_due else replace(decision, next_due=None)
+    resumed = replace(decision.state, cursor=max(decision.state.cursor, pause.until))
+    after = _decide_by_all(row.loads, resumed, now, watching_since, limit)
+    return replace(after, left_out=_joined(decision.left_out, after.left_out))
+
+
+def _decide_by_all(
+    loads: list[Definition],
+    state: State,
+    now: datetime,
+    watching_since: datetime | None,
+    limit: int,
+) -> Decision:
+    """Decide by the definition in force and by those that came after it, each in its turn."""
+    occurrences: tuple[Occurrence, ...] = ()
+    left_out: LeftOut | None = None
+    while True:
+        coming = _coming(loads, state)
+        following = coming[0] if coming else state.definition
+        decision = decide(
+            state,
+            following,
+            now,
+            watching_since=watching_since,
+            until=coming[1].effective_from if len(coming) > 1 else None,
+            limit=limit - len(occurrences),
+        )
+        occurrences += decision.occurrences
+        left_out = _joined(left_out, decision.left_out)
+        state = decision.state
+        if len(coming) < 2 or state.definition != following or decision.next_due is not None:
+            return replace(decision, occurrences=occurrences, left_out=left_out)
+
+
+def _coming(loads: list[Definition], state: State) -> list[Definition]:
+    """Return the definitions that are to take over one after the other; what changes nothing is left out."""
+    coming: list[Definition] = []
+    current = state.definition
+    for each in _left(loads, state):
+        definition = _same_birth(each, current)
+        if definition.entry != current.entry or definition.born != current.born:
+            coming.append(definition)
+            current = definition
+    return coming
+
+
+def _left(loads: list[Definition], state: State) -> list[Definition]:
+    """Return the definitions that are not older than the one in force, and at least the newest."""
+    current = state.definition
+    left = [each for each in loads if each.effective_from > current.effective_from]
+    return left or loads[-1:]
+
+
+def _same_birth(definition: Definition, current: Definition) -> Definition:
+    """Let loads that happened at once add a schedule once."""
+    if timedelta(0) < definition.born - current.born <= _SAME_LOAD:
+        return replace(definition, born=current.born)
+    return definition
+
+
+def _joined(first: LeftOut | None, second: LeftOut | None) -> LeftOut | None:
+    if first is None or second is None:
+        return first or second
+    return LeftOut(first.first, second.last)

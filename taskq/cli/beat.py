@@ -21,6 +21,7 @@ from taskq.cli.options import (
     pass_invocation,
     refuse_memory,
 )
+from taskq.cli.worker import leave
 from taskq.logs import configure_logging, held_back
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def beat(
 ) -> int:
     """Send the tasks of schedules when they are due, until SIGINT or SIGTERM; a second signal ends it at once.
 
-    Exit code 0: all that was due is sent. 1: some was not (the log names it).
+    Any number of beats may run: each occurrence is sent once, and where one ends another goes on. The schedules are those of the
+    files and of the tasks of -A that have a cron. Exit code 0: what it owned is handed over. 1: the broker did not answer then.
     """
     with held_back():
         app = invocation.app(
@@ -70,12 +72,14 @@ def beat(
         settings.schedule,
         namespace=settings.namespace,
         replace=replace,
-        check_tasks=bool(settings.app),
+        modules=settings.app,
     )
     try:
-        return 1 if _run(sender) else 0
+        if _run(sender):
+            leave(1)  # past clients that wait for an answer
     finally:
         app.close()
+    return 0
 
 
 def _run(sender: Beat) -> int:
@@ -89,11 +93,11 @@ def _run(sender: Beat) -> int:
 
 @contextmanager
 def _stopped_by_signals(sender: Beat) -> Iterator[None]:
-    """Let the first signal stop beat when it has sent what it is sending, and a second one end the process at once."""
+    """Let the first signal stop beat when it has handed over, and a second one end the process at once."""
     seen = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if seen.is_set() or not sender.is_sending:
+        if seen.is_set() or not sender.is_running:
             # The second, or it still waits for the broker: a client that waits hears nothing.
             os._exit(128 + number)
         seen.set()

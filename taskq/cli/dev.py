@@ -53,7 +53,7 @@ def dev(
     reload: bool,
     command: tuple[str, ...],
 ) -> NoReturn:
-    """Run a broker, a worker and, with a schedule, beat in this terminal until Ctrl-C.
+    """Run a broker, a worker and, with schedules in files or tasks, beat in this terminal until Ctrl-C.
 
     The broker lives in this process: nothing to install or start, and all that was in it is gone at the end. With -b it is a real
     one. COMMAND runs with TASKQ_BROKER set; when it ends the others go on.
@@ -78,7 +78,10 @@ def dev(
         plan = DevPlan(
             common=tuple(_common(invocation)),
             worker=tuple(_worker_words(queues, exclude_queues, concurrency, pool)),
+            # What is embedded is nobody else's: there a file may hold other schedules after each change.
+            beat=("--replace",) if is_embedded else (),
             schedule=settings.schedule,
+            has_code_schedules=any(task.schedule for task in app.registry),
             takes_schedule_queues=not queues,
             command=command,
             environ=child_environ(environ, variables),

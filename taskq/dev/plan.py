@@ -36,8 +36,14 @@ class DevPlan:
     worker: tuple[str, ...]
     """Options of the worker."""
 
+    beat: tuple[str, ...]
+    """Options of beat."""
+
     schedule: tuple[str, ...]
-    """Schedule files; without one there is no beat."""
+    """Schedule files."""
+
+    has_code_schedules: bool
+    """Whether tasks had a `cron` when dev was started. Without that and without files there is no beat."""
 
     takes_schedule_queues: bool
     command: tuple[str, ...]
@@ -63,12 +69,12 @@ class DevPlan:
 
     def beat_plan(self, lifeline: int) -> ChildPlan | None:
         """Return beat, if it has something to do."""
-        if not self.schedule:
+        if not self.schedule and not self.has_code_schedules:
             return None
         files = [word for file in self.schedule for word in ("--schedule", file)]
         return ChildPlan(
             BEAT,
-            _taskq(lifeline, "beat", *self.common, *files),
+            _taskq(lifeline, "beat", *self.common, *self.beat, *files),
             self.environ,
             patience=self.settings.publish_timeout + _MARGIN,
             lifeline=lifeline,

@@ -55,10 +55,10 @@ def seconds(text: str) -> float:
     return float(text.removesuffix("s"))
 
 
-def test_there_are_one_broker_one_worker_and_one_beat() -> None:
+def test_there_are_one_broker_one_worker_and_two_beats() -> None:
     replicas = {name: each.get("deploy", {}).get("replicas", 1) for name, each in SERVICES.items()}
 
-    assert replicas == {"kafka": 1, "worker": 1, "beat": 1}
+    assert replicas == {"kafka": 1, "worker": 1, "beat": 2}
 
 
 def test_images_are_pinned() -> None:

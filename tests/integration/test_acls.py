@@ -155,7 +155,8 @@ def test_each_process_runs_with_the_documented_rights(place: Station) -> None:
     assert (code, text) == (0, f"redriven 1 dead letter of queue {place.queue}\n")
 
 
-def test_beat_runs_with_the_documented_rights(place: Station) -> None:
+def test_beat_runs_with_the_documented_rights(guarded: SecureKafka, place: Station) -> None:
+    guarded.kafka.create_topic("taskq.schedules", config={"cleanup.policy": "compact"})
     become(place, "beat")
     file = place.folder / "every-second.json"
     file.write_text(

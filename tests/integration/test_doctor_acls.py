@@ -96,6 +96,7 @@ def test_with_the_rights_that_are_printed_every_command_works(
         ("find", id),
         ("dlq", "list"),
         ("dlq", "redrive", place.queue, "--all", "--yes"),
+        ("schedule", "list"),
         ("topics", "list"),
     ):
         assert (done := taskq(*command)).code == 0, (command, done)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 from taskq.app import App
 from taskq.broker import Broker
@@ -210,7 +210,7 @@ class FakeBroker:
         self.address = address
         self.publisher = FakePublisher()
         self.admin = FakeAdmin()
-        self.logs = FakeLogs()
+        self.logs: Any = FakeLogs()
         self.refusals: tuple[type[Exception], ...] = (BrokerRefused,)
         self.clock = FakeClock()
         self.kept: list[Write] = []
@@ -234,6 +234,8 @@ class FakeBroker:
             yield
         except ConnectionError as error:
             raise BrokerUnreachable(self.address, str(error)) from error
+        except PermissionError as error:
+            raise BrokerRefused(self.address, str(error)) from error
 
     def close(self) -> None:
         self.is_closed = True

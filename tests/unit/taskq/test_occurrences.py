@@ -38,7 +38,7 @@ STATE_OF_FORMAT_1 = (
 def definition(cron: str = "0 * * * *", at: datetime = START, **keys: Any) -> Definition:
     entries, problems = read_entries([{"id": "a", "cron": cron, "task": "t", **keys}])
     assert problems == []
-    return Definition(entries[0], "jobs", at, "file:jobs.json")
+    return Definition(entries[0], "jobs", at, "file:jobs.json", born=START)
 
 
 def planned(decision: Decision) -> list[datetime]:

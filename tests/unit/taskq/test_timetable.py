@@ -8,9 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskq.occurrences import Decision, Definition
+from taskq.occurrences import Definition
 from taskq.schedule import read_entries
-from taskq.timetable import Timetable
+from taskq.schedulelog import Pause
+from taskq.timetable import Change, Timetable
 
 START = datetime(2026, 11, 23, 17, 0, tzinfo=timezone.utc)
 SECOND = timedelta(seconds=1)
@@ -27,62 +28,34 @@ def loaded(crons: dict[str, str], at: datetime = START, origin: str = FILE) -> l
     ]
     entries, problems = read_entries(items)
     assert problems == []
-    return [Definition(entry, "jobs", at, origin) for entry in entries]
+    return [Definition(entry, "jobs", at, origin, born=START) for entry in entries]
 
 
-def sent(timetable: Timetable, decisions: list[Decision]) -> list[str]:
+def put(timetable: Timetable, definitions: list[Definition]) -> None:
+    for each in definitions:
+        timetable.define(each)
+
+
+def sent(timetable: Timetable, changes: list[Change]) -> list[str]:
     """Settle decisions and return the ids of their occurrences."""
-    for decision in decisions:
-        timetable.settle(decision.state.definition.name, decision)
-    return sorted(o.task_id.removeprefix("jobs/") for d in decisions for o in d.occurrences)
+    for change in changes:
+        timetable.settle(change.name, change.decision)
+    return sorted(
+        occurrence.task_id.removeprefix("jobs/")
+        for change in changes
+        for occurrence in change.decision.occurrences
+    )
 
 
 def after(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def test_load_tells_what_it_changes() -> None:
-    timetable = Timetable()
-    timetable.load(FILE, definitions(a="* * * * *", b="* * * * *", c="* * * * *"))
-
-    changes = timetable.load(
-        FILE, definitions(after(5), b="* * * * *", c="5 * * * *", d="* * * * *")
-    )
-
-    assert (changes.added, changes.changed, changes.removed) == (
-        ("jobs/d",),
-        ("jobs/c",),
-        ("jobs/a",),
-    )
-
-
-def test_same_load_changes_nothing() -> None:
-    timetable = Timetable()
-    timetable.load(FILE, definitions(a="@every 7s"))
-    timetable.take(START)
-
-    changes = timetable.load(FILE, definitions(after(5), a="@every 7s"))
-
-    assert not changes
-    assert sent(timetable, timetable.take(after(7))) == ["a@2026-11-23T17:00:07Z"]
-
-
-def test_load_leaves_other_origins_alone() -> None:
-    timetable = Timetable()
-    timetable.load("file:one.json", definitions(origin="file:one.json", a="* * * * * *"))
-
-    timetable.load(FILE, definitions(b="* * * * * *"))
-    timetable.load(FILE, [])
-
-    assert len(timetable) == 1
-    assert "jobs/a" in timetable
-
-
 def test_next_due_is_the_earliest() -> None:
     timetable = Timetable()
-    timetable.load(FILE, definitions(a="*/30 * * * * *", b="*/7 * * * * *", c="0 0 0 31 2 *"))
+    put(timetable, definitions(a="*/30 * * * * *", b="*/7 * * * * *", c="0 0 0 31 2 *"))
 
-    assert timetable.take(START) == []
+    assert sent(timetable, timetable.take(START)) == []
     assert timetable.next_due == after(7)
 
 
@@ -92,7 +65,7 @@ def test_empty_timetable_is_never_due() -> None:
 
 def test_schedule_is_out_until_it_is_settled() -> None:
     timetable = Timetable()
-    timetable.load(FILE, definitions(a="* * * * * *"))
+    put(timetable, definitions(a="* * * * * *"))
     taken = timetable.take(after(1))
 
     assert timetable.take(after(3)) == []
@@ -106,9 +79,9 @@ def test_schedule_is_out_until_it_is_settled() -> None:
 
 def test_change_while_it_is_out_counts_after_it() -> None:
     timetable = Timetable()
-    timetable.load(FILE, definitions(a="*/10 * * * * *"))
+    put(timetable, definitions(a="*/10 * * * * *"))
     taken = timetable.take(after(10))
-    timetable.load(FILE, definitions(after(11), a="*/3 * * * * *"))
+    put(timetable, definitions(after(11), a="*/3 * * * * *"))
 
     assert sent(timetable, taken) == ["a@2026-11-23T17:00:10Z"]
 
@@ -120,19 +93,19 @@ def test_change_while_it_is_out_counts_after_it() -> None:
 
 def test_schedule_that_was_over_comes_back_by_a_change() -> None:
     timetable = Timetable()
-    timetable.load(FILE, definitions(a="0 0 0 31 2 *"))
-    assert timetable.take(START) == []
+    put(timetable, definitions(a="0 0 0 31 2 *"))
+    assert sent(timetable, timetable.take(START)) == []
     assert timetable.next_due is None
 
-    timetable.load(FILE, definitions(after(5), a="*/3 * * * * *"))
+    put(timetable, definitions(after(5), a="*/3 * * * * *"))
 
     assert sent(timetable, timetable.take(after(6))) == ["a@2026-11-23T17:00:06Z"]
 
 
 def test_change_to_a_rule_that_is_due_much_later_is_no_endless_turn() -> None:
     timetable = Timetable()
-    timetable.load(FILE, definitions(a="* * * * * *"))
-    timetable.load(FILE, definitions(after(5), a="0 0 0 1 1 *"))
+    put(timetable, definitions(a="* * * * * *"))
+    put(timetable, definitions(after(5), a="0 0 0 1 1 *"))
 
     assert sent(timetable, timetable.take(after(60))) == [
         f"a@2026-11-23T17:00:0{n}Z" for n in range(1, 6)
@@ -142,10 +115,10 @@ def test_change_to_a_rule_that_is_due_much_later_is_no_endless_turn() -> None:
 
 def test_removed_schedule_is_not_settled() -> None:
     timetable = Timetable()
-    timetable.load(FILE, definitions(a="* * * * * *"))
+    put(timetable, definitions(a="* * * * * *"))
     taken = timetable.take(after(1))
 
-    timetable.load(FILE, [])
+    timetable.remove("jobs/a")
     sent(timetable, taken)
 
     assert timetable.next_due is None
@@ -153,7 +126,7 @@ def test_removed_schedule_is_not_settled() -> None:
 
 def test_limit_stops_between_schedules() -> None:
     timetable = Timetable()
-    timetable.load(FILE, loaded({f"a{n}": "* * * * * *" for n in range(5)}))
+    put(timetable, loaded({f"a{n}": "* * * * * *" for n in range(5)}))
 
     first = timetable.take(after(1), limit=3)
     second = timetable.take(after(1), limit=3)
@@ -175,7 +148,7 @@ def test_limit_stops_between_schedules() -> None:
 def test_many_in_turns_are_the_same_as_each_alone(crons: list[str], steps: list[float]) -> None:
     named = {f"a{n}": cron for n, cron in enumerate(crons)}
     together = Timetable()
-    together.load(FILE, loaded(named))
+    put(together, loaded(named))
     found: list[str] = []
     moment = START
     for step in steps:
@@ -188,6 +161,57 @@ def test_many_in_turns_are_the_same_as_each_alone(crons: list[str], steps: list[
     expected: list[str] = []
     for id, cron in named.items():
         alone = Timetable()
-        alone.load(FILE, loaded({id: cron}))
-        expected += sent(alone, alone.take(moment, watching_since=START))
+        put(alone, loaded({id: cron}))
+        while changes := alone.take(moment, watching_since=START):
+            expected += sent(alone, changes)
     assert sorted(found) == sorted(expected)
+
+
+class TestPreparation:
+    def test_what_was_decided_before_its_time_is_taken_in_time(self) -> None:
+        timetable = Timetable()
+        put(timetable, definitions(a="*/5 * * * * *"))
+        sent(timetable, timetable.take(START))
+
+        early = timetable.prepare(after(4), 10)
+        soon = timetable.next_preparation
+        (prepared,) = timetable.prepare(after(4.5), 10)
+
+        assert (early, soon) == ([], after(4.2))
+        assert timetable.take(after(4.9)) == []
+        (taken,) = timetable.take(after(5.1))
+        assert taken.decision is prepared.decision
+        assert sent(timetable, [taken]) == ["a@2026-11-23T17:00:05Z"]
+
+    def test_it_is_decided_anew_where_more_is_due(self) -> None:
+        timetable = Timetable()
+        put(timetable, definitions(a="* * * * * *"))
+        sent(timetable, timetable.take(START))
+        timetable.prepare(after(0.5), 10)
+
+        assert len(sent(timetable, timetable.take(after(3)))) == 3
+
+    def test_it_is_decided_anew_after_a_change(self) -> None:
+        timetable = Timetable()
+        put(timetable, definitions(a="*/5 * * * * *"))
+        sent(timetable, timetable.take(START))
+        timetable.prepare(after(4.5), 10)
+        put(timetable, definitions(after(4.6), a="*/7 * * * * *"))
+
+        assert sent(timetable, timetable.take(after(8))) == ["a@2026-11-23T17:00:07Z"]
+
+    def test_it_is_decided_anew_after_a_pause(self) -> None:
+        timetable = Timetable()
+        put(timetable, definitions(a="*/5 * * * * *"))
+        sent(timetable, timetable.take(START))
+        timetable.prepare(after(4.5), 10)
+        timetable.set_pause("jobs/a", Pause(after(4.6)))
+
+        assert sent(timetable, timetable.take(after(8))) == []
+
+    def test_no_more_than_asked_for(self) -> None:
+        timetable = Timetable()
+        put(timetable, loaded({f"a{n}": "* * * * * *" for n in range(5)}))
+        sent(timetable, timetable.take(START))
+
+        assert [len(timetable.prepare(after(0.5), 3)) for _ in range(3)] == [3, 2, 0]

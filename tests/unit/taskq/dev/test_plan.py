@@ -15,7 +15,9 @@ from taskq.settings import Settings
 PLAN = DevPlan(
     common=("-A", "tasks"),
     worker=("-c", "4"),
+    beat=(),
     schedule=(),
+    has_code_schedules=False,
     takes_schedule_queues=True,
     command=(),
     environ={"PATH": "/bin"},
@@ -63,6 +65,13 @@ def test_beat_is_there_for_a_schedule_alone() -> None:
 
     assert beat is not None
     assert beat.command[-4:] == ("--schedule", "one.json", "--schedule", "two.json")
+
+
+def test_beat_is_there_for_tasks_with_a_cron() -> None:
+    beat = replace(PLAN, beat=("--replace",), has_code_schedules=True).beat_plan(9)
+
+    assert beat is not None
+    assert beat.command[-1] == "--replace"
 
 
 def test_a_worker_may_use_its_whole_grace() -> None:
