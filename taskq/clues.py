@@ -18,7 +18,7 @@ MARGIN_MS = 60_000
 """How far an id's time and its record's may lie apart, in milliseconds: two clocks, or a send that took long."""
 
 _UUID7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_OCCURRENCE = re.compile(r".+/.+@([^@]+)")
+_OCCURRENCE = re.compile(r".+/.+@([^@]+?)(?:\+trigger-[0-9a-f]+)?")
 _PLACE = re.compile(r"([^/]+)/([0-9]{1,10})/([0-9]{1,19})", re.ASCII)
 
 

@@ -10,6 +10,7 @@ from taskq.cli.options import refuse_memory
 from taskq.errors import TaskqError
 from taskq.near import nearest
 from taskq.protocols import Admin
+from taskq.shards import Logs
 
 
 @contextmanager
@@ -27,6 +28,18 @@ def admin_of(app: App) -> Iterator[Admin]:
             yield app.broker.admin
     finally:
         app.close()
+
+
+@contextmanager
+def logs_of(app: App) -> Iterator[Logs]:
+    """Give the logs of an app's broker, as `admin_of` does its admin.
+
+    Raises:
+        UsageError: The broker lives in this process alone, so that nobody else has written to them.
+    """
+    refuse_memory(app)
+    with admin_of(app):
+        yield app.broker.logs
 
 
 def needed_queues(app: App) -> set[str]:

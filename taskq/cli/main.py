@@ -31,7 +31,9 @@ _COMMANDS = {
     "purge": Entry("taskq.cli.purge:purge", "Delete what waits in a queue."),
     "queues": Entry("taskq.cli.queues:queues", "Print queues, what waits in them, and workers."),
     "revoke": Entry("taskq.cli.revoke:revoke", "Have tasks not run."),
-    "schedule": Entry("taskq.cli.schedule:schedule", "Check and explain schedules."),
+    "schedule": Entry(
+        "taskq.cli.schedule:schedule", "Check, explain, list, pause and trigger schedules."
+    ),
     "send": Entry("taskq.cli.send:send", "Send a task by its name."),
     "tasks": Entry("taskq.cli.tasks:tasks", "Print the tasks of the app."),
     "timers": Entry("taskq.cli.timers:timers", "Look at tasks that wait for their time."),

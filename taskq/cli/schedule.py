@@ -1,4 +1,7 @@
-"""`taskq schedule`: check schedule files, and say when their entries are due. Needs no broker."""
+"""`taskq schedule`: check schedule files, and say when their entries are due. Needs no broker.
+
+What it says and does about schedules that beats have loaded is in `taskq.cli.storedschedules`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import click
 from taskq.cli.groups import TaskqGroup
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_rows
+from taskq.cli.storedschedules import history, list_, pause, resume, trigger
 from taskq.clock import SystemClock
 from taskq.cron import CronSchedule
 from taskq.crondialects import read_elsewhere
@@ -30,7 +34,11 @@ _MANY = 5  # instants that are shown of one schedule
 
 @click.group(cls=TaskqGroup)
 def schedule() -> None:
-    """Check and explain schedules."""
+    """Check and explain schedules, list those that beats have loaded, pause and trigger them."""
+
+
+for command in (history, list_, pause, resume, trigger):
+    schedule.add_command(command)
 
 
 @schedule.command(cls=TaskqCommand, data=True)

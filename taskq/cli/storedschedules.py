@@ -1,0 +1,202 @@
+"""`taskq schedule list`, `history`, `pause`, `resume`, `trigger`: the schedules that beats have loaded."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import click
+
+from taskq.app import App
+from taskq.cli.asking import logs_of
+from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
+from taskq.cli.output import print_json, print_rows
+from taskq.clock import SystemClock
+from taskq.duemessages import message_of
+from taskq.errors import PublishFailed, TaskqError
+from taskq.instants import write_instant, write_seconds
+from taskq.occurrences import Occurrence, delay_of
+from taskq.schedulelog import (
+    GROUP,
+    LOG,
+    Part,
+    Pause,
+    Shelf,
+    Stored,
+    read_shelf,
+    read_shelves,
+    write_of,
+)
+from taskq.scheduleview import ScheduleView, find_stored, fired_of, views
+from taskq.shards import Logs
+
+_LISTED = ("schedule", "state", "task", "last", "next", "lateness", "words")
+_FIRED = ("id", "planned", "sent", "lateness")
+
+namespace_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--namespace", metavar="NAME", help="Where the id is unique; default: all namespaces."
+)
+
+
+@click.command("list", cls=TaskqCommand, data=True)
+@namespace_option
+@pass_invocation
+def list_(invocation: Invocation, namespace: str | None) -> None:
+    """Print the schedules that beats have loaded: state, last and next time, and the rule in words.
+
+    LATENESS is how late the last was sent, in seconds; of one that is overdue, how late it is now.
+    """
+    app = invocation.app(namespace=namespace)
+    namespace = app.settings.namespace
+    with logs_of(app) as logs:
+        shelves = _shelves(app, logs, namespace)
+        found = views(shelves.values(), SystemClock().now())
+        alone = sorted({view.name.partition("/")[0] for view in found if view.state == "overdue"})
+        alone = [each for each in alone if _has_no_beat(app, each)]
+    rows = [_row(view) for view in found]
+    if invocation.json:
+        print_json(rows)
+    else:
+        print_rows(rows, _LISTED, as_json=False)
+        if not rows:
+            place = f" in namespace {namespace!r}" if namespace else ""
+            click.echo(f"taskq: no schedules are loaded{place}; beat loads them", err=True)
+    for each in alone:
+        click.echo(f"taskq: no beat of namespace {each!r} runs", err=True)
+
+
+@click.command(cls=TaskqCommand, data=True)
+@click.argument("id")
+@namespace_option
+@pass_invocation
+def history(invocation: Invocation, id: str, namespace: str | None) -> None:
+    """Print the last 20 occurrences of the schedule with ID that were sent, oldest first: planned, sent, seconds late."""
+    app = invocation.app(namespace=namespace)
+    with logs_of(app) as logs:
+        name, stored = _stored(app, logs, id)
+    delay = delay_of(stored.definition) if stored.definition is not None else None
+    rows = [
+        {
+            "id": f"{name}@{write_seconds(each.planned)}",
+            "planned": write_seconds(each.planned),
+            "sent": write_instant(each.sent),
+            "lateness": None
+            if delay is None
+            else round((each.sent - each.planned - delay).total_seconds(), 3),
+        }
+        for each in fired_of(stored)
+    ]
+    print_rows(rows, _FIRED, as_json=invocation.json)
+
+
+@click.command(cls=TaskqCommand, data=True)
+@click.argument("id")
+@namespace_option
+@pass_invocation
+def pause(invocation: Invocation, id: str, namespace: str | None) -> None:
+    """Let the schedule with ID send nothing until it is resumed; what comes due meanwhile is not sent later, either."""
+    _set_pause(invocation, id, namespace, _paused, "paused")
+
+
+@click.command(cls=TaskqCommand, data=True)
+@click.argument("id")
+@namespace_option
+@pass_invocation
+def resume(invocation: Invocation, id: str, namespace: str | None) -> None:
+    """Let the schedule with ID, which was paused, send again from now on."""
+    _set_pause(invocation, id, namespace, _resumed, "active")
+
+
+def _paused(before: Pause | None, now: datetime) -> Pause | None:
+    return None if before is not None and before.until is None else Pause(now)
+
+
+def _resumed(before: Pause | None, now: datetime) -> Pause | None:
+    return None if before is None or before.until is not None else Pause(before.since, now)
+
+
+def _set_pause(
+    invocation: Invocation,
+    id: str,
+    namespace: str | None,
+    change: Callable[[Pause | None, datetime], Pause | None],
+    state: str,
+) -> None:
+    app = invocation.app(namespace=namespace)
+    with logs_of(app) as logs:
+        name, stored = _stored(app, logs, id)
+        following = change(stored.pause, SystemClock().now())
+        if following is not None:
+            write = write_of(name, Part.PAUSE, following.to_json())
+            (error,) = logs.append([write], timeout=app.settings.publish_timeout)
+            if error is not None:
+                raise error
+    if invocation.json:
+        print_json({"schedule": name, "state": state, "changed": following is not None})
+    else:
+        click.echo(f"{name} is {state}" if following is not None else f"{name} is {state} already")
+
+
+@click.command(cls=TaskqCommand, data=True)
+@click.argument("id")
+@namespace_option
+@pass_invocation
+def trigger(invocation: Invocation, id: str, namespace: str | None) -> None:
+    """Send the task of the schedule with ID now, beside its rule, and print the task's id. Needs no running beat."""
+    app = invocation.app(namespace=namespace)
+    with logs_of(app) as logs:
+        name, stored = _stored(app, logs, id)
+        definition = stored.definition
+        if definition is None:
+            raise TaskqError(f"schedule {name} cannot be used: {stored.problem}")
+        now = SystemClock().now()
+        occurrence = Occurrence(definition, now, now)
+        task_id = f"{occurrence.task_id}+trigger-{secrets.token_hex(4)}"
+        queue = app.queue_of(definition.entry.task)
+        message = message_of(occurrence, queue, app.format, task_id=task_id)
+        (error,) = app.broker.publish([message])
+        if error is not None:
+            is_unsent = getattr(error, "sent", None) is False
+            raise PublishFailed(task_id, message.queue, str(error), maybe_sent=not is_unsent)
+    if invocation.json:
+        task = definition.entry.task
+        print_json({"id": task_id, "schedule": name, "task": task, "queue": message.queue})
+    else:
+        click.echo(task_id)
+
+
+def _shelves(app: App, logs: Logs, namespace: str | None) -> dict[str, Shelf]:
+    records = logs.read(LOG, timeout=app.settings.connect_timeout)
+    if namespace is None:
+        return read_shelves(records)
+    return {namespace: read_shelf(records, namespace)}
+
+
+def _stored(app: App, logs: Logs, id: str) -> tuple[str, Stored]:
+    """Return the schedule that ID names; one that cannot be read is an error."""
+    namespace = app.settings.namespace
+    name, stored = find_stored(_shelves(app, logs, namespace), id, namespace)
+    if stored.problem:
+        raise TaskqError(f"schedule {name} cannot be used: {stored.problem}")
+    return name, stored
+
+
+def _has_no_beat(app: App, namespace: str) -> bool:
+    group = app.broker.admin.group(f"{GROUP}{namespace}", timeout=app.settings.connect_timeout)
+    return group.is_told and not group.members
+
+
+def _row(view: ScheduleView) -> dict[str, Any]:
+    return {
+        "schedule": view.name,
+        "state": view.state,
+        "task": view.task,
+        "last": view.last and write_seconds(view.last),
+        "next": view.next and write_seconds(view.next),
+        "lateness": None if view.lateness is None else round(view.lateness, 3),
+        "words": view.words or view.problem,
+        "origin": view.origin,
+        "paused_since": view.paused_since and write_seconds(view.paused_since),
+    }
