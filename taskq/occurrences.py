@@ -116,8 +116,12 @@ class State:
         }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> State:
+    def from_json(cls, document: Mapping[str, Any], known: Definition | None = None) -> State:
         """Read what `to_json` returned.
+
+        Args:
+            document: The decoded JSON.
+            known: A definition that is probably the state's: if it is, it needs not be read again, which is most of the work.
 
         Raises:
             ValueError: It is not such a document, or one of a version that is not known here; then leave it untouched.
@@ -127,8 +131,10 @@ class State:
                 raise ValueError(
                     f"the state of a schedule has the unknown format {document['format']!r}"
                 )
+            stored = document["definition"]
+            is_known = known is not None and known.to_json() == stored
             return cls(
-                definition=Definition.from_json(document["definition"]),
+                definition=known if known and is_known else Definition.from_json(stored),
                 cursor=read_instant(document["cursor"]),
                 anchor=read_instant(document["anchor"]),
             )

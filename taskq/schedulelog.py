@@ -256,10 +256,10 @@ def read_pause(value: bytes) -> Pause:
         raise ValueError(f"no pause of a schedule: {error!r}") from error
 
 
-def read_state(value: bytes) -> StoredState:
-    """Read how far a schedule has come; raises as `read_definition`."""
+def read_state(value: bytes, known: Definition | None = None) -> StoredState:
+    """Read how far a schedule has come; raises as `read_definition`. `known` is as for `State.from_json`."""
     document = _document(value, STATE_FORMAT)
-    state = State.from_json(document)
+    state = State.from_json(document, known)
     try:
         fired = tuple(
             Fired(read_instant(planned), read_instant(sent))

@@ -57,7 +57,8 @@ class _Taken:
 class ScheduleShard:
     """The schedules of one namespace that stand in one partition. A `taskq.shards.Shard`.
 
-    States count while the log is read for the first time. From the first `take` on they are our own: only the owner writes them.
+    States count while the log is read for the first time. From the first question what is due they are our own: only the owner
+    writes them.
     """
 
     def __init__(
@@ -96,6 +97,9 @@ class ScheduleShard:
         self._built: dict[str, tuple[Decision, list[Outgoing], list[TimerLetter]]] = {}
         """What was built for decisions before their time."""
 
+        self._unread: dict[str, LogRecord] = {}
+        """The newest state of each while the log is read: of the thousands that may stand there only these are decoded."""
+
         self._doubtful: set[str] = set()
         self._offset = -1
         self._is_reading = True
@@ -116,12 +120,30 @@ class ScheduleShard:
             self._take_out(key)
             return
         stored.add(key.part)
+        if key.part is not Part.STATE:
+            self._read(key, record)
+        elif self._is_reading:
+            self._unread[key.name] = record
+
+    def _read(self, key: Key, record: LogRecord) -> None:
         try:
-            self._put(key, record, record.value)
+            self._put(key, record, record.value or b"")
         except ValueError as error:
             self._complain(key, error)
         else:
             self._solve(key)
+
+    def _read_states(self) -> None:
+        """Decode the states, once the log was read to its end."""
+        self._is_reading = False
+        for name in list(self._unread):
+            self._read_state(name)
+
+    def _read_state(self, name: str) -> None:
+        record = self._unread.pop(name, None)
+        key = None if record is None else read_key(record.key)
+        if record is not None and key is not None:
+            self._read(key, record)
 
     def _put(self, key: Key, record: LogRecord, value: bytes) -> None:
         name = key.name
@@ -134,8 +156,8 @@ class ScheduleShard:
             return
         if key.part is Part.PAUSE:
             self._timetable.set_pause(name, read_pause(value))
-        elif self._is_reading:
-            stored = read_state(value)
+        else:
+            stored = read_state(value, self._timetable.newest(name))
             self._timetable.restore(name, stored.state)
             self._fired[name] = tuple(
                 fired_text(each.planned, write_instant(each.sent)) for each in stored.fired
@@ -145,12 +167,14 @@ class ScheduleShard:
     def _take_out(self, key: Key) -> None:
         name = key.name
         if key.part is Part.DEFINITION:
+            self._read_state(name)  # how far it had come counts, should it be added again
             self._timetable.remove(name)
             self._forget(name)
             self._doubtful.add(name)
         elif key.part is Part.PAUSE:
             self._timetable.set_pause(name, None)
         elif self._is_reading:
+            self._read_state(name)
             self._timetable.restore(name, None)
             self._forget(name)
 
@@ -184,6 +208,8 @@ class ScheduleShard:
 
     def next_due(self) -> int | None:
         """Return when `take` will have something, in milliseconds since 1970."""
+        if self._is_reading:
+            self._read_states()
         if self._doubtful:
             return 0
         due, soon = self._timetable.next_due, self._timetable.next_preparation
@@ -193,6 +219,8 @@ class ScheduleShard:
 
     def wanted(self, now_ms: int) -> Sequence[int]:
         """Return nothing, for definitions are kept whole; decide and write what is due soon."""
+        if self._is_reading:
+            self._read_states()
         self._now = now = _EPOCH + now_ms * _MS
         for change in self._timetable.prepare(now, _PREPARED):
             self._built[change.name] = (change.decision, *self._messages(change))
@@ -203,7 +231,8 @@ class ScheduleShard:
 
     def take(self, now_ms: int, limit: int) -> Sequence[Firing]:
         """Return what is due now."""
-        self._is_reading = False
+        if self._is_reading:
+            self._read_states()
         self._now = now = _EPOCH + now_ms * _MS
         firings = [firing for name in sorted(self._doubtful) if (firing := self._removal(name))]
         self._doubtful.clear()

@@ -127,6 +127,11 @@ class Timetable:
         if row.pause is not None:  # a record of its own, which goes for itself
             self._rows[name] = _Row(pause=row.pause)
 
+    def newest(self, name: str) -> Definition | None:
+        """Return the newest definition of a schedule."""
+        row = self._rows.get(name)
+        return row.loads[-1] if row is not None and row.loads else None
+
     def __len__(self) -> int:
         return sum(row.is_defined for row in self._rows.values())
 

@@ -80,6 +80,18 @@ def test_heir_goes_on_where_the_log_ends() -> None:
     assert seconds_of(log) == list(range(1, 13))
 
 
+def test_of_many_states_in_the_log_the_last_one_counts() -> None:
+    log = ScheduleLog()
+    log.define(definition())
+    owner = Owner(log, START)
+    for second in range(1, 50):
+        owner.fire(after(second))
+
+    Owner(log, START).fire(after(52))
+
+    assert seconds_of(log) == list(range(1, 53))
+
+
 def test_what_was_taken_and_not_committed_is_fired_by_the_heir() -> None:
     log = ScheduleLog()
     log.define(definition())
