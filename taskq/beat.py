@@ -26,6 +26,7 @@ from taskq.scheduleshard import ScheduleShard
 from taskq.schedulesource import ScheduleSource, offers_of_code
 from taskq.shards import Shard, ShardHost
 from taskq.standby import StandBy
+from taskq.timekeeper import Timekeeper
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ class Beat:
     """Loads schedules and sends what is due, together with all other beats of the same namespaces. One thread is in `run`.
 
     Each occurrence is one transaction with its schedule's next state, of the one owner of its shard: whenever a beat dies, another
-    goes on where the log ends. Here is nothing that has to outlive the process.
+    goes on where the log ends. Here is nothing that has to outlive the process. It also keeps the time of waiting
+    tasks, as workers do.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Beat:
         )
         self._loaded: dict[tuple[str, str], _Loaded] = {}
         self._threads: list[HostThread] = []
+        self._timekeeper = Timekeeper(app.broker, self._clock)
         self._stop = threading.Event()
         self._next_check = 0.0
         self.is_running = False
@@ -150,6 +153,7 @@ class Beat:
         self._standby.look()
         for thread in self._threads:
             thread.start()
+        self._timekeeper.start()
         self.is_running = True
         count = sum(len(offer.entries) for offer in offers)
         logger.info(
@@ -211,6 +215,7 @@ class Beat:
         """Hand over all shards; returns how many threads did not end in time."""
         for thread in self._threads:
             thread.stop()
+        self._timekeeper.stop()
         end = self._clock.monotonic() + _STOP
         stuck = [
             thread for thread in self._threads if not thread.join(end - self._clock.monotonic())
@@ -222,6 +227,8 @@ class Beat:
                 _STOP,
                 extra={"event": "beat.stuck", "host": thread.name},
             )
+        # What it owned is taken over in any case, and it has said why it cannot let go.
+        self._timekeeper.join(max(0.0, end - self._clock.monotonic()))
         logger.info("beat has stopped", extra={"event": "beat.stopped"})
         return len(stuck)
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from taskq.protocols import Outgoing
+from taskq.schedulelog import LOG
 from taskq.shards import Firing, LogRecord, Shard, ShardStatus, Write
 from tests.support.schedulelog import StoredRecord
 
@@ -46,7 +47,8 @@ class OwnedLogs:
         now_ms: Callable[[], int],
     ) -> OwnedHost:
         host = OwnedHost(self, group, open_shard, now_ms)
-        self.hosts.append(host)
+        if log == LOG:  # others own nothing
+            self.hosts.append(host)
         return host
 
     def commit(self, firings: Sequence[Firing]) -> None:
