@@ -38,6 +38,8 @@ DLQ_HEADROOM: Final = 65_536
 DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
 """Kafka's default of `max.message.bytes`."""
 
+LOGS: Final = (TIMERS, OWN_PREFIX + "schedules", REVOKED)
+
 _LOG_RETENTION: Final = {REVOKED: 86_400_000}
 """Milliseconds after which the records of a log go; all others keep the newest of each key for ever."""
 
@@ -88,6 +90,8 @@ def queue_of(prefix: str, topic: str) -> str | None:
     if name.endswith(DLQ_SUFFIX) or _STEP.search(name):
         return None
     if name.startswith((OWN_PREFIX, "__")) or topic.startswith("__"):
+        return None
+    if name.endswith(LOGS):  # those of another prefix, seen without one
         return None
     return name
 

@@ -144,7 +144,8 @@ def test_a_task_is_followed_from_queue_to_dead_letter(place: Station, taskq: Tas
     assert (letter["state"], letter["reason"]) == ("dead letter", "failed")
     assert letter["error"] == "ValueError: no"
     assert unknown.code == 1
-    assert "searched: 0 waiting records in 1 queue; 1 dead letter" in unknown.err
+    assert "searched: 0 waiting records in 1 queue;" in unknown.err
+    assert "; 1 dead letter." in unknown.err
     assert worker.stop() == 0
 
 

@@ -51,6 +51,7 @@ def test_topic_that_is_no_queue_has_none(topic: str) -> None:
 def test_own_topics_are_hidden_behind_the_prefix_too() -> None:
     assert queue_of("mine-", "mine-taskq.timers") is None
     assert queue_of("mine-", "mine-") is None
+    assert queue_of("", "mine-taskq.timers") is None
 
 
 def test_dead_letters_of_no_queue_have_no_queue() -> None:
