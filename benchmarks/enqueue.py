@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from threading import Thread
 from time import perf_counter
 
@@ -19,6 +19,9 @@ from benchmarks.rows import Row
 NAME = "sending, acknowledged tasks/s"
 EACH = 2000
 """Sends of one thread."""
+
+TURN = 250
+"""Sends before it is the next system's turn."""
 
 BULK = 100_000
 
@@ -54,26 +57,39 @@ def rate(send: Callable[[int], None], *, threads: int = 1) -> float:
     return EACH * threads / (perf_counter() - start)
 
 
+def side_by_side(sends: Mapping[str, Callable[[int], None]]) -> dict[str, float]:
+    """Return calls a second of each, one thread; they take turns, so that none has the broker warmer than another."""
+    seconds = dict.fromkeys(sends, 0.0)
+    for send in sends.values():
+        send(0)
+    for first in range(0, EACH, TURN):
+        for name, send in sends.items():
+            start = perf_counter()
+            for number in range(first, first + TURN):
+                send(number)
+            seconds[name] += perf_counter() - start
+    return {name: EACH / spent for name, spent in seconds.items()}
+
+
 def all_systems(bootstrap: str, redis: str | None) -> Iterator[Row]:
     """Measure taskq, the bare client, and Celery on Redis."""
     driver = Taskq(bootstrap)
     noop = driver.app.task("benchmark.noop")(lambda number, text: None)
-    yield Row(NAME, "taskq", "delay, 1 thread", rate(lambda n: _delay(noop, n)))
+    bare = _bare_sender(bootstrap, driver.queue)
+    sends = {"taskq": lambda n: _delay(noop, n), "bare client": bare}
+    celery = None if redis is None else Celery(redis)
+    if celery is not None:
+        to_celery = celery.send
+        sends[celery.name] = lambda n: to_celery("benchmark.noop", n, "a few letters")
+    for system, each in side_by_side(sends).items():
+        yield Row(NAME, system, "delay, 1 thread", each)
     yield Row(NAME, "taskq", "delay, 8 threads", rate(lambda n: _delay(noop, n), threads=8))
     start = perf_counter()
     for part in range(0, BULK, 20_000):
         noop.delay_many([(number, "a few letters") for number in range(part, part + 20_000)])
     yield Row(NAME, "taskq", "many at once", BULK / (perf_counter() - start))
-    yield from _bare(bootstrap, driver.queue)
-    if redis is not None:
-        celery = Celery(redis)
-        send = celery.send
-        yield Row(
-            NAME,
-            celery.name,
-            "delay, 1 thread",
-            rate(lambda n: send("benchmark.noop", n, "a few letters")),
-        )
+    yield from _bare_bulk(bootstrap, driver.queue)
+    if celery is not None:
         calls = [(number, "a few letters") for number in range(EACH)]
         start = perf_counter()
         celery.send_many("benchmark.noop", calls)
@@ -85,25 +101,35 @@ def _delay(task: object, number: int) -> None:
     task.delay(number, "a few letters")  # type: ignore[attr-defined]  # a task of any signature
 
 
-def _bare(bootstrap: str, topic: str) -> Iterator[Row]:
-    """Do the same with the bare client: produce and wait; produce all and wait once."""
-    settings = {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0}
-    producer = Producer(settings)
-    value = json.dumps([[1, "a few letters"], {}, {}]).encode()
-    headers = [("task", b"benchmark.noop"), ("id", b"0" * 36)]
+_VALUE = json.dumps([[1, "a few letters"], {}, {}]).encode()
+_HEADERS: list[tuple[str, str | bytes | None]] = [("task", b"benchmark.noop"), ("id", b"0" * 36)]
+
+
+def _bare_sender(bootstrap: str, topic: str) -> Callable[[int], None]:
+    """Return what the bare client does for one: produce and wait."""
+    producer = Producer(_settings(bootstrap))
 
     def send(number: int) -> None:
-        producer.produce(topic, value, headers=list(headers))
+        producer.produce(topic, _VALUE, headers=list(_HEADERS))
         producer.flush()
 
-    yield Row(NAME, "bare client", "delay, 1 thread", rate(send))
-    bulk = Producer({**settings, "queue.buffering.max.messages": 2 * BULK, "linger.ms": 5})
+    return send
+
+
+def _bare_bulk(bootstrap: str, topic: str) -> Iterator[Row]:
+    """Produce all with the bare client and wait once."""
+    own = {"queue.buffering.max.messages": 2 * BULK, "linger.ms": 5}
+    bulk = Producer({**_settings(bootstrap), **own})
     bulk.list_topics(topic)
     start = perf_counter()
     for _ in range(BULK):
-        bulk.produce(topic, value, headers=list(headers))
+        bulk.produce(topic, _VALUE, headers=list(_HEADERS))
     bulk.flush()
     yield Row(NAME, "bare client", "many at once", BULK / (perf_counter() - start))
+
+
+def _settings(bootstrap: str) -> dict[str, str | int | float | bool]:
+    return {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0}
 
 
 def _first(bootstrap: str, queue: str) -> Iterator[Row]:
