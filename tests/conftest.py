@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,21 @@ def loggers_as_they_were() -> Iterator[None]:
     yield
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def clients_of_before() -> Iterator[None]:
+    """Let go of the clients that a test has made: a process keeps them, one set a configuration, and each test has its own.
+
+    Hundreds of sets are thousands of threads.
+    """
+    shared = sys.modules.get("taskq_kafka.shared")
+    before = set(shared._objects) if shared is not None else set()
+    yield
+    shared = sys.modules.get("taskq_kafka.shared")
+    if shared is not None:
+        for key in set(shared._objects) - before:
+            shared._objects.pop(key, None)
 
 
 @pytest.fixture(scope="session")
