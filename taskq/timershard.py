@@ -4,20 +4,20 @@ A timer that is far costs an int of 64 bytes and its place in a heap and a dict,
 size, and hashes of its key. Whole records are kept only of what is due within a minute, as many as there is room for; others are
 fetched by their offsets shortly before they are due (`wanted`, `load`).
 
-A heap is not searched: what was taken out of the dict stays in it until its time comes, or until half of the heap is such.
+A heap is not searched: what was taken out of the index stays in it until its time comes, or until half of the heap is such.
 """
 
 from __future__ import annotations
 
 import heapq
 import logging
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from taskq import timers
 from taskq.errors import DecodeError
 from taskq.shards import Firing, LogRecord
+from taskq.timerindex import HASH_BITS, ID_BITS, KEY_BITS, Entry, TimerIndex
 
 logger = logging.getLogger(__name__)
 
@@ -37,21 +37,16 @@ ASK_AGAIN_MS = 1_000
 _MOST_STALE = 1_000  # of a heap, before it is built anew
 _OVERHEAD = 1_024  # bytes of a record's objects, beside what it holds
 
-_UNIQUE_BITS, _ID_BITS, _SIZE_BITS, _OFFSET_BITS = 32, 60, 11, 52
-_UNIQUE = (1 << _UNIQUE_BITS) - 1
-_ID = (1 << _ID_BITS) - 1
+_SIZE_BITS, _OFFSET_BITS = 11, 52
+_KEY = (1 << KEY_BITS) - 1
+_ID = (1 << ID_BITS) - 1
 _SIZE = (1 << _SIZE_BITS) - 1
 _OFFSET = (1 << _OFFSET_BITS) - 1
-_ID_AT = _UNIQUE_BITS
-_SIZE_AT = _ID_AT + _ID_BITS
+_SIZE_AT = HASH_BITS
 _OFFSET_AT = _SIZE_AT + _SIZE_BITS
 _DUE_AT = _OFFSET_AT + _OFFSET_BITS
-
-Entry = int
-"""A timer: due time, offset, size in KiB, hash of the id, hash of the rest of the key, from the highest bits to the lowest.
-
-So entries sort by due time, then by their order in the log.
-"""
+# From the highest bits to the lowest: due time, offset, size in KiB, the two hashes. So entries sort by due time, then by their
+# order in the log.
 
 
 @dataclass(slots=True)
@@ -108,8 +103,7 @@ class TimerShard:
         self._partition = partition
         self._last = -1  # offset
         self._now_ms = 0
-        self._count = 0
-        self._index: dict[int, Entry | tuple[Entry, ...]] = {}  # by hash of the id
+        self._index = TimerIndex()
         self._far: list[Entry] = []  # heap
         self._near: list[Entry] = []  # heap; their records are in _whole
         self._whole: dict[Entry, LogRecord] = {}
@@ -119,7 +113,7 @@ class TimerShard:
         self._asked_ms = 0
         self._cancels: dict[bytes, _Cancel] = {}  # by key
         self._cancelled: dict[Entry, _Cancel] = {}
-        self._to_ask: deque[Entry] = deque()  # cancelled ones
+        self._to_ask: set[Entry] = set()  # cancelled ones
         self._ready: dict[bytes, _Cancel] = {}
         # Keys that a firing of ours takes out, until the log says so: what is written under one before that is taken out with it.
         self._ending: set[int] = set()
@@ -127,7 +121,7 @@ class TimerShard:
 
     def __len__(self) -> int:
         """How many timers wait."""
-        return self._count
+        return len(self._index)
 
     # What the log says
 
@@ -137,39 +131,33 @@ class TimerShard:
         if offset <= self._last:
             return
         self._last = offset
-        id, unique = timers.split_key(record.key)
-        id_hash, unique_hash = hash(id) & _ID, hash(unique) & _UNIQUE
+        id = timers.split_key(record.key)[0]
+        id_hash, key_hash = hash(id) & _ID, hash(record.key) & _KEY
         if record.value is None:
-            self._end(record.key, id_hash, unique_hash)
+            self._end(record.key, id_hash, key_hash)
         elif timers.is_cancel(record.key):
             self._cancel(record, id, id_hash)
         else:
-            self._add(record, id_hash, unique_hash)
+            self._add(record, id_hash, key_hash)
 
-    def _add(self, record: LogRecord, id_hash: int, unique_hash: int) -> None:
+    def _add(self, record: LogRecord, id_hash: int, key_hash: int) -> None:
         try:
             due = timers.read_due(record.headers)
         except timers.NewerTimer:
+            self._drop(id_hash, key_hash)
             self._leave(record, id_hash)
             return
         except DecodeError:
             due = 0  # becomes a dead letter as soon as anything is taken
-        low = id_hash << _ID_AT | unique_hash
+        low = id_hash << KEY_BITS | key_hash
         if low in self._ending:
             return
         size = (len(record.value or b"") >> 10) + 1
         if size > _SIZE:
             size = _SIZE
         entry = due << _DUE_AT | record.offset << _OFFSET_AT | size << _SIZE_AT | low
-        found = self._index.get(id_hash)
-        if found is None:
-            self._index[id_hash] = entry
-        else:
-            self._drop(id_hash, unique_hash)  # the newest record of a key counts
-            found = self._index.get(id_hash)
-            others = () if found is None else (found,) if isinstance(found, int) else found
-            self._index[id_hash] = (*others, entry) if others else entry
-        self._count += 1
+        self._drop(id_hash, key_hash)  # the newest record of a key counts
+        self._index.add(entry)
         if self._is_near(due, record) and self._kept.is_free:
             self._kept.take(entry)
             self._whole[entry] = record
@@ -193,41 +181,31 @@ class TimerShard:
             )
         self._newer.add(id_hash)
 
-    def _end(self, key: bytes, id_hash: int, unique_hash: int) -> None:
+    def _end(self, key: bytes, id_hash: int, key_hash: int) -> None:
         """Take a key out, because the log says so."""
-        self._ending.discard(id_hash << _ID_AT | unique_hash)
-        self._drop(id_hash, unique_hash)
+        self._ending.discard(id_hash << KEY_BITS | key_hash)
+        self._drop(id_hash, key_hash)
         cancel = self._cancels.get(key)
         if cancel is not None and not cancel.keys and not cancel.missing:
             del self._cancels[key]
             self._ready.pop(key, None)
 
-    def _drop(self, id_hash: int, unique_hash: int) -> None:
-        for entry in self._entries(id_hash):
-            if entry & _UNIQUE == unique_hash:
-                self._remove(entry)
-                self._forget_record(entry)
-
-    def _entries(self, id_hash: int) -> tuple[Entry, ...]:
-        found = self._index.get(id_hash)
-        return () if found is None else (found,) if isinstance(found, int) else found
+    def _drop(self, id_hash: int, key_hash: int) -> None:
+        entry = self._index.get(id_hash, key_hash)
+        if entry is not None:
+            self._remove(entry)
 
     def _remove(self, entry: Entry) -> None:
-        """Take an entry out of the index; it may stay in a heap."""
-        id_hash = entry >> _ID_AT & _ID
-        left = tuple(each for each in self._entries(id_hash) if each != entry)
-        if not left:
-            del self._index[id_hash]
-        else:
-            self._index[id_hash] = left[0] if len(left) == 1 else left
-        self._count -= 1
-        if len(self._far) > 2 * self._count + _MOST_STALE:
-            self._far = [each for each in self._far if self._waits(each)]
+        """Take an entry out; it may stay in a heap."""
+        self._index.remove(entry)
+        self._forget_record(entry)
+        # A log that is read from its beginning has ended timers by the million, before it was compacted.
+        if len(self._far) > 2 * len(self._index) + _MOST_STALE:
+            self._far = [each for each in self._far if self._is_far(each)]
             heapq.heapify(self._far)
-
-    def _waits(self, entry: Entry) -> bool:
-        found = self._index.get(entry >> _ID_AT & _ID)
-        return found == entry or (isinstance(found, tuple) and entry in found)
+        if len(self._near) > 2 * len(self._whole) + _MOST_STALE:
+            self._near = [each for each in self._near if each in self._whole]
+            heapq.heapify(self._near)
 
     def _forget_record(self, entry: Entry) -> None:
         self._whole.pop(entry, None)
@@ -236,6 +214,7 @@ class TimerShard:
         self._asked.pop(entry >> _OFFSET_AT & _OFFSET, None)
         cancel = self._cancelled.pop(entry, None)
         if cancel is not None:
+            self._to_ask.discard(entry)
             cancel.keys.pop(entry, None)
             self._found(cancel, entry)
 
@@ -248,7 +227,7 @@ class TimerShard:
             self._leave(record, id_hash)
             return
         cancel = self._cancels.setdefault(record.key, _Cancel(id, record.key))
-        for entry in self._entries(id_hash):
+        for entry in self._index.of(id_hash):
             if entry in self._cancelled:
                 continue
             kept = self._whole.get(entry)
@@ -256,7 +235,7 @@ class TimerShard:
                 self._cancelled[entry] = cancel
                 cancel.missing.add(entry)
                 if entry >> _OFFSET_AT & _OFFSET not in self._asked:
-                    self._to_ask.append(entry)
+                    self._to_ask.add(entry)
             elif timers.split_key(kept.key)[0] == id:  # else another id has its hash
                 self._forget_record(entry)
                 self._cancelled[entry] = cancel
@@ -298,7 +277,8 @@ class TimerShard:
             heapq.heappop(self._far)
 
     def _is_far(self, entry: Entry) -> bool:
-        return self._waits(entry) and entry not in self._cancelled
+        """Return whether an entry of that heap waits, and its record is neither here nor asked for."""
+        return entry in self._index and entry not in self._cancelled and entry not in self._whole
 
     def wanted(self, now_ms: int) -> Sequence[int]:
         """Return the offsets of records that are to be fetched."""
@@ -318,10 +298,8 @@ class TimerShard:
         return offsets
 
     def _next_to_fetch(self, now_ms: int) -> Entry | None:
-        while self._to_ask:
-            entry = self._to_ask.popleft()
-            if entry in self._cancelled:
-                return entry
+        if self._to_ask:
+            return self._to_ask.pop()
         while self._far and (self._far[0] >> _DUE_AT) - LEAD_MS <= now_ms:
             entry = heapq.heappop(self._far)
             if self._is_far(entry):
@@ -367,8 +345,7 @@ class TimerShard:
 
     def _take_out(self, entry: Entry) -> None:
         self._remove(entry)
-        self._forget_record(entry)
-        self._ending.add((entry >> _ID_AT & _ID) << _ID_AT | entry & _UNIQUE)
+        self._ending.add(entry & (1 << HASH_BITS) - 1)
 
     def _firing(self, record: LogRecord) -> Firing:
         token = _Token(record)
