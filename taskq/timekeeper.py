@@ -122,9 +122,9 @@ class Timekeeper:
             self._log, self._group, self._open_shard, now_ms=lambda: now_ms(self._clock)
         )
         with self._lock:
-            self._host = host
             if self._stopping.is_set():
                 return
+            self._host = host
         try:
             host.run()
         finally:
