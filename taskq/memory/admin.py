@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from taskq.memory.cluster import Cluster
+from taskq.memory.logs import LETTERS
 from taskq.memory.mover import Mover
 from taskq.memory.options import MemoryOptions
 from taskq.memory.search import record_at, records
@@ -99,7 +100,9 @@ class Admin:
     def create_dead_letter_topic(self, queue: str, *, timeout: float) -> None:
         """Make the place of a queue's dead letters."""
         with self._cluster.locked() as log:
-            log.dead.setdefault(self._options.topic_of(queue), {})
+            is_ours = queue == LETTERS  # as on Kafka: what is no queue's has letters, too
+            topic = self._options.prefix + queue if is_ours else self._options.topic_of(queue)
+            log.dead.setdefault(topic, {})
 
     def topics(self, queues: Sequence[str], *, timeout: float) -> list[TopicStatus]:
         """Return whether the topics of these queues and of their dead letters exist; there are no settings here."""
