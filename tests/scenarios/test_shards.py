@@ -1,7 +1,8 @@
-"""Hosts of shards are killed, frozen past their session, stopped and joined by others while timers pour in.
+"""Those who keep the time of waiting tasks are killed, frozen past their session, stopped and joined by others while tasks pour in.
 
-However they end, each timer is fired exactly once for those who read what is committed, and none early: an heir ends what its
-predecessor had open, and a host that wakes up from a freeze commits nothing. Longer: `python -m tests.scenarios.shardlab --help`.
+However they end, each task is sent exactly once for those who read what is committed, and none early: an heir ends what its
+predecessor had open, and one that wakes up from a freeze commits nothing. What was cancelled is gone.
+Longer: `python -m tests.scenarios.shardlab --help`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The simplest shard there is: each key is due once, its value says when and to which queue. Also a program that hosts such.
 
-    python -m tests.support.toyshard BOOTSTRAP LOG GROUP [hold] [NAME=VALUE of TransportOptions ...]
+    python -m tests.support.toyshard BOOTSTRAP LOG GROUP [timers] [hold] [NAME=VALUE of TransportOptions ...]
 
+With `timers` the shards are no toys: they are those of waiting tasks, with so little room that many records have to be fetched.
 With `hold` it leaves its first transaction open until SIGUSR1, with all its records on the broker.
 """
 
@@ -13,11 +14,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from taskq import timershard
 from taskq.protocols import Outgoing
 from taskq.shards import Firing, LogRecord, Shard, ShardHost, TimerLetter, Write
+from taskq.timershard import TimerShard
 from taskq_kafka import forks
 from taskq_kafka.logs import Logs
 from taskq_kafka.options import TransportOptions
@@ -126,14 +129,22 @@ class ToyShard:
         return len(self._waiting)
 
 
-def toy_host(logs: Logs, log: str, group: str, *, forgetful: bool = False) -> ShardHost:
-    """Return a host of toy shards."""
+def toy_host(
+    logs: Logs,
+    log: str,
+    group: str,
+    *,
+    forgetful: bool = False,
+    open_shard: Callable[[int], Shard] | None = None,
+) -> ShardHost:
+    """Return a host of toy shards, or of others."""
 
-    def open_shard(partition: int) -> Shard:
+    def open_toy(partition: int) -> Shard:
         return ToyShard(partition, forgetful=forgetful)
 
     # Each package has its own words for the same; taskq.broker casts as well.
-    return cast(ShardHost, logs.host(log, group, cast(Any, open_shard), now_ms=now_ms))
+    shard = cast(Any, open_shard or open_toy)
+    return cast(ShardHost, logs.host(log, group, shard, now_ms=now_ms))
 
 
 def main(bootstrap: str, log: str, group: str, *more: str) -> None:
@@ -144,7 +155,9 @@ def main(bootstrap: str, log: str, group: str, *more: str) -> None:
     if "hold" in more:
         _hold_transactions()
     options: dict[str, Any] = dict(each.split("=", 1) for each in more if "=" in each)
-    host = toy_host(shared(Logs, TransportOptions(bootstrap=bootstrap, **options)), log, group)
+    logs = shared(Logs, TransportOptions(bootstrap=bootstrap, **options))
+    timershard.ROOM_RECORDS = 40
+    host = toy_host(logs, log, group, open_shard=TimerShard if "timers" in more else None)
     signal.signal(signal.SIGTERM, lambda *_: host.stop())
     thread = threading.Thread(target=host.run)  # a signal's handler runs in the main thread alone
     thread.start()
