@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 
@@ -31,6 +32,17 @@ def claimed(channel: IntakeChannel, records: Sequence[Record]) -> list[Record]:
     """Claim records and return the granted ones."""
     granted, _ = channel.claim(tags(records))
     return [record for record in records if record.delivery_tag in set(granted)]
+
+
+def one_key_each(partitions: int) -> list[bytes]:
+    """Return a key for each partition: records without one may leave some of them empty."""
+    found: dict[int, bytes] = {}
+    for number in itertools.count():
+        if len(found) == partitions:
+            break
+        key = b"%d" % number
+        found.setdefault(partition_of(key, partitions), key)
+    return [found[partition] for partition in range(partitions)]
 
 
 def test_a_record_arrives_as_it_was_written(broker: Broker, queue: str) -> None:
@@ -196,15 +208,18 @@ def test_what_was_released_can_no_longer_be_claimed_by_its_old_tag(
 
 
 def test_a_new_member_takes_over_what_the_first_had_not_claimed(broker: Broker, queue: str) -> None:
-    broker.send(queue, *[b"%d" % number for number in range(40)])
+    keys = one_key_each(broker.partitions)
+    for key in keys:
+        broker.send(queue, key + b"-a", key + b"-b", key=key)
     first = listening(broker, queue)
-    records = fetch(first, 40)
+    records = fetch(first, 2 * len(keys))
     second = broker.channel()
     second.listen(queue)
 
-    taken_over = fetch_until(lambda: second.status().partitions, first, second)
+    share = broker.partitions // 2
+    taken_over = fetch_until(lambda: len(second.status().partitions) == share, first, second)
     held = first.held(tags(records))
-    taken_over += fetch(second, 40 - len(held) - len(taken_over), first)
+    taken_over += fetch(second, len(records) - len(held) - len(taken_over), first)
 
     lost = [record for record in records if record.delivery_tag not in held]
     assert {record.partition for record in lost} == set(second.status().partitions)
