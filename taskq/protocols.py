@@ -10,7 +10,7 @@ mean "what was asked is wrong" from `ValueError`. `taskq.broker` turns them into
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -59,6 +59,22 @@ class Record(Protocol):
     @property
     def redelivered(self) -> bool:
         """Whether it is known to have been delivered before."""
+
+    @property
+    def deliveries(self) -> int:
+        """How often a function that settles it afterwards was given it before; those of early settled ones nobody counts."""
+
+    @property
+    def deaths(self) -> int:
+        """How many processes died with it, and with nothing else at work."""
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it was at work when a process died, perhaps of it."""
+
+    @property
+    def lived(self) -> bool:
+        """Whether it was alone at work for a good while once, and its process lived: other suspects are likelier to be guilty."""
 
     @property
     def offset_expired(self) -> bool:
@@ -119,6 +135,9 @@ class IntakeStatus:
     protocol: str = ""
     """`consumer` (KIP-848) or `classic`; empty where there is no choice."""
 
+    blocked: Mapping[int, int] = field(default_factory=dict)
+    """Partitions of which no more is taken, because too much is finished above an unfinished record, whose offset this is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rebalance:
@@ -132,11 +151,17 @@ class IntakeChannel(Protocol):
     """A kombu channel with the batch verbs of the worker's hot path. One thread owns it and makes every call."""
 
     def listen(
-        self, queue: str, *, on_rebalance: Callable[[Rebalance], None] | None = None
+        self,
+        queue: str,
+        *,
+        on_rebalance: Callable[[Rebalance], None] | None = None,
+        before_revoke: Callable[[Collection[int]], None] = ...,
     ) -> None:
         """Join the group on a queue (made if it is missing); returns before an assignment has arrived.
 
-        `on_rebalance` is called inside `fetch` (or `leave`), must return at once and must not call the channel.
+        `on_rebalance` is called inside `fetch` (or `leave`), must return at once and must not call the channel. `before_revoke` is
+        called inside them while partitions are still ours that are to be given up in order. It may wait a little, and of the
+        channel call `settle` only: what it settles is committed before they go.
         """
 
     def fetch(self, limit: int, timeout: float) -> Sequence[Record]:
@@ -150,13 +175,25 @@ class IntakeChannel(Protocol):
         """Return those of the delivery tags that are still ours to claim (no rebalance has voided them)."""
 
     def claim(
-        self, tags: Sequence[int], *, give_up: Callable[[], bool] = ...
+        self,
+        tags: Sequence[int],
+        *,
+        start: Collection[int] = ...,
+        alone: Collection[int] = ...,
+        give_up: Callable[[], bool] = ...,
     ) -> tuple[Sequence[int], Sequence[int]]:
         """Commit exactly these records and wait for the broker's yes: `(granted, refused)`, delivery tags.
 
         Granted records are ours to run, once; nobody else will get them, also if this process dies now (then they are lost).
         Refused ones must not run; they have been given back and will come again, here or at another member. Repeats a commit
-        that got no answer until there is one, however long the broker is away.
+        that got no answer until there is one, however long the broker is away. What was settled before goes with the same commit.
+
+        Args:
+            tags: What is claimed.
+            start: Those of them that are to be settled after their run (late acks). They are marked as at work, and counted as
+                delivered once more. They come again if this process dies, or loses their partition.
+            alone: Those of these beside which nothing else is at work in their process: if it dies, it died of them.
+            give_up: Asked while there is no answer.
 
         Raises:
             ClaimGivenUp: `give_up()` became true before there was an answer (a subclass of ConnectionError with `tags`): whether
@@ -186,8 +223,17 @@ class IntakeChannel(Protocol):
     def settle(self, tags: Sequence[int]) -> None:
         """Conclude records after the run (late acks); they are committed with the next fetch, claim or close."""
 
-    def release(self, tags: Sequence[int]) -> None:
-        """Give unclaimed records back: they will be fetched again, by this member or another."""
+    def release(self, tags: Sequence[int], *, died: bool = False) -> None:
+        """Give unclaimed or started records back: they will be fetched again, by this member or another.
+
+        With `died` it is kept that a process died with each of them, and with nothing else at work.
+        """
+
+    def keep_company(self, tags: Sequence[int]) -> None:
+        """Have it committed that started records are not alone at work any more."""
+
+    def commit(self) -> None:
+        """Commit what is settled now; what gets no answer stays for the next fetch, claim or close."""
 
     def pause(self) -> None:
         """Fetch nothing more; what was prefetched is thrown away and fetched again after `resume`."""
@@ -208,7 +254,7 @@ class IntakeChannel(Protocol):
         """Ask the broker how many other members of the group listen to this queue. Blocks for one round trip."""
 
     def close(self) -> None:
-        """Commit what is settled and leave the group."""
+        """Commit what is settled and leave the group. What was started and is not settled comes again, and is no suspect."""
 
 
 @dataclass(frozen=True, slots=True)

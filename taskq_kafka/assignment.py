@@ -53,6 +53,9 @@ class Owned:
     blocked: bool = False
     """Its state does not fit a commit, or its commits fail: nothing more is claimed from it meanwhile."""
 
+    is_full: bool = False
+    """Blocked because its state does not fit."""
+
     trouble: Trouble | None = None
     """Of a partition whose last commit failed; stays until one is taken."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -255,7 +255,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         if pump is None:
             self._new_queue(queue)
             pump = self._pumps[queue] = Pump(
-                queue, lambda: self._open_consumer(queue, None), self.connection.arrived
+                queue, lambda: self._open_consumer(queue), self.connection.arrived
             )
         return pump
 
@@ -277,7 +277,11 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
     # -- the worker's way to consume ----------------------------------------------------------------------------------
 
     def listen(
-        self, queue: str, *, on_rebalance: Callable[[RebalanceEvent], None] | None = None
+        self,
+        queue: str,
+        *,
+        on_rebalance: Callable[[RebalanceEvent], None] | None = None,
+        before_revoke: Callable[[Collection[int]], None] = lambda partitions: None,
     ) -> None:
         """Join the group on a queue (made if it is missing); this thread becomes the consumer's owner."""
         if self._listener is not None:
@@ -285,7 +289,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
                 f"this channel listens to {self._listener.queue!r} already; open another"
             )
         self._new_queue(queue)
-        self._listener = self._open_consumer(queue, on_rebalance)
+        self._listener = self._open_consumer(
+            queue, on_rebalance=on_rebalance, before_revoke=before_revoke
+        )
 
     def fetch(self, limit: int, timeout: float) -> Sequence[Record]:
         """Return what has arrived, at most `limit` records; waits up to `timeout` seconds for the first only."""
@@ -307,18 +313,36 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         return held
 
     def claim(
-        self, tags: Sequence[int], *, give_up: Callable[[], bool] = never
+        self,
+        tags: Sequence[int],
+        *,
+        start: Collection[int] = (),
+        alone: Collection[int] = (),
+        give_up: Callable[[], bool] = never,
     ) -> tuple[list[int], list[int]]:
         """Commit exactly these deliveries before they run; return `(granted, refused)` tags.
 
-        Only granted ones may run; refused ones come again, here or elsewhere. Blocks until the broker has answered.
+        Only granted ones may run; refused ones come again, here or elsewhere. Those of `start` are not settled but marked as at
+        work, and stay to be settled or released. Blocks until the broker has answered.
 
         Raises:
             ClaimGivenUp: `give_up()` was true while there was no answer.
+            ChannelError: With `start` on a channel that does not listen.
         """
         self._owner.require()
         records = self._deliveries.take(tags)
-        if self._listener is not None:
+        if start:
+            listener = self._listening()
+            granted, _ = listener.claim(
+                records,
+                start=[record for record in records if record.delivery_tag in start],
+                alone=[record for record in records if record.delivery_tag in alone],
+                give_up=give_up,
+            )
+            for record in granted:
+                if record.delivery_tag in start:
+                    self._deliveries.append(record)
+        elif self._listener is not None:
             granted, _ = self._listener.claim(records, give_up=give_up)
         else:
             granted = self._claim_pumped(records, give_up)
@@ -367,12 +391,30 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
     def settle(self, tags: Sequence[int]) -> None:
         """Conclude deliveries; committed with the next fetch, claim or close."""
         self._owner.require()
-        for record in self._deliveries.take(tags):
-            self._settle_one(record)
+        records = self._deliveries.take(tags)
+        if self._listener is not None:
+            self._listener.settle(records)
+        else:
+            for record in records:
+                self._settle_one(record)
 
-    def release(self, tags: Sequence[int]) -> None:
-        """Give unsettled deliveries back: they will be fetched again, by this member or another."""
-        self._listening().give_back(self._deliveries.take(tags))
+    def release(self, tags: Sequence[int], *, died: bool = False) -> None:
+        """Give unsettled deliveries back: they will be fetched again, by this member or another.
+
+        With `died` it is kept that a process died with each of them, and with nothing else at work.
+        """
+        self._listening().give_back(self._deliveries.take(tags), died=died)
+
+    def keep_company(self, tags: Sequence[int]) -> None:
+        """Have it committed that started deliveries are not alone at work any more."""
+        records = (self._deliveries.get(tag) for tag in tags)
+        listener = self._listening()
+        listener.keep_company([record for record in records if record is not None])
+        listener.commit_settled()
+
+    def commit(self) -> None:
+        """Commit what is settled now, without fetching; what gets no answer stays for the next time."""
+        self._listening().commit_settled()
 
     def pause(self) -> None:
         """Fetch nothing more."""
@@ -410,10 +452,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
     def _consumer_of(self, record: Record) -> QueueConsumer | Pump:
         return self._listener if self._listener is not None else self._pumps[record.queue]
 
-    def _open_consumer(
-        self, queue: str, on_rebalance: Callable[[RebalanceEvent], None] | None
-    ) -> QueueConsumer:
-        return self.connection.open_consumer(queue, tags=self._tags, on_rebalance=on_rebalance)
+    def _open_consumer(self, queue: str, **callbacks: Any) -> QueueConsumer:
+        return self.connection.open_consumer(queue, tags=self._tags, **callbacks)
 
     def close(self) -> None:
         """Commit what is settled and leave the group. What is not settled comes again."""

@@ -20,8 +20,8 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaError, Message
@@ -46,6 +46,9 @@ OFFSETS_RETENTION_LEAST_MS = 60_000
 POLLS_KEPT = 64
 """Polls whose records can still be moved; a worker moves what one has brought before the next. Older records come again first."""
 
+GO_ON_BELOW = METADATA_LIMIT * 3 // 4
+"""Characters of a partition's state below which a partition whose state did not fit goes on: not to stop again at once."""
+
 _PASSING_ERRORS = COMMIT_REPEAT | {
     KafkaError._MAX_POLL_EXCEEDED,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -65,6 +68,9 @@ class ConsumerStatus:
     lag: int = 0
     group: str = ""
     protocol: str = ""
+    blocked: Mapping[int, int] = field(default_factory=dict)
+    """Partitions of which no more is taken, because what is finished above an unfinished record, whose offset this is, does not
+    fit a commit."""
 
 
 def never() -> bool:
@@ -75,6 +81,31 @@ def never() -> bool:
 def _at_once() -> bool:
     """Answer True: a commit that is not repeated, because the next one says the same."""
     return True
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a claim is to do to one partition."""
+
+    records: list[Record] = field(default_factory=list)
+    settling: set[int] = field(default_factory=set)
+    starting: set[int] = field(default_factory=set)
+    alone: set[int] = field(default_factory=set)
+    left_out: list[Record] = field(default_factory=list)
+    """Records for which the commit has no room."""
+
+    def keep_only(self, offset: int | None) -> bool:
+        """Leave out all but one record; return whether that is fewer than before, and it is there."""
+        kept = [record for record in self.records if record.offset == offset]
+        is_news = bool(kept) and len(self.records) > 1
+        if is_news or offset is None:
+            self.left_out += [record for record in self.records if record.offset != offset]
+            self.records = kept
+            places = {offset}
+            self.settling &= places
+            self.starting &= places
+            self.alone &= places
+        return is_news
 
 
 class QueueConsumer:
@@ -88,6 +119,7 @@ class QueueConsumer:
         groups: Groups,
         tags: Iterator[int],
         on_rebalance: Callable[[RebalanceEvent], None] | None = None,
+        before_revoke: Callable[[Collection[int]], None] = lambda partitions: None,
     ) -> None:
         """Join the group; returns before an assignment has arrived.
 
@@ -97,8 +129,10 @@ class QueueConsumer:
             groups: Says which protocol the group speaks.
             tags: Makes delivery tags, unique on the channel.
             on_rebalance: Called inside `fetch` with what came or went; must return at once.
+            before_revoke: Called while the partitions are still ours that are to be given up; what it settles is committed.
         """
         self.queue = queue
+        self._tell_before_revoke = before_revoke
         self._options = options
         self._tags = tags
         self._stamps = new_stamps()
@@ -111,7 +145,7 @@ class QueueConsumer:
             options,
             queue,
             groups=groups,
-            before_revoke=self.commit_settled,
+            before_revoke=self._finish,
             on_rebalance=on_rebalance,
         )
 
@@ -215,6 +249,7 @@ class QueueConsumer:
         if owned.unproven:
             self._prove(owned, timestamp_ms)
         expiry = owned.offsets.expiry
+        mark = owned.offsets.mark(offset)
         return Record(
             self.queue,
             partition,
@@ -225,8 +260,13 @@ class QueueConsumer:
             headers_of(message),
             next(self._tags),
             owned.epoch,
-            owned.offsets.mark(offset) is not None,
+            mark is not None,
             expiry is not None and offset < expiry.offset and timestamp_ms < expiry.cutoff_ms,
+            *(
+                (mark.deliveries, mark.deaths, mark.is_suspect, mark.lived)
+                if mark is not None
+                else ()
+            ),
         )
 
     def _on_error(self, message: Message, error: KafkaError) -> None:
@@ -332,24 +372,47 @@ class QueueConsumer:
         return self._membership.assignment.holds(record.partition, record.epoch)
 
     def claim(
-        self, records: Sequence[Record], *, give_up: Callable[[], bool] = never
+        self,
+        records: Sequence[Record],
+        *,
+        start: Collection[Record] = (),
+        alone: Collection[Record] = (),
+        give_up: Callable[[], bool] = never,
     ) -> tuple[list[Record], list[Record]]:
         """Commit exactly these records, with one synchronous commit, and return `(granted, refused)`.
 
         Only granted ones may run. Refused ones were given back: they will be fetched again, here or by another member. Blocks
         until the broker has answered, through an outage too.
 
+        Args:
+            records: Fetched and unsettled.
+            start: Those of them that are settled after their run: they are marked as at work instead, and come again if this
+                process dies.
+            alone: Those of these beside which nothing is at work in their process.
+            give_up: Asked while there is no answer.
+
         Raises:
             ClaimGivenUp: `give_up()` was true while there was no answer.
         """
         self._owner.require()
-        batches: dict[int, list[Record]] = {}
+        starting = {record.delivery_tag for record in start}
+        lonely = {record.delivery_tag for record in alone}
+        batches: dict[int, Batch] = {}
         refused: list[Record] = []
         for record in records:
-            if self.holds(record):
-                batches.setdefault(record.partition, []).append(record)
-            else:
+            if not self.holds(record):
                 refused.append(record)
+                continue
+            batch = batches.get(record.partition)
+            if batch is None:
+                batch = batches[record.partition] = Batch()
+            batch.records.append(record)
+            if record.delivery_tag not in starting:
+                batch.settling.add(record.offset)
+                continue
+            batch.starting.add(record.offset)
+            if record.delivery_tag in lonely:
+                batch.alone.add(record.offset)
         if not batches:
             return [], refused
         tags = [record.delivery_tag for record in records]
@@ -357,12 +420,15 @@ class QueueConsumer:
         granted: list[Record] = []
         for partition, batch in batches.items():
             owned = self._membership.assignment.get(partition)
+            refused += batch.left_out
+            self.give_back(batch.left_out)
             if partition in accepted and owned is not None:
-                owned.offsets.settle([record.offset for record in batch])
-                granted += batch
+                owned.offsets.settle(batch.settling)
+                owned.offsets.start(batch.starting, batch.alone)
+                granted += batch.records
             else:
-                refused += batch
-                self.give_back(batch)
+                refused += batch.records
+                self.give_back(batch.records)
         return granted, refused
 
     def move(
@@ -385,16 +451,20 @@ class QueueConsumer:
         if self._mover is None:
             self._mover = Mover(self._options)
         first_tag = self._polls[0][0] if self._polls else math.inf
-        batches: dict[int, list[Record]] = {}
+        batches: dict[int, Batch] = {}
         for record in records:
             if record.delivery_tag >= first_tag and self.holds(record):
-                batches.setdefault(record.partition, []).append(record)
+                batch = batches.setdefault(record.partition, Batch())
+                batch.records.append(record)
+                batch.settling.add(record.offset)
         plan = self._plan(batches)
         states = {number: plan[number] for number in batches if number in plan}
+        # Without what was left out, because it does not fit a commit.
+        fitting = {each.delivery_tag for number in states for each in batches[number].records}
         pairs = [
             (record, write)
             for record, write in zip(records, writes, strict=True)
-            if record.partition in states and record in batches[record.partition]
+            if record.delivery_tag in fitting
         ]
         granted: list[Record] = []
         if pairs:
@@ -448,31 +518,61 @@ class QueueConsumer:
     def settle(self, records: Iterable[Record]) -> None:
         """Conclude records; committed with the next fetch, claim or close. What a rebalance has voided is passed over."""
         self._owner.require()
+        settled: dict[int, list[int]] = {}
         for record in records:
-            owned = self._owned(record)
-            if owned is not None:
-                owned.offsets.settle((record.offset,))
-                owned.dirty = True
+            if self.holds(record):
+                settled.setdefault(record.partition, []).append(record.offset)
+        for partition, offsets in settled.items():
+            owned = self._membership.assignment.get(partition)
+            assert owned is not None, "it is held"
+            owned.offsets.settle(offsets)
+            owned.dirty = True
 
-    def give_back(self, records: Iterable[Record]) -> None:
-        """Return unsettled records: they will be fetched again, by this member or another."""
+    def give_back(self, records: Iterable[Record], *, died: bool = False) -> None:
+        """Return unsettled records: they will be fetched again, by this member or another.
+
+        Args:
+            records: In flight here.
+            died: Whether the process that was at work on them died, and was at work on nothing else.
+        """
         self._owner.require()
         touched: dict[int, Owned] = {}
         for record in records:
             owned = self._owned(record)
             if owned is not None:
-                owned.offsets.give_back((record.offset,))
+                owned.dirty |= owned.offsets.mark(record.offset) is not None
+                owned.offsets.give_back((record.offset,), died=died)
                 touched[owned.partition] = owned
         for owned in touched.values():
             self._membership.seek(owned)
 
+    def keep_company(self, records: Iterable[Record]) -> None:
+        """Take note that records that were alone at work are not any more; committed as what is settled."""
+        self._owner.require()
+        for record in records:
+            owned = self._owned(record)
+            if owned is not None:
+                owned.offsets.keep_company((record.offset,))
+                owned.dirty = True
+
+    def _finish(self, partitions: Collection[int]) -> None:
+        """Commit what is settled before partitions are given up in order; what is still at work there is nobody's death."""
+        self._tell_before_revoke(partitions)
+        for partition in partitions:
+            owned = self._membership.assignment.get(partition)
+            if owned is not None:
+                owned.dirty |= owned.offsets.clear_started()
+        self.commit_settled()
+
     def commit_settled(self) -> None:
         """Commit what was settled since the last commit; does nothing if nothing was.
 
-        What gets no answer stays for the next time; what is refused is void, the records come again. Also tries again what had
-        failed, when it is time to.
+        What gets no answer, or is refused, stays for the next time, unless a poll voids it. Also tries again what had failed, when
+        it is time to.
         """
-        if any(owned.dirty or owned.trouble for owned in self._membership.assignment):
+        if any(
+            owned.dirty or owned.blocked or owned.trouble for owned in self._membership.assignment
+        ):
             self._try_again()
             try:
                 self._commit(self._plan({}), _at_once)
@@ -480,17 +580,24 @@ class QueueConsumer:
                 return
 
     def _try_again(self) -> None:
-        """Fetch again from partitions whose commits had failed for a claim: the next one shows whether they are taken now."""
+        """Fetch again from partitions whose commits had failed for a claim: the next one shows whether they are taken now.
+
+        Also from those that are full and whose lowest unfinished record nobody has: it has to be done.
+        """
         now = time.monotonic()
         for owned in self._membership.assignment:
-            if owned.trouble and owned.blocked and not owned.dirty and not owned.is_resting(now):
+            if owned.trouble and owned.blocked and not owned.dirty:
+                goes_on = not owned.is_resting(now)
+            else:
+                goes_on = owned.is_full and owned.offsets.is_lowest_waiting
+            if goes_on:
                 self._membership.unblock(owned)
 
     def _owned(self, record: Record) -> Owned | None:
         owned = self._membership.assignment.get(record.partition)
         return owned if owned is not None and owned.epoch == record.epoch else None
 
-    def _plan(self, batches: dict[int, list[Record]]) -> dict[int, State]:
+    def _plan(self, batches: Mapping[int, Batch]) -> dict[int, State]:
         """Return what to commit for each partition of a claim, and for those that have settled records besides."""
         states: dict[int, State] = {}
         stamp = next(self._stamps)
@@ -499,16 +606,30 @@ class QueueConsumer:
             batch = batches.get(owned.partition)
             if (batch is None and not owned.dirty) or owned.is_resting(now):
                 continue
-            state = owned.offsets.state({record.offset for record in batch or ()}, stamp=stamp)
-            fits = len(state.metadata()) <= METADATA_LIMIT
-            if fits:
+            state = self._fitting(owned, batch or Batch(), stamp)
+            if state is not None:
                 states[owned.partition] = state
-                if owned.blocked and owned.trouble is None:
-                    self._membership.unblock(owned)
-            elif not owned.blocked:
-                why = f"too much is finished above offset {state.offset}, which is unfinished"
-                self._membership.block(owned, why)
         return states
+
+    def _fitting(self, owned: Owned, batch: Batch, stamp: str) -> State | None:
+        """Return the state after a batch; without what does not fit a commit, which the batch leaves out then; None for nothing."""
+        offsets = owned.offsets
+        state = offsets.state(
+            batch.settling, starting=batch.starting, alone=batch.alone, stamp=stamp
+        )
+        size = len(state.metadata())
+        if size <= METADATA_LIMIT:
+            if owned.is_full and size < GO_ON_BELOW and owned.trouble is None:
+                self._membership.unblock(owned)
+            return state
+        if not batch.records:
+            return None  # committed when there is less of it
+        if not owned.blocked:
+            self._membership.block(owned, state.offset)
+        # The lowest unfinished one of all has to be done, so that there is room again.
+        if not batch.keep_only(offsets.lowest):
+            batch.keep_only(None)
+        return self._fitting(owned, batch, stamp) if batch.records or owned.dirty else None
 
     def _commit(
         self, states: dict[int, State], give_up: Callable[[], bool], tags: Iterable[int] = ()
@@ -519,12 +640,13 @@ class QueueConsumer:
             membership.consumer, membership.topic, states, give_up, membership.stored, tags
         )
         answer = commit(request) if states else Answer()
-        for partition in (*answer.accepted, *answer.refused):
+        # What is refused stays to be committed: the next poll says that it is void, or it was refused in a rebalance that leaves
+        # us the partition.
+        for partition in answer.accepted:
             owned = membership.assignment.get(partition)
             if owned is not None:
-                # A refused one is void: the next poll will say so.
                 owned.dirty = False
-                if owned.trouble and partition in answer.accepted:
+                if owned.trouble:
                     membership.recover(owned)
         for partition, why in answer.failed.items():
             owned = membership.assignment.get(partition)
@@ -565,10 +687,17 @@ class QueueConsumer:
             lag=membership.lag(),
             group=membership.group,
             protocol=membership.protocol,
+            blocked={
+                owned.partition: owned.offsets.lowest or 0
+                for owned in membership.assignment
+                if owned.is_full
+            },
         )
 
     def close(self) -> None:
         """Commit what is settled and leave the group. Blocks a few milliseconds; longer while the broker is away."""
         if self._owner.is_here():
+            for owned in self._membership.assignment:
+                owned.dirty |= owned.offsets.clear_started()
             self.commit_settled()
             self._membership.close()

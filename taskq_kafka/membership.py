@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -57,7 +57,7 @@ class Membership:
         queue: str,
         *,
         groups: Groups,
-        before_revoke: Callable[[], None],
+        before_revoke: Callable[[Collection[int]], None],
         on_rebalance: Callable[[RebalanceEvent], None] | None,
     ) -> None:
         """Join the group; returns before an assignment has arrived.
@@ -66,7 +66,7 @@ class Membership:
             options: The connection's options.
             queue: The queue's name.
             groups: Says which protocol the group speaks.
-            before_revoke: Called while revoked partitions are still ours, to commit what is settled.
+            before_revoke: Called with revoked partitions while they are still ours, to commit what is settled.
             on_rebalance: Told what came or went; must return at once.
         """
         self.queue = queue
@@ -104,7 +104,7 @@ class Membership:
     def leave(self) -> None:
         """Leave the group; what was fetched and not claimed is void. `rejoin` undoes it. Blocks a few milliseconds."""
         if self.joined:
-            self._before_revoke()
+            self._before_revoke(self.assignment.partitions)
             self.joined = self.assigned = False
             if self._reopen_at is None:
                 self.consumer.unsubscribe()
@@ -293,7 +293,7 @@ class Membership:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
-            self._before_revoke()
+            self._before_revoke([partition.partition for partition in partitions])
             self._give_up(consumer, partitions, "revoked")
         except Exception:  # noqa: BLE001 - a callback's door, and the log has the traceback
             self._say_failed("giving up partitions")
@@ -342,19 +342,26 @@ class Membership:
             self.watchdog.forget()
             self._resume([owned for owned in self.assignment if not owned.blocked])
 
-    def block(self, owned: Owned, why: str) -> None:
-        """Take no more from one partition until `unblock`."""
-        owned.blocked = True
+    def block(self, owned: Owned, offset: int) -> None:
+        """Take no more from a partition whose state does not fit a commit, until `unblock`.
+
+        Args:
+            owned: The partition.
+            offset: Of its lowest unfinished record.
+        """
+        owned.blocked = owned.is_full = True
         self._pause([owned])
         logger.error(
-            "queue %s partition %d: taking no more: %s",
+            "queue %s partition %d: taking no more: what is finished and at work above offset %d, which is unfinished, does not "
+            "fit a commit; goes on by itself when that record is finished",
             self.queue,
             owned.partition,
-            why,
+            offset,
             extra={
                 "event": "consumer.blocked",
                 "queue": self.queue,
                 "partition": owned.partition,
+                "offset": offset,
             },
         )
 
@@ -398,7 +405,18 @@ class Membership:
 
     def unblock(self, owned: Owned) -> None:
         """Take from a blocked partition again."""
-        owned.blocked = False
+        if owned.is_full:
+            logger.info(
+                "queue %s partition %d: its state fits a commit again; going on",
+                self.queue,
+                owned.partition,
+                extra={
+                    "event": "consumer.recovered",
+                    "queue": self.queue,
+                    "partition": owned.partition,
+                },
+            )
+        owned.blocked = owned.is_full = False
         self.watchdog.forget()
         if not self.paused:
             self._resume([owned])

@@ -8,20 +8,23 @@ Pure: polling and committing are in consumer.py.
 
 The metadata, format version 1 (ASCII):
 
-    tq1:u<kind><base64>;c<base64>;x<offset>,<milliseconds>;w<stamp>;i<stamp>
+    tq1:u<kind><base64>;m<base64>;x<offset>,<milliseconds>;w<stamp>;i<stamp>
 
 `u` says which offsets from the committed one up to the highest settled one are unfinished (`r`: lengths of runs, unfinished
-first; `b`: a bitmap), `c` how often unfinished ones were delivered, and whether they had been started, `x` below which offset
-records older than an instant may have been run by an earlier life of the group (its offsets had expired), `w` which commit this is,
-`i` which one its writer found. What does not apply is left out. A text that does not begin with `tq` is somebody else's and says
-nothing.
+first; `b`: a bitmap), `m` how often unfinished ones were delivered, which of them are at work, and how many processes died with
+them (`Mark`), `x` below which offset records older than an instant may have been run by an earlier life of the group (its offsets
+had expired), `w` which commit this is, `i` which one its writer found. What does not apply is left out. A text that does not begin
+with `tq` is somebody else's and says nothing.
+
+Who is to blame for a death. A record that is marked as started when a partition is assigned was at work when its last owner died,
+or was cut off: it is a suspect, one of several perhaps. Had it been alone at work there, it is more than that: its death counts.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 METADATA_LIMIT = 4095
@@ -51,10 +54,27 @@ class Expiry:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How often an unfinished record was delivered to a function, and whether one was running it."""
+    """What is remembered of an unfinished record that was given to a function which settles it afterwards."""
 
     deliveries: int
+    """How often it was."""
+
     started: bool
+    """Whether it is at work, or was when its last owner died."""
+
+    deaths: int = 0
+    """How many processes died with it and certainly nothing else at work."""
+
+    alone: bool = False
+    """Of a started one: nothing else is at work in its process."""
+
+    lived: bool = False
+    """Whether it has been alone for a good while once, and its process lived: others are likelier to be what one died of."""
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be what its last owner died of; of a mark that was found at an assignment."""
+        return self.started or self.deaths > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +96,9 @@ class State:
     inherits: str = ""
     """The stamp that stood in the group when the writer's assignment began."""
 
+    _texts: list[str] = field(default_factory=list, compare=False, repr=False)
+    """The metadata, once it is made: it is asked for its length, and then for each try of the commit."""
+
     def proves(self, stamp: str) -> bool:
         """Return whether a commit was certainly taken, if this is what the group has stored after it.
 
@@ -85,11 +108,17 @@ class State:
 
     def metadata(self) -> str:
         """Return the commit's metadata. It may be longer than `METADATA_LIMIT`: the caller must look."""
+        if not self._texts:
+            self._texts.append(self._written())
+        return self._texts[0]
+
+    def _written(self) -> str:
         parts = []
         if self.settled_end > self.offset:
             parts.append("u" + _encode_unfinished(self.offset, self.settled_end, self.unfinished))
         if self.marks:
-            parts.append("c" + _encode_marks(self.offset, self.marks))
+            end = max(self.offset, self.settled_end)
+            parts.append("m" + _encode_marks(self.marks, self.unfinished, end))
         if self.expiry is not None and self.expiry.offset > self.offset:
             parts.append(f"x{self.expiry.offset},{self.expiry.cutoff_ms}")
         if self.stamp:
@@ -111,15 +140,15 @@ class State:
             raise NewerFormat(metadata)
         unfinished: tuple[int, ...] = ()
         settled_end = 0
-        marks: dict[int, Mark] = {}
+        marks = ""
         expiry = None
         stamp = inherits = ""
         for part in metadata[len(_PREFIX) :].split(";"):
             name, text = part[:1], part[1:]
             if name == "u":
                 unfinished, settled_end = _decode_unfinished(offset, text)
-            elif name == "c":
-                marks = _decode_marks(offset, text)
+            elif name == "m":
+                marks = text
             elif name == "x":
                 below, _, cutoff = text.partition(",")
                 expiry = Expiry(int(below), int(cutoff))
@@ -129,7 +158,13 @@ class State:
                 inherits = text
             else:
                 raise NewerFormat(metadata)
-        return cls(offset, unfinished, settled_end, marks, expiry, stamp, inherits)
+        found = _decode_marks(marks, unfinished, max(offset, settled_end))
+        return cls(offset, unfinished, settled_end, found, expiry, stamp, inherits)
+
+
+_NOT_DELIVERED = Mark(0, started=False)
+_FIRST = Mark(1, started=True)
+"""The mark of most started records; made once, because one is entered for every task that settles late."""
 
 
 class PartitionOffsets:
@@ -146,7 +181,13 @@ class PartitionOffsets:
         # Insertion order is offset order: the frontier only rises, and given-back offsets keep their places.
         self._unfinished: dict[int, None] = dict.fromkeys(start.unfinished)
         self._given_back: set[int] = set(start.unfinished)
-        self._marks: dict[int, Mark] = dict(start.marks)
+        self._marks = {offset: _inherited(mark) for offset, mark in start.marks.items()}
+        self._started: set[int] = set()
+        """Started in this assignment. A mark that was found stays what it is until its record is started again."""
+
+        self._marks_ahead = {offset for offset in start.marks if offset >= self._frontier}
+        """Marked by an earlier owner, and not fetched yet."""
+
         self._inherits = start.stamp
         self.expiry = start.expiry
 
@@ -168,6 +209,9 @@ class PartitionOffsets:
         if self._given_back:
             self._drop_missing(offset)
         if offset >= self._frontier:
+            if self._marks_ahead:
+                self._drop_marks(offset)
+                self._marks_ahead.discard(offset)
             self._frontier = offset + 1
             self._unfinished[offset] = None
             return True
@@ -186,24 +230,71 @@ class PartitionOffsets:
             self._drop_missing(position)
         if self._unfinished or position <= self._frontier:
             return False
+        self._drop_marks(position)
         self._frontier = position
         return True
 
-    def start(self, offsets: Iterable[int]) -> None:
-        """Mark records as started by a function that settles them afterwards; counts a delivery each."""
-        for offset in offsets:
-            before = self._marks.get(offset)
-            self._marks[offset] = Mark(before.deliveries + 1 if before else 1, started=True)
+    def start(self, offsets: Iterable[int], alone: Collection[int] = ()) -> None:
+        """Mark records as at work in a function that settles them afterwards; counts a delivery each.
 
-    def clear_started(self) -> None:
-        """Take back the started-marks (a graceful revoke); the delivery counts stay."""
-        self._marks = {
-            offset: Mark(mark.deliveries, started=False) for offset, mark in self._marks.items()
-        }
+        Args:
+            offsets: In flight here.
+            alone: Those of them beside which nothing is at work in their process.
+        """
+        started = self._started_marks(offsets, alone)
+        self._marks |= started
+        self._started |= started.keys()
+
+    def keep_company(self, offsets: Iterable[int]) -> None:
+        """Take note that records which were alone at work are not any more: a death proves nothing against them."""
+        for offset in self._started.intersection(offsets):
+            mark = self._marks[offset]
+            self._marks[offset] = Mark(mark.deliveries, True, mark.deaths, lived=True)
+
+    def clear_started(self) -> bool:
+        """Take back the marks of what is at work here: it will be somebody else's, and no death is the reason.
+
+        How often it was delivered stays known. Returns whether there was such a mark.
+        """
+        cleared = [offset for offset in self._started if offset in self._unfinished]
+        for offset in cleared:
+            self._clear(offset, died=False)
+        self._started.clear()
+        return bool(cleared)
 
     def mark(self, offset: int) -> Mark | None:
         """Return what is known of earlier deliveries of a record."""
         return self._marks.get(offset)
+
+    @property
+    def lowest(self) -> int | None:
+        """The lowest unfinished offset: what is settled above it has to be remembered."""
+        return next(iter(self._unfinished), None)
+
+    @property
+    def is_lowest_waiting(self) -> bool:
+        """Whether the lowest unfinished record is in nobody's hands: it was given back, or an earlier owner had it."""
+        return self.lowest in self._given_back
+
+    def _started_marks(self, offsets: Iterable[int], alone: Collection[int]) -> dict[int, Mark]:
+        """Return what the marks of records are once they are started; of most it is their first delivery."""
+        marks = dict.fromkeys(offsets, _FIRST)
+        for offset in (self._marks.keys() & marks.keys()) | (marks.keys() & set(alone)):
+            before = self._marks.get(offset, _NOT_DELIVERED)
+            marks[offset] = Mark(
+                before.deliveries + 1, True, before.deaths, offset in alone, before.lived
+            )
+        return marks
+
+    def _clear(self, offset: int, *, died: bool) -> None:
+        mark = self._marks[offset]
+        self._marks[offset] = Mark(mark.deliveries, False, mark.deaths + died, lived=mark.lived)
+
+    def _drop_marks(self, below: int) -> None:
+        """Forget what was marked ahead below what is known to come next: it does not exist any more."""
+        for offset in [ahead for ahead in self._marks_ahead if ahead < below]:
+            del self._marks[offset]
+        self._marks_ahead = {ahead for ahead in self._marks_ahead if ahead >= below}
 
     def settle(self, offsets: Iterable[int]) -> None:
         """Conclude records. Offsets that are not unfinished are passed over (settled twice, or void)."""
@@ -211,26 +302,50 @@ class PartitionOffsets:
             if offset in self._unfinished:
                 del self._unfinished[offset]
                 self._given_back.discard(offset)
-                self._marks.pop(offset, None)
+                if self._marks:
+                    self._marks.pop(offset, None)
+                    self._started.discard(offset)
                 if offset >= self._settled_end:
                     self._settled_end = offset + 1
 
-    def give_back(self, offsets: Iterable[int]) -> None:
-        """Return delivered records: they will be delivered again after a seek to `position`."""
-        self._given_back.update(offset for offset in offsets if offset in self._unfinished)
+    def give_back(self, offsets: Iterable[int], *, died: bool = False) -> None:
+        """Return delivered records: they will be delivered again after a seek to `position`.
 
-    def state(self, settling: Collection[int] = (), *, stamp: str = "") -> State:
-        """Return what to commit, as if the records `settling` (in flight, each once) were settled already.
+        Args:
+            offsets: In flight here; those that were started are not any more.
+            died: Whether their process died, and they were alone at work in it.
+        """
+        for offset in offsets:
+            if offset in self._unfinished:
+                self._given_back.add(offset)
+                if offset in self._started:
+                    self._started.discard(offset)
+                    self._clear(offset, died=died)
 
-        Nothing changes: a claim is entered with `settle` once the broker has said yes.
+    def state(
+        self,
+        settling: Collection[int] = (),
+        *,
+        starting: Collection[int] = (),
+        alone: Collection[int] = (),
+        stamp: str = "",
+    ) -> State:
+        """Return what to commit, as if the records `settling` (in flight, each once) were settled, and `starting` started already.
+
+        Nothing changes: a claim is entered with `settle` and `start` once the broker has said yes.
         """
         inherits = self._inherits
         if len(settling) == len(self._unfinished):
-            return State(self._frontier, expiry=self.expiry, stamp=stamp, inherits=inherits)
+            ahead = {offset: self._marks[offset] for offset in self._marks_ahead}
+            return State(
+                self._frontier, marks=ahead, expiry=self.expiry, stamp=stamp, inherits=inherits
+            )
         settled_end = max(self._settled_end, max(settling) + 1) if settling else self._settled_end
         gone = settling if isinstance(settling, (set, frozenset, dict)) else set(settling)
         unfinished = [offset for offset in self._unfinished if offset not in gone]
         marks = {offset: mark for offset, mark in self._marks.items() if offset not in gone}
+        if starting:
+            marks |= self._started_marks(starting, alone)
         lowest = unfinished[0]
         if settled_end <= lowest:
             return State(lowest, (), 0, marks, self.expiry, stamp, inherits)
@@ -283,20 +398,71 @@ def _decode_unfinished(base: int, text: str) -> tuple[tuple[int, ...], int]:
     return tuple(unfinished), position
 
 
-def _encode_marks(base: int, marks: dict[int, Mark]) -> str:
+def _encode_marks(marks: Mapping[int, Mark], unfinished: Sequence[int], end: int) -> str:
+    """Encode marks as runs of neighbours that are alike: the gap before it, its length, what they say.
+
+    Neighbours among what is unfinished, where only unfinished ones are marked: how much of it has been settled in between makes
+    no run shorter. Above `end` each offset counts.
+    """
     data = bytearray()
-    for offset in sorted(marks):
-        _put_varint(data, offset - base)
-        _put_varint(data, marks[offset].deliveries * 2 + marks[offset].started)
+    position = 0
+    for first, length, mark in _mark_runs(_ranked(marks, unfinished, end)):
+        _put_varint(data, first - position)
+        _put_varint(data, length)
+        flags = mark.lived << 3 | (mark.deaths > 0) << 2 | mark.alone << 1 | mark.started
+        _put_varint(data, mark.deliveries << 4 | flags)
+        if mark.deaths:
+            _put_varint(data, mark.deaths)
+        position = first + length
     return _to_text(bytes(data))
 
 
-def _decode_marks(base: int, text: str) -> dict[int, Mark]:
-    numbers = list(_varints(_from_text(text)))
-    return {
-        base + numbers[i]: Mark(numbers[i + 1] >> 1, started=bool(numbers[i + 1] & 1))
-        for i in range(0, len(numbers), 2)
-    }
+def _ranked(
+    marks: Mapping[int, Mark], unfinished: Sequence[int], end: int
+) -> Iterator[tuple[int, Mark]]:
+    """Yield each mark with its place among what is unfinished."""
+    for rank, offset in enumerate(unfinished):
+        if offset in marks:
+            yield rank, marks[offset]
+    above = len(unfinished) - end
+    for offset in sorted(offset for offset in marks if offset >= end):
+        yield above + offset, marks[offset]
+
+
+def _mark_runs(marks: Iterable[tuple[int, Mark]]) -> Iterator[tuple[int, int, Mark]]:
+    """Yield (first, length, mark) of each run of consecutive places with equal marks."""
+    first, stop, last = 0, -1, _NOT_DELIVERED
+    for place, mark in marks:
+        # Most are the same object; to compare two costs more than all else here.
+        if place == stop and (mark is last or mark == last):
+            stop += 1
+            continue
+        if stop > first:
+            yield first, stop - first, last
+        first, stop, last = place, place + 1, mark
+    if stop > first:
+        yield first, stop - first, last
+
+
+def _decode_marks(text: str, unfinished: Sequence[int], end: int) -> dict[int, Mark]:
+    marks: dict[int, Mark] = {}
+    position, count = 0, len(unfinished)
+    numbers = _varints(_from_text(text))
+    for gap in numbers:
+        length, code = next(numbers), next(numbers)
+        deaths = next(numbers) if code & 4 else 0
+        mark = Mark(code >> 4, bool(code & 1), deaths, bool(code & 2), bool(code & 8))
+        position += gap
+        for place in range(position, position + length):
+            marks[unfinished[place] if place < count else end + place - count] = mark
+        position += length
+    return marks
+
+
+def _inherited(mark: Mark) -> Mark:
+    """Return what a mark says to the next owner: who was at work alone when its process died is what it died of."""
+    deaths = mark.deaths + (mark.started and mark.alone)
+    return Mark(mark.deliveries, mark.started, deaths, lived=mark.lived)
 
 
 def _runs(offsets: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -65,10 +65,14 @@ class Record:
     """
 
     __slots__ = (
+        "deaths",
+        "deliveries",
         "delivery_tag",
         "epoch",
         "headers",
+        "is_suspect",
         "key",
+        "lived",
         "offset",
         "offset_expired",
         "partition",
@@ -91,6 +95,10 @@ class Record:
         epoch: int = 0,
         redelivered: bool = False,
         offset_expired: bool = False,
+        deliveries: int = 0,
+        deaths: int = 0,
+        is_suspect: bool = False,
+        lived: bool = False,
     ) -> None:
         self.queue = queue
         self.partition = partition
@@ -103,6 +111,10 @@ class Record:
         self.epoch = epoch
         self.redelivered = redelivered
         self.offset_expired = offset_expired
+        self.deliveries = deliveries
+        self.deaths = deaths
+        self.is_suspect = is_suspect
+        self.lived = lived
 
     @property
     def source(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .embedded import EmbeddedBroker
     from .groups import Groups
     from .logs import Logs
-    from .membership import RebalanceEvent
 
 DEFAULT_PORT = 9092
 
@@ -143,14 +142,12 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu ships no type
         queue: str,
         *,
         tags: Iterator[int],
-        on_rebalance: Callable[[RebalanceEvent], None] | None = None,
+        **callbacks: Any,
     ) -> QueueConsumer:
-        """Join the group on a queue, in the protocol that the group speaks."""
+        """Join the group on a queue, in the protocol that the group speaks; `callbacks` as in `QueueConsumer`."""
         from .consumer import QueueConsumer
 
-        consumer = QueueConsumer(
-            self.options, queue, groups=self.groups, tags=tags, on_rebalance=on_rebalance
-        )
+        consumer = QueueConsumer(self.options, queue, groups=self.groups, tags=tags, **callbacks)
         _consumers.add(consumer)
         return consumer
 

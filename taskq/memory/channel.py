@@ -6,7 +6,7 @@ Both ways to consume make one group member a queue. A record that is neither ack
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
         self._members: dict[str, Member] = {}
         self._listener: Member | None = None
         self._on_rebalance: Callable[[Rebalance], None] | None = None
+        self._before_revoke: Callable[[Collection[int]], None] = lambda partitions: None
         self._is_paused = False
         self._delivered: dict[int, Record] = {}
         self._prefetch_count = 0
@@ -188,14 +189,22 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
     # -- the worker's way to consume ----------------------------------------------------------------------------------
 
     def listen(
-        self, queue: str, *, on_rebalance: Callable[[Rebalance], None] | None = None
+        self,
+        queue: str,
+        *,
+        on_rebalance: Callable[[Rebalance], None] | None = None,
+        before_revoke: Callable[[Collection[int]], None] = lambda partitions: None,
     ) -> None:
-        """Join the group on a queue (made if it is missing)."""
+        """Join the group on a queue (made if it is missing).
+
+        `before_revoke` is called by `leave` alone: a rebalance takes effect at once here, and nothing can be settled in between.
+        """
         if self._listener is not None:
             raise ChannelError(
                 f"this channel listens to {self._listener.queue!r} already; open another"
             )
         self._on_rebalance = on_rebalance
+        self._before_revoke = before_revoke
         self._listener = self._member(queue)
 
     def fetch(self, limit: int, timeout: float) -> list[Record]:
@@ -232,10 +241,24 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
         return held
 
     def claim(
-        self, tags: Sequence[int], *, give_up: Callable[[], bool] = _never
+        self,
+        tags: Sequence[int],
+        *,
+        start: Collection[int] = (),
+        alone: Collection[int] = (),
+        give_up: Callable[[], bool] = _never,
     ) -> tuple[list[int], list[int]]:
-        """Commit exactly these deliveries before they run; return `(granted, refused)` tags. The answer comes at once."""
-        yes = {record.delivery_tag for record in self._settle(tags)}
+        """Commit exactly these deliveries before they run; return `(granted, refused)` tags. The answer comes at once.
+
+        Those of `start` are settled later. No process dies here, so that nothing follows from who was alone at work.
+        """
+        granted = self._settle([tag for tag in tags if tag not in start])
+        with self._cluster.locked():
+            for member, records in self._by_member(tag for tag in tags if tag in start):
+                started = member.start(records)
+                granted += started
+                self._delivered |= {record.delivery_tag: record for record in started}
+        yes = {record.delivery_tag for record in granted}
         return [tag for tag in tags if tag in yes], [tag for tag in tags if tag not in yes]
 
     def move(
@@ -265,9 +288,15 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
         """Conclude deliveries; void ones are passed over."""
         self._settle(tags)
 
-    def release(self, tags: Sequence[int]) -> None:
+    def release(self, tags: Sequence[int], *, died: bool = False) -> None:
         """Give unsettled deliveries back: they will be fetched again, by this member or another."""
-        self._return(tags, redelivered=False)
+        self._return(tags, redelivered=died, died=died)
+
+    def keep_company(self, tags: Sequence[int]) -> None:
+        """Do nothing: no process dies here."""
+
+    def commit(self) -> None:
+        """Do nothing: what is settled is committed at once."""
 
     def pause(self) -> None:
         """Fetch nothing more."""
@@ -282,6 +311,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
     def leave(self) -> None:
         """Leave the group; unclaimed deliveries are void."""
         member = self._listening()
+        self._before_revoke(tuple(member.holds))
         with self._cluster.waking():
             member.group.leave(member)
 
@@ -357,7 +387,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
             settled = [member.settle(records) for member, records in self._by_member(tags)]
         return list(itertools.chain.from_iterable(settled))
 
-    def _return(self, tags: Iterable[int], *, redelivered: bool) -> None:
+    def _return(self, tags: Iterable[int], *, redelivered: bool, died: bool = False) -> None:
         with self._cluster.waking():
             for member, records in self._by_member(tags):
-                member.give_back(records, redelivered=redelivered)
+                member.give_back(records, redelivered=redelivered, died=died)

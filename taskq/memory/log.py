@@ -45,11 +45,21 @@ class Partition:
 
 
 @dataclass(slots=True)
+class Mark:
+    """What a group remembers of an unsettled record that was given to a function which settles it afterwards."""
+
+    deliveries: int = 0
+    deaths: int = 0
+
+
+@dataclass(slots=True)
 class Progress:
     """What one group has settled of one partition: all below `next_offset`, and some above."""
 
     next_offset: int
     above: set[int] = field(default_factory=set)
+    marks: dict[int, Mark] = field(default_factory=dict)
+    """By offset, of unsettled ones. Here no process dies, so that none is a suspect."""
 
     def is_settled(self, offset: int) -> bool:
         """Return whether nobody of the group may run the record again."""
@@ -57,6 +67,7 @@ class Progress:
 
     def settle(self, offset: int) -> None:
         """Conclude one offset, in any order; one that was purged meanwhile is concluded already."""
+        self.marks.pop(offset, None)
         if offset >= self.next_offset:
             self.above.add(offset)
         while self.next_offset in self.above:
@@ -67,6 +78,7 @@ class Progress:
         """Conclude all that there is: `offset` is the partition's end, and nothing below it exists any more."""
         self.next_offset = offset
         self.above.clear()
+        self.marks.clear()
 
 
 @dataclass(slots=True)
@@ -95,6 +107,9 @@ class Hold:
                 self.in_flight.add(offset)
                 return offset, False
         return None
+
+
+_UNMARKED = Mark()
 
 
 class Member:
@@ -143,7 +158,12 @@ class Member:
             if found is not None:
                 offset, redelivered = found
                 taken.append(record_of(self.queue, number, offset, partition.at(offset)))
-                taken[-1].epoch, taken[-1].redelivered = hold.epoch, redelivered
+                mark = self.group.progress[number].marks.get(offset, _UNMARKED)
+                taken[-1].epoch, taken[-1].redelivered = (
+                    hold.epoch,
+                    redelivered or mark is not _UNMARKED,
+                )
+                taken[-1].deliveries, taken[-1].deaths = mark.deliveries, mark.deaths
                 turn.append(number)
                 self._last = number
         return taken
@@ -161,10 +181,29 @@ class Member:
             self.group.progress[record.partition].settle(record.offset)
         return granted
 
-    def give_back(self, records: Iterable[Record], *, redelivered: bool) -> None:
-        """Have records that are in flight here delivered again; void ones are passed over."""
+    def start(self, records: Iterable[Record]) -> list[Record]:
+        """Count a delivery of records that are settled later, and return those that are in flight here; the others are void."""
+        granted = [record for record in records if self.has(record)]
+        for record in granted:
+            marks = self.group.progress[record.partition].marks
+            marks.setdefault(record.offset, Mark()).deliveries += 1
+        return granted
+
+    def give_back(
+        self, records: Iterable[Record], *, redelivered: bool, died: bool = False
+    ) -> None:
+        """Have records that are in flight here delivered again; void ones are passed over.
+
+        Args:
+            records: What to give back.
+            redelivered: Whether they come again as such.
+            died: Whether a process died with each of them.
+        """
         for record in filter(self.has, records):
             hold = self.holds[record.partition]
+            if died:
+                marks = self.group.progress[record.partition].marks
+                marks.setdefault(record.offset, Mark()).deaths += 1
             hold.in_flight.remove(record.offset)
             hold.given_back[record.offset] = redelivered
 

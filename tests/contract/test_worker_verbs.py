@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 from kombu.exceptions import ChannelError
@@ -449,3 +449,114 @@ def test_a_waiting_fetch_is_woken_by_a_record(broker: Broker, queue: str) -> Non
     sender.join()
 
     assert values(records) == [b"one"]
+
+
+def started(channel: IntakeChannel, records: Sequence[Record]) -> list[Record]:
+    """Claim records to be settled after their run and return the granted ones."""
+    granted, _ = channel.claim(tags(records), start=set(tags(records)))
+    return [record for record in records if record.delivery_tag in set(granted)]
+
+
+def test_what_was_started_and_is_settled_does_not_come_again(broker: Broker, queue: str) -> None:
+    broker.send(queue, *[b"%d" % number for number in range(4)], key=KEY)
+    channel = listening(broker, queue)
+    records = fetch(channel, 4)
+
+    granted, _ = channel.claim(tags(records), start=set(tags(records[1:])))
+    channel.settle(tags(records[2:]))
+    channel.close()
+    heir = listening(broker, queue)
+
+    assert list(granted) == tags(records)
+    [again] = fetch(heir, 1)
+    assert (again.value, again.redelivered, again.deliveries) == (b"1", True, 1)
+    assert has_nothing(heir)
+
+
+def test_what_its_member_gave_up_in_order_is_no_suspect(broker: Broker, queue: str) -> None:
+    broker.send(queue, b"a")
+    channel = listening(broker, queue)
+    started(channel, fetch(channel, 1))
+
+    channel.close()
+    heir = listening(broker, queue)
+
+    [again] = fetch(heir, 1)
+    assert (again.deliveries, again.deaths, again.is_suspect) == (1, 0, False)
+
+
+def test_deliveries_and_deaths_are_counted_across_members(broker: Broker, queue: str) -> None:
+    broker.send(queue, b"a", b"b", key=KEY)
+    first = listening(broker, queue)
+    records = started(first, fetch(first, 2))
+    first.release(tags(records[:1]), died=True)
+    again = started(first, fetch(first, 1))
+    first.close()
+
+    second = listening(broker, queue)
+    found = fetch(second, 2)
+
+    assert [record.deliveries for record in again] == [1]
+    told = {record.value: (record.deliveries, record.deaths) for record in found}
+    assert told == {b"a": (2, 1), b"b": (1, 0)}
+
+
+def test_a_started_record_cannot_be_claimed_once_more(broker: Broker, queue: str) -> None:
+    broker.send(queue, b"a")
+    channel = listening(broker, queue)
+    [record] = started(channel, fetch(channel, 1))
+
+    assert channel.held([record.delivery_tag]) == {record.delivery_tag}
+    assert has_nothing(channel)
+    channel.settle([record.delivery_tag])
+    assert list(channel.claim([record.delivery_tag])[1]) == [record.delivery_tag]
+
+
+def test_the_end_of_a_run_settles_nothing_of_a_partition_that_is_gone(
+    broker: Broker, queue: str
+) -> None:
+    broker.send(queue, b"a")
+    channel = listening(broker, queue)
+    [record] = started(channel, fetch(channel, 1))
+
+    channel.leave()
+    channel.settle([record.delivery_tag])
+    heir = listening(broker, queue)
+
+    assert channel.held([record.delivery_tag]) == set()
+    assert values(fetch(heir, 1)) == [b"a"]
+
+
+def test_what_is_settled_before_a_member_leaves_is_committed(broker: Broker, queue: str) -> None:
+    broker.send(queue, b"a", b"b", key=KEY)
+    channel = broker.channel()
+    ended: list[int] = []
+    asked: list[int] = []
+
+    def finish(partitions: Collection[int]) -> None:
+        asked.extend(partitions)
+        channel.settle(ended)
+
+    channel.listen(queue, before_revoke=finish)
+    records = started(channel, fetch(channel, 2))
+    ended += tags(records[:1])
+
+    channel.leave()
+    heir = listening(broker, queue, channel)
+
+    assert records[0].partition in asked
+    assert values(fetch(heir, 1)) == [b"b"]
+    assert has_nothing(heir)
+
+
+def test_a_commit_alone_settles_what_has_ended(broker: Broker, queue: str) -> None:
+    broker.send(queue, b"a", b"b", key=KEY)
+    channel = listening(broker, queue)
+    records = started(channel, fetch(channel, 2))
+
+    channel.settle(tags(records[:1]))
+    channel.keep_company(tags(records[1:]))
+    channel.commit()
+
+    lag = broker.admin.queue_status([queue], group=broker.group, timeout=PATIENCE)[0].lag
+    assert lag == 1

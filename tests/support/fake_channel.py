@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from taskq.protocols import IntakeStatus, Rebalance, Record
 from taskq.shards import Write
@@ -18,6 +18,10 @@ class FakeChannel:
         self.calls: list[str] = []
         self.claimed: list[int] = []
         self.settled: list[int] = []
+        self.started: list[int] = []
+        self.alone: list[int] = []
+        self.died: list[int] = []
+        self.blocked: dict[int, int] = {}
         self.fetched: dict[int, Record] = {}
         self.limits: list[int] = []
         self.refuses: Callable[[Sequence[int]], set[int]] = lambda tags: set()
@@ -31,6 +35,7 @@ class FakeChannel:
         self.is_closed = False
         self.on_claim: Callable[[Sequence[int]], None] = lambda tags: None
         self._on_rebalance: Callable[[Rebalance], None] | None = None
+        self._before_revoke: Callable[[Collection[int]], None] = lambda partitions: None
         self._rebalance: Rebalance | None = None
 
     # For tests
@@ -59,9 +64,14 @@ class FakeChannel:
     # For the intake
 
     def listen(
-        self, queue: str, *, on_rebalance: Callable[[Rebalance], None] | None = None
+        self,
+        queue: str,
+        *,
+        on_rebalance: Callable[[Rebalance], None] | None = None,
+        before_revoke: Callable[[Collection[int]], None] = lambda partitions: None,
     ) -> None:
         with self.change:
+            self._before_revoke = before_revoke
             self._on_rebalance = on_rebalance
             self.is_listening = True
             self._note("listen")
@@ -77,6 +87,8 @@ class FakeChannel:
             )
             if self._rebalance is not None:
                 event, self._rebalance = self._rebalance, None
+                if event.kind == "revoked":
+                    self._before_revoke(event.partitions)
                 self.fetched.clear()
                 if self._on_rebalance is not None:
                     self._on_rebalance(event)
@@ -92,7 +104,12 @@ class FakeChannel:
             return {tag for tag in tags if tag in self.fetched}
 
     def claim(
-        self, tags: Sequence[int], *, give_up: Callable[[], bool] = lambda: False
+        self,
+        tags: Sequence[int],
+        *,
+        start: Collection[int] = (),
+        alone: Collection[int] = (),
+        give_up: Callable[[], bool] = lambda: False,
     ) -> tuple[Sequence[int], Sequence[int]]:
         self.on_claim(tags)
         with self.change:
@@ -101,7 +118,9 @@ class FakeChannel:
                 raise error
             refused = self.refuses(tags)
             granted = [tag for tag in tags if tag not in refused]
-            self.claimed += granted
+            self.claimed += [tag for tag in granted if tag not in start]
+            self.started += [tag for tag in granted if tag in start]
+            self.alone += [tag for tag in granted if tag in alone]
             self._note("claim")
             return granted, sorted(refused)
 
@@ -130,8 +149,18 @@ class FakeChannel:
                 self.fetched.pop(tag, None)
             self._note("settle")
 
-    def release(self, tags: Sequence[int]) -> None:
+    def keep_company(self, tags: Sequence[int]) -> None:
         with self.change:
+            self.alone = [tag for tag in self.alone if tag not in tags]
+            self._note("keep_company")
+
+    def commit(self) -> None:
+        with self.change:
+            self._note("commit")
+
+    def release(self, tags: Sequence[int], *, died: bool = False) -> None:
+        with self.change:
+            self.died += tags if died else ()
             self.waiting = [self.fetched.pop(tag) for tag in tags] + self.waiting
             self._note("release")
 
@@ -162,6 +191,7 @@ class FakeChannel:
             lag=len(self.waiting),
             group="taskq",
             protocol="consumer",
+            blocked=dict(self.blocked),
         )
 
     def other_members(self) -> int:

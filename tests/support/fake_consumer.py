@@ -89,6 +89,9 @@ class FakeClient:
     def memberid(self) -> str | None:
         return f"member-{id(self)}" if self._is_assigned else None
 
+    def consumer_group_metadata(self) -> object:
+        return object()
+
     def committed(self, partitions: Any, timeout: float) -> list[TopicPartition]:
         if self.committed_error is not None:
             raise self.committed_error

@@ -30,6 +30,10 @@ class PlainRecord:
     delivery_tag: int = 0
     redelivered: bool = False
     offset_expired: bool = False
+    deliveries: int = 0
+    deaths: int = 0
+    is_suspect: bool = False
+    lived: bool = False
 
 
 def record_of(task: str, *args: Any, id: str = "", embed: Any = None, **more: Any) -> PlainRecord:

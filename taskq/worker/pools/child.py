@@ -64,6 +64,7 @@ class ChildRecord:
     """A record as the child has it."""
 
     __slots__ = (
+        "deliveries",
         "delivery_tag",
         "headers",
         "key",
@@ -75,6 +76,9 @@ class ChildRecord:
         "value",
     )
     offset_expired = False
+    deaths = 0
+    is_suspect = False
+    lived = False
 
     def __init__(self, task: Task) -> None:
         (
@@ -87,6 +91,7 @@ class ChildRecord:
             self.headers,
             self.value,
             self.redelivered,
+            self.deliveries,
             _short,
         ) = task
 

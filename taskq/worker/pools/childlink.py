@@ -129,6 +129,7 @@ class ChildLink:
                         list(record.headers),
                         record.value,
                         record.redelivered,
+                        record.deliveries,
                         delivery.cost_ns != _LONG,
                     )
                 )

@@ -25,9 +25,10 @@ Task = tuple[
     "list[tuple[str, bytes | None]]",
     "bytes | None",
     bool,
+    int,
     bool,
 ]
-"""seq, queue, partition, offset, timestamp_ms, key, headers, value, redelivered, and whether it is known to be short."""
+"""seq, queue, partition, offset, timestamp_ms, key, headers, value, redelivered, deliveries, and whether it is short."""
 
 Done = tuple[int, Result]
 """seq, result."""

@@ -58,7 +58,7 @@ class UnconnectedChannel(Channel):
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         pass
 
-    def _open_consumer(self, queue: str, on_rebalance: Any) -> Any:
+    def _open_consumer(self, queue: str, **callbacks: Any) -> Any:
         return self._open()
 
 
