@@ -169,6 +169,8 @@ class App:
         queue: str | None = None,
         bind: Literal[False] = False,
         dead_letter: bool = True,
+        acks_late: bool = False,
+        max_deliveries: int | None = None,
         cron: str | None = None,
         timezone: str | None = None,
         dialect: str | None = None,
@@ -184,6 +186,8 @@ class App:
         queue: str | None = None,
         bind: Literal[True],
         dead_letter: bool = True,
+        acks_late: bool = False,
+        max_deliveries: int | None = None,
         cron: str | None = None,
         timezone: str | None = None,
         dialect: str | None = None,
@@ -196,8 +200,9 @@ class App:
         Args:
             name: The task's name; default `MODULE.FUNCTION`.
             options: `aliases`: further names. `queue`: default the default queue. `bind`: whether the function takes a `Context`
-                first. `dead_letter`: whether a run that failed for good goes to the dead letters. `cron`: when beat sends it, with
-                `timezone` (default UTC), `dialect` (default auto), and `args` and `kwargs` for it.
+                first. `dead_letter`: whether a run that failed for good goes to the dead letters. `acks_late`: whether a message is
+                settled after its run, so that it runs again if its worker dies. `max_deliveries`: how many may die of it (5).
+                `cron`: when beat sends it, with `timezone` (default UTC), `dialect` (default auto), and `args` and `kwargs` for it.
 
         Raises:
             UnknownOption: There is no such option.

@@ -136,6 +136,7 @@ class Executor:
             offset=record.offset,
             group=self._group,
             redelivered=record.redelivered,
+            deliveries=record.deliveries + 1,
         )
         return Call(record, asked, found, args, kwargs, embed)
 

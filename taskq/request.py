@@ -13,7 +13,16 @@ from taskq.message import Envelope
 class Request:
     """One message while it runs. Cheap to make; belongs to the run, any thread may read it."""
 
-    __slots__ = ("_envelope", "group", "offset", "partition", "queue", "redelivered", "task")
+    __slots__ = (
+        "_envelope",
+        "deliveries",
+        "group",
+        "offset",
+        "partition",
+        "queue",
+        "redelivered",
+        "task",
+    )
 
     def __init__(
         self,
@@ -25,6 +34,7 @@ class Request:
         offset: int = -1,
         group: str = "",
         redelivered: bool = False,
+        deliveries: int = 1,
     ) -> None:
         """Take what the worker knows of a delivery.
 
@@ -36,6 +46,7 @@ class Request:
             offset: The record's own.
             group: The consumer group, as Kafka knows it.
             redelivered: Whether it is known to have been delivered before.
+            deliveries: How often it was delivered, as far as that is known; this time counts.
         """
         self._envelope = envelope
         self.task = task
@@ -44,6 +55,7 @@ class Request:
         self.offset = offset
         self.group = group
         self.redelivered = redelivered
+        self.deliveries = deliveries
 
     @property
     def id(self) -> str:

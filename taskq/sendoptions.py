@@ -17,7 +17,6 @@ SEND_OPTIONS = ("countdown", "eta", "expires", "headers", "key", "queue", "task_
 
 _ELSEWHERE = frozenset(
     [
-        "acks_late",
         "add_to_parent",
         "autoretry_for",
         "chain",
@@ -32,7 +31,6 @@ _ELSEWHERE = frozenset(
         "key_hold",
         "link",
         "link_error",
-        "max_deliveries",
         "max_retries",
         "priority",
         "producer",

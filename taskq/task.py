@@ -39,6 +39,7 @@ R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 
 TASK_OPTIONS = (
+    "acks_late",
     "aliases",
     "args",
     "bind",
@@ -46,10 +47,14 @@ TASK_OPTIONS = (
     "dead_letter",
     "dialect",
     "kwargs",
+    "max_deliveries",
     "name",
     "queue",
     "timezone",
 )
+
+MAX_DELIVERIES = 5
+"""Processes that may die while they run one message, before it goes to the dead letters: the default."""
 
 
 class Sender(Protocol):
@@ -92,6 +97,8 @@ class Task(Generic[P, C, R]):
         queue: str | None = None,
         bind: bool = False,
         dead_letter: bool = True,
+        acks_late: bool = False,
+        max_deliveries: int | None = None,
         cron: str | None = None,
         timezone: str | None = None,
         dialect: str | None = None,
@@ -108,6 +115,8 @@ class Task(Generic[P, C, R]):
             queue: None: the default queue.
             bind: Whether it takes a `Context` first.
             dead_letter: Whether a run that failed for good goes to the dead letters.
+            acks_late: Whether a message is settled after its run instead of before: it runs again if its worker dies.
+            max_deliveries: How many processes may die while they run one message; None: 5. Only with `acks_late`.
             cron: When beat is to send it; None: never.
             timezone: Zone of `cron`; None: UTC.
             dialect: What `cron` is written in; None: `auto`.
@@ -115,7 +124,7 @@ class Task(Generic[P, C, R]):
             kwargs: Keyword arguments that beat sends.
 
         Raises:
-            InvalidArguments: A name is not usable, or the arguments for beat do not fit.
+            InvalidArguments: A name is not usable, `max_deliveries` is not, or the arguments for beat do not fit.
             InvalidQueueName: For the queue.
             InvalidSchedule: For `cron` and what belongs to it.
         """
@@ -124,6 +133,8 @@ class Task(Generic[P, C, R]):
         self.aliases = tuple(check_task_name(alias) for alias in _names(aliases))
         self.bind = bind
         self.dead_letter = dead_letter
+        self.acks_late = bool(acks_late)
+        self.max_deliveries = self._checked_limit(max_deliveries)
         self.is_async = inspect.iscoroutinefunction(fn)
         self._app = app
         self._queue = None if queue is None else check_queue(queue)
@@ -140,6 +151,19 @@ class Task(Generic[P, C, R]):
         elif given:
             raise InvalidArguments(self.name, f"{', '.join(given)} without cron: they are for beat")
         functools.update_wrapper(self, fn)
+
+    def _checked_limit(self, max_deliveries: object) -> int:
+        if max_deliveries is None:
+            return MAX_DELIVERIES
+        if not self.acks_late:
+            raise InvalidArguments(
+                self.name, "max_deliveries needs acks_late=True: else a message is delivered once"
+            )
+        if type(max_deliveries) is not int or max_deliveries < 1:
+            raise InvalidArguments(
+                self.name, f"max_deliveries is a whole number from 1 on, not {max_deliveries!r}"
+            )
+        return max_deliveries
 
     @property
     def queue(self) -> str:

@@ -7,7 +7,7 @@ slots, processes, signals, time limits.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
 from taskq import revocation
@@ -150,9 +150,11 @@ class Engine:
             for channel, delivery in batch:
                 if count >= limit:
                     raise NeverIdle(limit, delivery.task)
-                granted, _ = channel.claim([delivery.record.delivery_tag])
+                tags = [delivery.record.delivery_tag]
+                granted, _ = channel.claim(tags, start=tags if delivery.late else ())
                 if granted:
                     count += 1
+                    delivery.acks = _DirectAcks(channel) if delivery.late else None
                     self._watcher.forget()
                     yield delivery
 
@@ -269,16 +271,31 @@ class _Watcher:
         self.error = error
 
 
+class _DirectAcks:
+    """Settles at once what ended. No process dies here."""
+
+    def __init__(self, channel: IntakeChannel) -> None:
+        self._channel = channel
+
+    def ack(self, deliveries: Iterable[Delivery]) -> None:
+        """Settle."""
+        self._channel.settle([delivery.record.delivery_tag for delivery in deliveries])
+
+    def died(self, delivery: Delivery) -> None:
+        """Have it delivered again."""
+        self._channel.release([delivery.record.delivery_tag], died=True)
+
+
 class _DirectOutbox(Outbox):
     """Writes at once, in the calling thread, as the outbox's own thread does."""
 
-    def put(self, entries: Sequence[Entry]) -> None:
+    def put(self, entries: Sequence[Entry], then: Callable[[], None] | None = None) -> None:
         """Write.
 
         Raises:
             TaskqError: Something cannot be written, which a worker would try again for ever.
         """
-        super().put(entries)
+        super().put(entries, then)
         while held := self.held():
             why = self._write(held)
             if why is not None:

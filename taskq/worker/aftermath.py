@@ -1,4 +1,7 @@
-"""What follows when runs have ended: their log lines, their dead letters, the messages to be sent on."""
+"""What follows when runs have ended: their log lines, their dead letters, the messages to be sent on, their acks.
+
+A task that settles late is acknowledged when all that follows from its end is: that is one place, `_write`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from taskq.logs import TASK_EVENTS, LogPlan, TaskLine, TaskLines, TaskLog, log_f
 from taskq.protocols import Outgoing
 from taskq.registry import Registry
 from taskq.worker.deadletters import dead_letter
-from taskq.worker.delivery import Delivery
+from taskq.worker.delivery import Acks, Delivery
 from taskq.worker.outbox import Entry, Outbox
 
 logger = logging.getLogger(__name__)
@@ -46,12 +49,19 @@ class Aftermath:
     def conclude(self, results: Sequence[tuple[Delivery, Result]]) -> None:
         """Log results and hand what is to be written to the outbox."""
         lines: list[TaskLine] = []
+        ended: dict[Acks, list[Delivery]] = {}
         for delivery, result in results:
             kind, _, line, detail = result
-            if detail is not None:
+            if delivery.is_void:
+                _say_void(delivery)
+            elif detail is not None:
                 line = self._try_to_conclude_more(delivery, result) or line
+            elif delivery.acks is not None:
+                ended.setdefault(delivery.acks, []).append(delivery)
             if line is not None:
                 lines.append((_LEVELS[kind], TASK_EVENTS[kind], line, delivery))
+        for acks, deliveries in ended.items():
+            acks.ack(deliveries)
         self._log.write(lines)
 
     def _not_followed(self, delivery: Delivery, queue: str, why: str) -> Entry:
@@ -87,6 +97,13 @@ class Aftermath:
         kind, runtime, line, detail = result
         assert detail is not None
         reason, error, traceback, messages = detail
+        found = self._registry.get(delivery.task)
+        if reason == "worker_died" and delivery.acks is not None and found is not None:
+            deaths = delivery.record.deaths + 1
+            if deaths < found.max_deliveries:
+                _say_delivered_again(delivery, error, deaths, found.max_deliveries)
+                delivery.acks.died(delivery)
+                return None
         entries = [
             Entry(
                 Outgoing(queue, value, headers),
@@ -96,11 +113,10 @@ class Aftermath:
             )
             for queue, value, headers in messages
         ]
-        is_wanted = wants_dead_letter(reason, self._registry.get(delivery.task))
+        is_wanted = wants_dead_letter(reason, found)
         if kind == FAILED and reason and is_wanted:
             entries.append(self._letter(delivery, reason, error, traceback))
-        if entries:
-            self._outbox.put(entries)
+        self._write(delivery, entries)
         if line is not None or kind == SUCCEEDED:
             return line
         then = (
@@ -111,3 +127,30 @@ class Aftermath:
         return self._lines.failed(
             delivery.task, delivery.envelope.id, delivery.record, runtime, error, then, traceback
         )
+
+    def _write(self, delivery: Delivery, entries: Sequence[Entry]) -> None:
+        """Have all that follows from an end written, and acknowledge the delivery behind it."""
+        acks = delivery.acks
+        if entries:
+            self._outbox.put(entries, None if acks is None else partial(acks.ack, (delivery,)))
+        elif acks is not None:
+            acks.ack((delivery,))
+
+
+def _say_void(delivery: Delivery) -> None:
+    logger.warning(
+        "%s has ended after its partition had gone to another worker, where it runs again: nothing of it is settled here",
+        delivery,
+        extra={"event": "task.void", **delivery.fields},
+    )
+
+
+def _say_delivered_again(delivery: Delivery, error: str, deaths: int, limit: int) -> None:
+    logger.error(
+        "%s: %s; it is delivered again (%d of %d such deaths)",
+        delivery,
+        error,
+        deaths,
+        limit,
+        extra={"event": "task.delivered_again", "deaths": deaths, **delivery.fields},
+    )

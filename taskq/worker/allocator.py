@@ -6,6 +6,8 @@ tasks as it has slots; what it holds beyond that is claimed ahead. Three rules:
 - A free slot takes any task. Free slots are filled first, spread over the lanes.
 - Ahead goes only what is short: the lane holds nothing long, all it holds is worth at most 10 ms a slot, `claim_ahead` records a
   slot and 64 KiB a slot; it is filled again when half of that is used up.
+- A suspect (what may have killed a worker) is alone at work in its process: in a lane of one slot with nothing ahead, in another
+  one the lane is emptied for it first, and others wait until it has ended or is let off.
 - Queues take turns. One that could not be served waits in line; each of those before another in the line keeps one free slot, and
   while a queue waits only the head of the line may claim ahead. So short tasks never keep a long one from a slot.
 """
@@ -29,10 +31,11 @@ _LONG = -1
 
 
 class Placeable(Protocol):
-    """What the allocator needs of a delivery: `task` and `size` (bytes); the rest is the reservation, written here."""
+    """What the allocator needs of a delivery: `task`, `size` (bytes), `is_suspect`; the rest is the reservation, written here."""
 
     task: str
     size: int
+    is_suspect: bool
     lane: int
     cost_ns: int
     ahead_bytes: int
@@ -50,12 +53,24 @@ class Grant:
 class _Lane:
     """What one lane holds."""
 
-    __slots__ = ("ahead_bytes", "count", "expected_ns", "index", "long", "open", "width")
+    __slots__ = (
+        "ahead_bytes",
+        "count",
+        "expected_ns",
+        "index",
+        "is_shut",
+        "long",
+        "open",
+        "width",
+    )
 
     def __init__(self, index: int, width: int) -> None:
         self.index = index
         self.width = width
         self.open = True
+        self.is_shut = False
+        """A suspect is alone in it."""
+
         self.count = 0
         self.long = 0
         self.expected_ns = 0
@@ -63,7 +78,7 @@ class _Lane:
 
     @property
     def free(self) -> int:
-        return max(0, self.width - self.count) if self.open else 0
+        return max(0, self.width - self.count) if self.open and not self.is_shut else 0
 
 
 class Allocator:
@@ -81,6 +96,8 @@ class Allocator:
         self._runtimes = runtimes
         self._claim_ahead = claim_ahead
         self._line: dict[str, None] = {}
+        self._wants_alone: str | None = None
+        """The queue for whose suspect a lane is being emptied."""
 
     # Questions
 
@@ -115,6 +132,13 @@ class Allocator:
     def leave_line(self, queue: str) -> None:
         """Take a queue out of the line; it wants nothing now."""
         self._line.pop(queue, None)
+        if self._wants_alone == queue:
+            self._wants_alone = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether lanes run several tasks at a time in one process, so that a suspect stops the others."""
+        return any(lane.width > 1 for lane in self._lanes)
 
     # Reservations
 
@@ -130,9 +154,11 @@ class Allocator:
         Returns:
             The grants, in the order of the deliveries and without gaps.
         """
+        if self._wants_alone == queue:  # wanted again below, if its suspect still waits
+            self._wants_alone = None
         free, ahead = self._share(queue)
         grants: list[Grant] = []
-        placed = self._fill_slots(deliveries, free, grants)
+        placed = self._fill_slots(queue, deliveries, free, grants)
         if placed < len(deliveries) and ahead:
             self._fill_ahead(deliveries, placed, grants)
         if grants:
@@ -157,6 +183,8 @@ class Allocator:
             delivery.lane = -1
             lane.count -= 1
             lane.ahead_bytes -= delivery.ahead_bytes
+            if delivery.is_suspect:
+                lane.is_shut = False
             if delivery.cost_ns == _LONG:
                 lane.long -= 1
             else:
@@ -171,6 +199,13 @@ class Allocator:
         lane.long += 1
         delivery.cost_ns = _LONG
 
+    def let_off(self, delivery: Placeable) -> None:
+        """Treat a suspect as any other from now on: its lane takes others again, or need not be emptied for it."""
+        if delivery.is_suspect and delivery.lane >= 0:
+            self._lanes[delivery.lane].is_shut = False
+        delivery.is_suspect = False
+        self._wants_alone = None
+
     def set_open(self, index: int, is_open: bool) -> None:
         """Open or close a lane: a closed one gets nothing (its process is not there)."""
         self._lanes[index].open = is_open
@@ -179,6 +214,8 @@ class Allocator:
 
     def _share(self, queue: str) -> tuple[int, bool]:
         """Return how many free slots a queue may take now, and whether it may claim ahead."""
+        if self._wants_alone not in (None, queue):
+            return 0, False
         free = self.free
         before = 0
         for waiting in self._line:
@@ -195,21 +232,29 @@ class Allocator:
         best = max(self._lanes, key=lambda lane: lane.free, default=None)
         return best if best is not None and best.free else None
 
+    def _emptied(self, queue: str) -> _Lane | None:
+        """Return a lane with nothing in it, for a suspect; where there is none, nobody else gets anything until there is."""
+        lane = next((lane for lane in self._lanes if lane.free and not lane.count), None)
+        self._wants_alone = queue if lane is None and self.is_shared else None
+        return lane
+
     def _fill_slots(
-        self, deliveries: Sequence[Placeable], allowed: int, grants: list[Grant]
+        self, queue: str, deliveries: Sequence[Placeable], allowed: int, grants: list[Grant]
     ) -> int:
         placed = 0
         while placed < len(deliveries) and placed < allowed:
-            lane = self._most_free()
+            delivery = deliveries[placed]
+            lane = self._emptied(queue) if delivery.is_suspect else self._most_free()
             if lane is None:
                 break
-            self._take(lane, deliveries[placed])
+            self._take(lane, delivery)
             grants.append(Grant(lane.index, placed, placed + 1))
             placed += 1
         return placed
 
     def _take(self, lane: _Lane, delivery: Placeable) -> None:
-        cost = self._runtimes.short_ns(delivery.task)
+        cost = None if delivery.is_suspect else self._runtimes.short_ns(delivery.task)
+        lane.is_shut = delivery.is_suspect and lane.width > 1
         lane.count += 1
         if cost is None:
             lane.long += 1
@@ -242,6 +287,8 @@ class Allocator:
         last: str | None = None
         for index in range(start, end):
             task = deliveries[index].task
+            if deliveries[index].is_suspect:
+                return index, dearest
             if task == last:
                 continue
             last = task

@@ -35,7 +35,7 @@ def dead_letter(
         now: When it failed; aware, in UTC.
     """
     failed = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    attempts = (_retries(envelope) if envelope is not None else 0) + has_run
+    attempts = (_retries(envelope) if envelope is not None else 0) + record.deliveries + has_run
     names = {"dlq-id": envelope.id, "dlq-task": envelope.task} if envelope is not None else {}
     texts = {name: text for name, text in names.items() if text}
     texts |= {"dlq-reason": reason, "dlq-error": error}

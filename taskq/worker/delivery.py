@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from taskq.message import Envelope
@@ -12,35 +13,59 @@ _HEADER_BYTES = 256
 """What headers and framing of a usual record add to its value on the way to a child."""
 
 
+class Acks(Protocol):
+    """Who is told of the ends of tasks that settle after their run. Any thread may call it."""
+
+    def ack(self, deliveries: Iterable[Delivery]) -> None:
+        """Deliveries have ended, and all that follows from it is acknowledged by the broker: they can be settled."""
+
+    def died(self, delivery: Delivery) -> None:
+        """A process died with a delivery, and it is to run again."""
+
+
 class Delivery:
     """A runnable record and its place in the pool.
 
     `lane`, `cost_ns` and `ahead_bytes` are the allocator's reservation; `seq` is the pool's number for it within its lane. They
     have no meaning before the record is placed.
+
+    Of a `late` one (`acks_late`) `acks` is told the end, from its claim on; it `is_void` when its partition went to another worker
+    meanwhile, so that its end settles nothing. One that `is_suspect` is to be alone at work in its process.
     """
 
     __slots__ = (
+        "acks",
         "ahead_bytes",
         "cost_ns",
         "envelope",
+        "is_suspect",
+        "is_void",
         "lane",
+        "late",
         "record",
         "seq",
         "size",
         "task",
     )
 
-    def __init__(self, record: Record, envelope: Envelope, task: str) -> None:
+    def __init__(
+        self, record: Record, envelope: Envelope, task: str, *, late: bool = False
+    ) -> None:
         """Take a record whose headers were found to be good.
 
         Args:
             record: As fetched.
             envelope: What its headers say.
             task: The name under which the task is registered (not an alias).
+            late: Whether it is settled after its run.
         """
         self.record = record
         self.envelope = envelope
         self.task = task
+        self.late = late
+        self.is_suspect = late and record.is_suspect
+        self.is_void = False
+        self.acks: Acks | None = None
         value = record.value
         self.size = _HEADER_BYTES + (len(value) if value is not None else 0)
         self.lane = -1

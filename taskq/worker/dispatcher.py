@@ -80,6 +80,17 @@ class Dispatcher:
             send(lane, deliveries[start:stop])
             start = stop
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether one process runs several tasks at a time, so that others wait while a suspect is alone at work."""
+        return self._allocator.is_shared
+
+    def let_off(self, delivery: Delivery) -> None:
+        """Treat a suspect as any other from now on."""
+        with self._change:
+            self._allocator.let_off(delivery)
+            self._changed()
+
     def leave_line(self, queue: str) -> None:
         """Say that a queue wants nothing now."""
         with self._change:

@@ -1,15 +1,20 @@
 """One queue's thread: fetch, look at the headers, claim, hand out. It owns the queue's channel; nobody else calls it.
 
 In hand are records that were fetched and not claimed: a rebalance voids them, leaving the group gives them back. Nothing runs
-before `channel.claim` has granted it. Late acks would be settled here too, by the same thread.
+before `channel.claim` has granted it.
+
+Tasks with `acks_late` are started by the same claim that settles the others, and settled here when lateacks.py says so: with the
+next claim, or a tenth of a second later. The channel stays in its group until none is at work: whoever stops waits for them as long
+as the grace lasts, and then gives them back.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from taskq.app import App
 from taskq.clock import Clock
@@ -22,6 +27,8 @@ from taskq.worker.delivery import Delivery, task_fields
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.fullness import Fullness
 from taskq.worker.health import Pulse
+from taskq.worker.isolation import Isolation, in_order_of_suspicion
+from taskq.worker.lateacks import LateAcks
 from taskq.worker.moves import Moves
 from taskq.worker.outbox import Outbox
 from taskq.worker.refusals import Refusals
@@ -44,6 +51,13 @@ _QUESTION_SECONDS = 5.0
 
 _STATUS_SECONDS = 2.0
 """For a question how the queue stands; no records are taken meanwhile, and there are no partitions to take them from."""
+
+_LATE_SECONDS = 0.1
+"""Longest wait for anything while late acks may come."""
+
+_REVOKE_SECONDS = 2.0
+"""How long partitions that are to be given up wait for what runs of them and settles late. Heartbeats go on meanwhile; what is not
+done by then runs again elsewhere."""
 
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 10.0
@@ -86,6 +100,9 @@ class Intake:
         self._refusals = Refusals(queue, app, stopping=self._stopping, worker=worker, clock=clock)
         self._moves = Moves(queue, app, self._refusals, stopping=self._stopping, clock=clock)
         self._giving_up = threading.Event()
+        self._letting_go = threading.Event()
+        self._late = LateAcks(clock.monotonic)
+        self._is_finishing = False
         self._thread = threading.Thread(target=self._run, name=f"taskq-intake-{queue}", daemon=True)
         self._status = IntakeStatus()
         self._moved = clock.monotonic()
@@ -100,6 +117,8 @@ class Intake:
         self._fullness = Fullness()
         self._spare = Spare()
         self._has_left = False
+        self._isolation = Isolation()
+        self._said_blocked: set[int] = set()
         self._last_task: str | None = None
         self._rebalances: list[Rebalance] = []
         self._is_hand_doubtful = False
@@ -120,10 +139,24 @@ class Intake:
         """Do not wait any longer for the answer to a claim; what it was for is lost."""
         self._giving_up.set()
 
+    def let_go(self) -> None:
+        """Wait for nothing that settles late any longer: give it back and leave the group; returns at once."""
+        self._letting_go.set()
+        self._late.wake()
+
     @property
     def is_running(self) -> bool:
         """Whether the thread lives."""
         return self._thread.is_alive()
+
+    @property
+    def holds_late(self) -> bool:
+        """Whether tasks are at work here that are settled afterwards, or their ends are not committed."""
+        return self.is_running and (self._is_finishing or not self._late.is_empty())
+
+    def join(self, timeout: float) -> None:
+        """Wait until the thread has ended, at most `timeout` seconds."""
+        self._thread.join(timeout)
 
     @property
     def status(self) -> IntakeStatus:
@@ -204,19 +237,32 @@ class Intake:
             channel = self._app.broker.open_channel()
         try:
             with self._waiting_for("its group"):
-                channel.listen(self.queue, on_rebalance=self._rebalances.append)
+                channel.listen(
+                    self.queue,
+                    on_rebalance=self._rebalances.append,
+                    before_revoke=partial(self._finish, channel),
+                )
             while not self._stopping.is_set():
                 self._step(channel)
                 self._backoff = _FIRST_BACKOFF
+            self._drop_hand()
+            self._dispatcher.leave_line(self.queue)
+            self._finish_late(channel)
         finally:
             self._drop_hand()
+            self._isolation = Isolation()
             self._has_left = False
             self._fullness = Fullness()
             self._spare = Spare()
             self._dispatcher.leave_line(self.queue)
             self._status = IntakeStatus()
+            self._settle_acked(channel)
             with self._waiting_for("leaving its group"):
                 channel.close()
+            # Another one: what still comes to this one names deliveries of a channel that is gone.
+            late, self._late = self._late, LateAcks(self._clock.monotonic)
+            self._say_again(late.forget_unless(()), "its worker lets go of it")
+            self._is_finishing = False
 
     def _move(self) -> None:
         """Tell health that the thread came by."""
@@ -238,6 +284,8 @@ class Intake:
             self._wait_outside(channel)
             return
         version = self._dispatcher.version
+        self._settle_late(channel)
+        self._end_isolation(channel)
         if self._outbox.is_full:
             self._wait_for_room(channel, version)
             return
@@ -256,7 +304,8 @@ class Intake:
             self._fullness.is_paused = False
         # At least one for each slot: the queue then stands in line with records in hand, and takes slots as soon as they are free.
         limit = min(max(self._slots, self._dispatcher.room(self._last_task)), _MOST_RECORDS)
-        self._sort(channel, self._poll(channel, limit, _FETCH_SECONDS))
+        seconds = _FETCH_SECONDS if self._late.is_empty() else _LATE_SECONDS
+        self._sort(channel, self._poll(channel, limit, seconds))
 
     def _poll(self, channel: IntakeChannel, limit: int, timeout: float) -> Sequence[Record]:
         """Fetch, and look at what a rebalance has done to the records in hand."""
@@ -271,8 +320,14 @@ class Intake:
             self._look_for_a_partition()
         if self._is_hand_doubtful:
             self._is_hand_doubtful = False
-            held = channel.held([delivery.record.delivery_tag for delivery in self._hand])
+            at_work = self._late.tags()
+            held = channel.held(
+                [*(delivery.record.delivery_tag for delivery in self._hand), *at_work]
+            )
             self._keep([each for each in self._hand if each.record.delivery_tag in held])
+            self._say_again(self._late.forget_unless(held), "its partition has gone")
+        if self._status.blocked or self._said_blocked:
+            self._look_at_blocked()
         return records
 
     def _keep(self, hand: list[Delivery]) -> None:
@@ -289,24 +344,34 @@ class Intake:
         judge = self._screen.judge
         refused: list[Refused] = []
         early: list[Early] = []
+        are_suspects = False
         for record in records:
             verdict = judge(record, now)
             if isinstance(verdict, Delivery):
                 self._hand.append(verdict)
+                if verdict.is_suspect:
+                    are_suspects = True
+                    _say_suspect(verdict)
                 self._may_expire = self._may_expire or verdict.envelope.expires is not None
             elif isinstance(verdict, Refused):
                 refused.append(verdict)
             elif isinstance(verdict, Early):
                 early.append(verdict)
-            elif isinstance(verdict, Revoked):
-                self._drop_revoked(channel, verdict)
             else:
-                self._skip(channel, verdict)
+                self._drop(channel, verdict)
+        if are_suspects:
+            self._hand.sort(key=in_order_of_suspicion)
         if early:
             # First: only what came with the last fetch can be moved for certain.
             self._moves.move(channel, early, self._keep_membership, self._giving_up.is_set)
         if refused:
             self._refusals.write_off(channel, refused, self._keep_membership)
+
+    def _drop(self, channel: IntakeChannel, verdict: Expired | Revoked) -> None:
+        if isinstance(verdict, Revoked):
+            self._drop_revoked(channel, verdict)
+        else:
+            self._skip(channel, verdict)
 
     def _drop_revoked(self, channel: IntakeChannel, revoked: Revoked | Delivery) -> None:
         channel.settle([revoked.record.delivery_tag])
@@ -354,6 +419,7 @@ class Intake:
         if not self._fullness.is_paused:
             channel.pause()
             self._fullness.is_paused = True
+        self._settle_late(channel)
         self._poll(channel, 1, 0)
 
     # Claiming
@@ -368,26 +434,36 @@ class Intake:
             return True
         grants = self._dispatcher.reserve(self.queue, self._hand)
         if not grants:
+            self._wait_for_isolation()
             return False
         self._fullness.found_slot()
         self._claiming_since = self._clock.monotonic()
         batch = self._claiming = self._hand[: grants[-1].stop]
         del self._hand[: len(batch)]
         self._last_task = batch[-1].task
+        late = [delivery for delivery in batch if delivery.late]
         try:
+            self._settle_acked(channel)
             granted, refused = channel.claim(
                 [delivery.record.delivery_tag for delivery in batch],
+                start={delivery.record.delivery_tag for delivery in late},
+                alone={each.record.delivery_tag for each in late if each.is_suspect},
                 give_up=self._giving_up.is_set,
             )
         except BaseException:
             self._move()
-            self._name_lost(batch)
+            self._name_lost([delivery for delivery in batch if not delivery.late])
             self._claiming = []
             self._dispatcher.cancel(batch)
             raise
         if refused:
             batch = self._without_refused(batch, set(granted))
+            late = [delivery for delivery in batch if delivery.late]
         self._move()
+        if late:
+            self._late.begin(late)
+            if self._dispatcher.is_shared:
+                self._isolation.begin(late, self._clock.monotonic())
         self._dispatcher.hand_out(batch)
         self._claiming = []
         return True
@@ -414,6 +490,110 @@ class Intake:
         )
         return [each for each in batch if each.record.delivery_tag in granted]
 
+    # Late acks
+
+    def _settle_late(self, channel: IntakeChannel) -> None:
+        """Have ends committed that wait for a claim no longer, and have delivered again what processes died with."""
+        if not self._late.is_due:
+            return
+        self._settle_acked(channel)
+        self._release_died(channel)
+        channel.commit()
+
+    def _settle_acked(self, channel: IntakeChannel) -> None:
+        """Settle what has ended; committed by the channel's next commit."""
+        if acked := self._late.take_acked():
+            channel.settle(acked)
+
+    def _release_died(self, channel: IntakeChannel) -> None:
+        if died := self._late.take_died():
+            channel.release(died, died=True)
+
+    def _finish(self, channel: IntakeChannel, partitions: Collection[int]) -> None:
+        """Wait a little for what runs of partitions that are about to go, and settle it; the channel calls it."""
+        self._late.wait_ended(partitions, _REVOKE_SECONDS, unless=self._letting_go.is_set)
+        self._settle_acked(channel)
+
+    def _finish_late(self, channel: IntakeChannel) -> None:
+        """Stay in the group until all is settled that is at work, or has to be given back."""
+        if self._late.is_empty():
+            return
+        self._is_finishing = True  # until the channel is closed, which commits it
+        if not self._fullness.is_paused:
+            channel.pause()
+            self._fullness.is_paused = True
+        while not self._late.is_empty() and not self._letting_go.is_set():
+            self._poll(channel, 1, 0)
+            self._settle_late(channel)
+            self._late.wait_for_news(_LATE_SECONDS)
+        self._settle_acked(channel)
+        self._release_died(channel)
+
+    def _say_again(self, deliveries: Sequence[Delivery], why: str) -> None:
+        for delivery in deliveries:
+            logger.warning(
+                "%s is not finished, and %s: it runs again",
+                delivery,
+                why,
+                extra={"event": "task.void", **delivery.fields},
+            )
+
+    # Suspects
+
+    def _wait_for_isolation(self) -> None:
+        """Let a suspect go on in company that waits too long for its process to be empty."""
+        head = self._hand[0]
+        if not head.is_suspect or not self._dispatcher.is_shared:
+            return  # a process with one slot is alone with what it runs
+        if self._isolation.is_awaited_long(head, self._clock.monotonic()):
+            self._dispatcher.let_off(head)
+
+    def _end_isolation(self, channel: IntakeChannel) -> None:
+        """Let others in beside a suspect that has been alone long enough, once the group knows that it is not any more."""
+        for delivery in self._isolation.ended(self._clock.monotonic()):
+            if delivery.lane >= 0:  # it has not ended
+                channel.keep_company([delivery.record.delivery_tag])
+                self._dispatcher.let_off(delivery)
+
+    # Partitions that are full
+
+    def _look_at_blocked(self) -> None:
+        """Say which task keeps a partition from going on, and when it goes on."""
+        blocked = self._status.blocked
+        for partition, offset in blocked.items():
+            if partition not in self._said_blocked:
+                self._say_blocked(partition, offset)
+        for partition in self._said_blocked - set(blocked):
+            logger.info(
+                "queue %s partition %d goes on",
+                self.queue,
+                partition,
+                extra={
+                    "event": "intake.partition_freed",
+                    "queue": self.queue,
+                    "partition": partition,
+                },
+            )
+        self._said_blocked = set(blocked)
+
+    def _say_blocked(self, partition: int, offset: int) -> None:
+        found = self._late.find(partition, offset)
+        place = f"{self.queue}/{partition}/{offset}"
+        logger.error(
+            "queue %s partition %d stands still: %s is not finished, and what is finished and at work behind it fits no commit any "
+            "more; other partitions go on, and this one does when it is finished",
+            self.queue,
+            partition,
+            found or f"the record {place}",
+            extra={
+                "event": "intake.partition_blocked",
+                "queue": self.queue,
+                "partition": partition,
+                "offset": offset,
+                **(found.fields if found is not None else {}),
+            },
+        )
+
     # Waiting for a slot
 
     def _wait_for_room(self, channel: IntakeChannel, version: int) -> None:
@@ -427,9 +607,13 @@ class Intake:
         if self._should_leave(channel, now):
             self._leave(channel)
             return
-        self._dispatcher.wait_for_change(version, _ROOM_SECONDS)
+        self._dispatcher.wait_for_change(
+            version, _ROOM_SECONDS if self._late.is_empty() else _LATE_SECONDS
+        )
 
     def _should_leave(self, channel: IntakeChannel, now: float) -> bool:
+        if not self._late.is_empty():
+            return False  # its end settles nothing once the partition is another's
         is_waiting = bool(self._hand) or self._status.lag > 0
         full_for = self._dispatcher.full_for()
         if not self._fullness.should_ask(now, full_for=full_for, is_waiting=is_waiting):
@@ -509,6 +693,21 @@ class Intake:
             workers + 1,
             extra={"event": "intake.no_partition", "queue": self.queue},
         )
+
+
+def _say_suspect(delivery: Delivery) -> None:
+    logger.warning(
+        "%s was at work when its worker died or was cut off: it runs again, alone in its process (delivery %d, deaths alone %d)",
+        delivery,
+        delivery.record.deliveries + 1,
+        delivery.record.deaths,
+        extra={
+            "event": "task.suspect",
+            "deliveries": delivery.record.deliveries + 1,
+            "deaths": delivery.record.deaths,
+            **delivery.fields,
+        },
+    )
 
 
 def _fields_of(expired: Expired | Revoked | Delivery) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """Writing what runs leave behind: dead letters of failed tasks, and messages that follow a run. A thread of its own.
 
-So neither the thread that reads results nor an intake waits for the broker. What is here was claimed before: it is held until it is
-written, and lost (and named) only if the process must end before.
+So neither the thread that reads results nor an intake waits for the broker. What was claimed before its run is held here until it
+is written, and lost (and named) only if the process must end before. Of what settles late it is told when all is written that
+follows from it: until then its record is not settled, and it runs again if the process ends.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from taskq.clock import Clock
 from taskq.protocols import DeadLetter, Outgoing, Publisher
@@ -28,6 +29,23 @@ LIMIT = 2000
 _BATCH = 500
 
 
+@dataclass(slots=True)
+class Bundle:
+    """All that must be written before a record is settled that was not settled before its run."""
+
+    left: int
+    """How many entries are not written yet."""
+
+    then: Callable[[], None]
+    """Called when none is left."""
+
+    def written(self) -> None:
+        """Take note that one more is written."""
+        self.left -= 1
+        if not self.left:
+            self.then()
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One thing to be written, and how the log names it."""
@@ -39,6 +57,9 @@ class Entry:
 
     fields: Mapping[str, object] = field(default_factory=dict)
     """What log records about it carry: its task."""
+
+    bundle: Bundle | None = None
+    """Of a task that settles late: it is written again where it is unknown whether it was, because nothing of it may be lost."""
 
 
 class Outbox:
@@ -62,8 +83,16 @@ class Outbox:
         """Start the thread."""
         self._thread.start()
 
-    def put(self, entries: Sequence[Entry]) -> None:
-        """Have entries written, as soon as possible. Order is not kept where a write fails."""
+    def put(self, entries: Sequence[Entry], then: Callable[[], None] | None = None) -> None:
+        """Have entries written, as soon as possible. Order is not kept where a write fails.
+
+        Args:
+            entries: At least one.
+            then: Called in the outbox's thread when the broker has acknowledged all of them; must not raise.
+        """
+        if then is not None:
+            bundle = Bundle(len(entries), then)
+            entries = [replace(entry, bundle=bundle) for entry in entries]
         with self._change:
             self._entries.extend(entries)
             self._change.notify()
@@ -123,8 +152,13 @@ class Outbox:
         why: str | None = None
         for entry, error in zip(batch, errors, strict=True):
             if error is None:
+                if entry.bundle is not None:
+                    entry.bundle.written()
                 continue
-            if isinstance(entry.what, Outgoing) and getattr(error, "sent", None) is not False:
+            is_unknown = (
+                isinstance(entry.what, Outgoing) and getattr(error, "sent", None) is not False
+            )
+            if is_unknown and entry.bundle is None:
                 logger.error(
                     "%s may or may not have been sent (%s); it is not sent again, because no task may run twice",
                     entry.name,
@@ -132,14 +166,14 @@ class Outbox:
                     extra={"event": "outbox.unknown", **entry.fields},
                 )
                 continue
-            if entry.instead is not None and not _is_passing(error):
+            if not is_unknown and entry.instead is not None and not _is_passing(error):
                 logger.error(
                     "%s cannot be sent (%s); the task that asked for it goes to the dead letters",
                     entry.name,
                     error,
                     extra={"event": "outbox.refused", **entry.fields},
                 )
-                keep.append(entry.instead(str(error)))
+                keep.append(replace(entry.instead(str(error)), bundle=entry.bundle))
                 continue
             keep.append(entry)
             why = str(error)

@@ -57,7 +57,8 @@ class Refusals:
             refused: The records.
             keep_membership: Polls the channel without taking records; called between two tries.
         """
-        left = list(refused)
+        self._settle_unwanted(channel, [each for each in refused if not each.is_wanted])
+        left = [each for each in refused if each.is_wanted]
         backoff = _FIRST_BACKOFF
         while left and not self._stopping.is_set():
             errors = self._write_letters([self._letter(each) for each in left])
@@ -106,6 +107,23 @@ class Refusals:
             record = each.record
             logger.error(
                 "record %s/%s/%s cannot be run (%s: %s); it is in the dead letters",
+                record.queue,
+                record.partition,
+                record.offset,
+                each.reason,
+                one_line(each.error),
+                extra={"event": "task.refused", "reason": each.reason, **_fields_of(each)},
+            )
+
+    def _settle_unwanted(self, channel: IntakeChannel, unwanted: Sequence[Refused]) -> None:
+        """Settle what has a task that wants no dead letters."""
+        if not unwanted:
+            return
+        channel.settle([each.record.delivery_tag for each in unwanted])
+        for each in unwanted:
+            record = each.record
+            logger.error(
+                "record %s/%s/%s is not run any more (%s: %s); no dead letter is wanted",
                 record.queue,
                 record.partition,
                 record.offset,

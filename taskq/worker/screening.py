@@ -23,6 +23,8 @@ class Refused:
 
     reason: str
     error: str
+    is_wanted: bool = True
+    """Whether its task wants a dead letter of it; else it is settled without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,13 @@ class Screen:
         except Exception as error:  # noqa: BLE001 - a door to foreign input
             # Hostile headers: whatever a decoder raises, the record goes to the dead letters and the intake lives.
             return Refused(record, envelope, "unreadable", f"{type(error).__name__}: {error}"[:500])
-        return Delivery(record, envelope, task.name)
+        if record.deaths and task.acks_late and record.deaths >= task.max_deliveries:
+            why = _WORKER_DIED.format(record.deaths, "es" if record.deaths > 1 else "")
+            return Refused(record, envelope, "worker_died", why, task.dead_letter)
+        return Delivery(record, envelope, task.name, late=task.acks_late)
+
+
+_WORKER_DIED = "{} process{} died while running it, with nothing else at work there"
 
 
 _OFFSET_EXPIRED = (

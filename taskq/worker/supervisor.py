@@ -53,6 +53,9 @@ _SHUTDOWN_SECONDS = 5.0
 _LET_GO_SECONDS = 2.0
 """For the timekeeper to let go of its shards; a broker that is away hears nothing of it, and the shards' heirs need not."""
 
+_GIVE_BACK_SECONDS = 2.0
+"""For intakes to give back what settles late and is not finished, when the worker must end at once."""
+
 _GIVE_UP_BEFORE = 1.0
 """Seconds before the end of the grace at which claims without an answer are given up, so that they can be named in time."""
 
@@ -400,10 +403,14 @@ class Worker:
         claims_run = any(intake.claiming() for intake in self._intakes)
         if self._dispatcher.is_idle and self._outbox.is_empty and not claims_run:
             # What an intake still does is leaving its group, which may wait for a broker that is away.
-            if not intakes_run or elapsed > min(_SHUTDOWN_SECONDS, self._options.grace):
+            late_run = any(intake.holds_late for intake in self._intakes)
+            patience = min(_SHUTDOWN_SECONDS, self._options.grace)
+            if not intakes_run or (elapsed > patience and not late_run):
                 self._pool.shut_down()
                 self._enter(_Phase.ENDING)
-            return None
+                return None
+            if not late_run:
+                return None
         if elapsed >= self._options.grace - _GIVE_UP_BEFORE:
             for intake in self._intakes:
                 intake.give_up()
@@ -448,6 +455,7 @@ class Worker:
     def _end_at_once(self, code: int) -> int:
         """Kill what runs and name what is lost."""
         self._pool.kill()
+        self._let_go()
         claiming = [delivery for intake in self._intakes for delivery in intake.claiming()]
         _name_lost(self._dispatcher.unfinished(), "claimed and not finished")
         _name_lost(claiming, "its claim got no answer, so it may be claimed and does not run")
@@ -456,6 +464,17 @@ class Worker:
             logger.error("lost: %s was not written", entry.name, extra=extra)
         self._outbox.close()
         return code
+
+    def _let_go(self) -> None:
+        """Have given back what settles late: it comes again at once, and nobody takes it for what the worker died of."""
+        holding = [intake for intake in self._intakes if intake.holds_late]
+        for intake in holding:
+            intake.stop()
+            intake.give_up()
+            intake.let_go()
+        until = self._clock.monotonic() + _GIVE_BACK_SECONDS
+        for intake in holding:
+            intake.join(max(0.0, until - self._clock.monotonic()))
 
 
 def _show(text: str) -> None:
@@ -473,4 +492,7 @@ def _say_broken(why: str) -> None:
 
 def _name_lost(deliveries: list[Delivery], why: str) -> None:
     for delivery in deliveries:
-        logger.error("lost: %s: %s", delivery, why, extra={"event": "task.lost", **delivery.fields})
+        if not delivery.late:  # such a one comes again
+            logger.error(
+                "lost: %s: %s", delivery, why, extra={"event": "task.lost", **delivery.fields}
+            )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from taskq.clock import SystemClock
+from taskq.executor import FAILED, Result
+from taskq.logs import LogPlan
 from taskq.protocols import DeadLetter, Rebalance
 from taskq.revocation import Revocations, revoked_write
+from taskq.worker.aftermath import Aftermath
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.intake import Intake
 from taskq.worker.outbox import Outbox
@@ -50,11 +54,14 @@ class Stage:
         self.app.task("a")(lambda *args: None)
         self.broker.open_channel = lambda: self.channel  # type: ignore[attr-defined]  # only workers ask
         self.pool = HeldPool(self.slots)
+        self.app.task("late", acks_late=True, max_deliveries=2)(lambda *args: None)
         self.outbox = Outbox(lambda: self.broker.publisher, self.clock)
+        plan = LogPlan(logging.INFO, logging.INFO, whole=False)
+        aftermath = Aftermath(self.app.registry, self.outbox, plan, worker="w1", clock=self.clock)
         self.dispatcher = Dispatcher(
             self.pool,
             claim_ahead=self.claim_ahead,
-            conclude=lambda results: None,
+            conclude=aftermath.conclude,
             clock=self.clock,
         )
         self.pool.start(self.dispatcher)
@@ -70,14 +77,17 @@ class Stage:
         )
 
     def start(self) -> Stage:
+        self.outbox.start()
         self.intake.start()
         return self
 
     def stop(self) -> None:
         self.intake.stop()
         self.intake.give_up()
+        self.intake.let_go()
         self.channel.rebalance(Rebalance("lost", ()))  # ends a fetch that waits
         wait_until(lambda: not self.intake.is_running, timeout=10, what="the intake to end")
+        self.outbox.close()
 
 
 @pytest.fixture
@@ -464,3 +474,254 @@ def test_what_is_revoked_while_it_waits_for_a_slot_is_settled_and_does_not_run(
     assert not stage.broker.publisher.letters
     assert "task.revoked" in [getattr(each, "event", "") for each in caplog.records]
     stage.stop()
+
+
+# Late acks
+
+DIED: Result = (FAILED, 0.0, None, ("worker_died", "the process that ran it was killed", "", []))
+
+
+def run_late(stage: Stage, **more: Any) -> PlainRecord:
+    """Have a late task started and return its record."""
+    record = record_of("late", **more)
+    count = len(stage.pool.started)
+    stage.channel.put(record)
+    stage.pool.wait_started(count + 1)
+    return record
+
+
+def die(stage: Stage) -> None:
+    """Let the process of the only task at work die."""
+    (delivery,) = stage.pool.held
+    stage.pool.held.clear()
+    stage.dispatcher.on_results(delivery.lane, [(delivery, DIED)])
+
+
+def test_a_late_task_is_started_by_its_claim_and_settled_after_its_run(stage: Stage) -> None:
+    record = run_late(stage)
+    settled_before = list(stage.channel.settled)
+
+    stage.pool.end(stage.pool.held[0])
+    stage.channel.wait(lambda: "commit" in stage.channel.calls)
+
+    assert (stage.channel.started, settled_before) == ([record.delivery_tag], [])
+    assert stage.channel.claimed == []
+    assert stage.channel.settled == [record.delivery_tag]
+
+
+def test_ends_go_with_the_next_claim(stage: Stage) -> None:
+    stage.channel.put(*(record_of("late") for _ in range(3)))
+    stage.pool.wait_started(1)
+    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+    stage.channel.calls.clear()
+
+    stage.pool.end(stage.pool.held[0])
+    stage.pool.wait_started(2)
+
+    assert stage.channel.calls[:2] == ["settle", "claim"]
+
+
+def test_a_late_task_that_failed_is_settled_after_its_dead_letter(stage: Stage) -> None:
+    record = run_late(stage)
+    letters_at_settle: list[int] = []
+    settle = stage.channel.settle
+
+    def watched(tags: list[int]) -> None:
+        letters_at_settle.append(len(stage.broker.publisher.letters))
+        settle(tags)
+
+    stage.channel.settle = watched  # type: ignore[method-assign,assignment]  # to look in between
+    stage.pool.end(stage.pool.held[0], error="ValueError: no")
+    stage.channel.wait(lambda: stage.channel.settled)
+
+    assert letters_at_settle == [1]
+    assert stage.channel.settled == [record.delivery_tag]
+
+
+def test_a_late_task_is_not_settled_while_its_dead_letter_cannot_be_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stage = Stage()
+
+    def dead_letters(letters: list[DeadLetter], *, timeout: float) -> list[Exception | None]:
+        return [ConnectionError("away")] * len(letters)
+
+    stage.broker.publisher.dead_letters = dead_letters  # type: ignore[method-assign,assignment]  # refuses for ever
+    stage.start()
+    run_late(stage)
+
+    stage.pool.end(stage.pool.held[0], error="ValueError: no")
+    wait_until(lambda: caplog.records, timeout=10, what="the failure of the write")
+    run_late(stage)
+
+    assert stage.channel.settled == []
+    stage.stop()
+    assert stage.channel.settled == []
+
+
+def test_a_late_task_whose_process_died_is_released_and_counted(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = run_late(stage, id="abc")
+
+    die(stage)
+    stage.pool.wait_started(2)
+
+    assert stage.channel.died == [record.delivery_tag]
+    assert stage.channel.settled == []
+    (line,) = [each for each in caplog.records if getattr(each, "event", "").startswith("task.")]
+    assert (getattr(line, "event", ""), getattr(line, "deaths", 0)) == ("task.delivered_again", 1)
+
+
+def test_the_last_death_is_a_dead_letter_that_counts_all_deliveries(stage: Stage) -> None:
+    record = run_late(stage, deliveries=4, deaths=1, is_suspect=True)
+
+    die(stage)
+    stage.channel.wait(lambda: stage.channel.settled)
+
+    (letter,) = stage.broker.publisher.letters
+    headers = dict(letter.headers)
+    assert (headers["dlq-reason"], headers["dlq-attempts"]) == (b"worker_died", b"5")
+    assert stage.channel.settled == [record.delivery_tag]
+    assert stage.channel.died == []
+
+
+def test_too_many_deaths_that_others_counted_are_a_dead_letter_without_a_run(stage: Stage) -> None:
+    record = record_of("late", deliveries=3, deaths=2, is_suspect=True)
+
+    stage.channel.put(record)
+    stage.channel.wait(lambda: stage.channel.settled)
+
+    (letter,) = stage.broker.publisher.letters
+    assert dict(letter.headers)["dlq-reason"] == b"worker_died"
+    assert stage.channel.started == []
+
+
+def test_a_suspect_is_claimed_as_alone(stage: Stage) -> None:
+    record = run_late(stage, deliveries=1, is_suspect=True)
+
+    assert stage.channel.alone == [record.delivery_tag]
+
+
+def test_the_end_of_a_late_task_settles_nothing_after_its_partition_went(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_late(stage)
+    delivery = stage.pool.held[0]
+
+    stage.channel.rebalance(Rebalance("lost", (0,)))
+    wait_until(lambda: delivery.is_void, timeout=5, what="the delivery to be void")
+    stage.pool.end(delivery, error="ValueError: no")
+    run_late(stage)
+
+    assert stage.channel.settled == []
+    assert stage.outbox.is_empty
+    assert stage.broker.publisher.letters == []
+    assert [getattr(each, "event", "") for each in caplog.records].count("task.void") == 2
+
+
+def test_a_partition_that_goes_in_order_waits_for_what_runs_of_it(stage: Stage) -> None:
+    record = run_late(stage)
+    delivery = stage.pool.held[0]
+    wait_ended = stage.intake._late.wait_ended
+    asked: list[Collection[int]] = []
+
+    def watched(partitions: Collection[int], timeout: float, **more: Any) -> None:
+        asked.append(partitions)
+        stage.pool.end(delivery)
+        wait_ended(partitions, timeout, **more)
+
+    stage.intake._late.wait_ended = watched  # type: ignore[method-assign]  # to end it just then
+    stage.channel.rebalance(Rebalance("revoked", (0,)))
+    stage.channel.wait(lambda: stage.channel.settled)
+
+    assert asked == [(0,)]
+    assert stage.channel.settled == [record.delivery_tag]
+    assert not delivery.is_void
+
+
+def test_a_full_worker_stays_in_its_group_while_late_tasks_are_at_work(stage: Stage) -> None:
+    stage.channel.others = 1
+    stage.channel.put(record_of("late"), record_of("a"))
+    stage.pool.wait_started(1)
+    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+
+    stage.clock.pushed += 6
+    stage.channel.wait(lambda: stage.channel.is_paused)
+    before = stage.intake.pulse.moved
+    wait_until(lambda: stage.intake.pulse.moved > before, timeout=10, what="another look")
+
+    assert "other_members" not in stage.channel.calls
+    assert "leave" not in stage.channel.calls
+
+
+def test_stop_stays_until_late_tasks_have_ended_and_settles_them(stage: Stage) -> None:
+    record = run_late(stage)
+
+    stage.intake.stop()
+    stage.channel.wait(lambda: stage.channel.is_paused)
+    held = stage.intake.holds_late
+    stage.pool.end(stage.pool.held[0])
+    stage.channel.wait(lambda: stage.channel.is_closed)
+
+    assert held
+    assert stage.channel.settled == [record.delivery_tag]
+
+
+def test_who_lets_go_closes_without_settling_what_is_at_work(stage: Stage) -> None:
+    run_late(stage)
+
+    stage.intake.stop()
+    stage.channel.wait(lambda: stage.channel.is_paused)
+    stage.intake.let_go()
+    stage.channel.wait(lambda: stage.channel.is_closed)
+
+    assert stage.channel.settled == []
+
+
+def test_a_claim_without_an_answer_loses_no_late_task(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.channel.claim_error = ConnectionError("given up")
+
+    stage.channel.put(record_of("late"))
+    wait_until(lambda: stage.channel.is_closed, timeout=10, what="the channel to be given up")
+
+    assert stage.intake.lost == 0
+    assert "task.lost" not in [getattr(each, "event", "") for each in caplog.records]
+
+
+def test_ends_that_come_after_a_channel_broke_settle_nothing_on_the_next(stage: Stage) -> None:
+    run_late(stage)
+    delivery = stage.pool.held[0]
+    first, stage.channel = stage.channel, FakeChannel()
+
+    first.fetch_error = ConnectionError("gone")
+    first.rebalance(Rebalance("assigned", ()))
+    stage.channel.wait(lambda: stage.channel.is_listening)
+    stage.pool.end(delivery)
+    after = run_late(stage)
+    stage.pool.end(stage.pool.held[0])
+    stage.channel.wait(lambda: stage.channel.settled)
+
+    assert first.settled == []
+    assert stage.channel.settled == [after.delivery_tag]
+
+
+def test_a_partition_that_stands_still_names_the_task_it_waits_for(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    record = run_late(stage, id="stuck")
+
+    stage.channel.blocked = {0: record.offset}
+    wait_until(lambda: stage.intake._said_blocked, timeout=5, what="the line")
+    stage.channel.blocked = {}
+    wait_until(lambda: not stage.intake._said_blocked, timeout=5, what="the other line")
+
+    said = [each for each in caplog.records if "partition_" in getattr(each, "event", "")]
+    assert [getattr(each, "event", "") for each in said] == [
+        "intake.partition_blocked",
+        "intake.partition_freed",
+    ]
+    assert "late[stuck]" in said[0].getMessage()

@@ -42,6 +42,7 @@ class Life:
     ) -> None:
         self.app, self.broker = isolated_app(**settings)
         self.app.task("a", queue="q")(lambda *args: None)
+        self.app.task("late", queue="q", acks_late=True)(lambda *args: None)
         self.channel = FakeChannel()
         self.broker.open_channel = lambda: self.channel  # type: ignore[attr-defined]  # only workers ask
         self.pool = HeldPool(1)
@@ -184,6 +185,55 @@ def test_sigquit_ends_at_once(life: Life, caplog: pytest.LogCaptureFixture) -> N
 
     assert life.run(script) == 128 + signal.SIGQUIT
     assert len(_lost(caplog)) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_who_ends_at_once_gives_late_tasks_back_and_names_none_as_lost(
+    life: Life, caplog: pytest.LogCaptureFixture, number: signal.Signals
+) -> None:
+    def script() -> None:
+        life.channel.put(record_of("late", id="slow"))
+        life.pool.wait_started(1)
+        if number is signal.SIGTERM:
+            _send(number)
+            life.channel.wait(lambda: life.channel.is_paused)
+        _send(number)
+
+    assert life.run(script) == 128 + number
+    assert life.pool.is_killed
+    assert life.channel.is_closed
+    assert life.channel.settled == []
+    assert _lost(caplog) == []
+
+
+def test_late_tasks_that_are_not_finished_at_the_end_of_the_grace_go_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    life = Life(grace=0.1)
+
+    def script() -> None:
+        life.channel.put(record_of("late"))
+        life.pool.wait_started(1)
+        _send(signal.SIGTERM)
+
+    assert life.run(script) == 1
+    assert life.channel.is_closed
+    assert _lost(caplog) == []
+
+
+def test_a_stopping_worker_settles_late_tasks_before_it_ends(life: Life) -> None:
+    record = record_of("late")
+
+    def script() -> None:
+        life.channel.put(record)
+        life.pool.wait_started(1)
+        _send(signal.SIGTERM)
+        life.channel.wait(lambda: life.channel.is_paused)
+        life.pool.end(life.pool.held[0])
+
+    assert life.run(script) == 0
+    assert life.channel.settled == [record.delivery_tag]
+    assert life.channel.calls[-1] == "close"
 
 
 def test_failed_tasks_become_dead_letters_before_the_worker_ends(life: Life) -> None:

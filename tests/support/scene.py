@@ -97,15 +97,23 @@ class Scene:
 
     # Tasks
 
-    def send(self, what: str = "nothing", detail: object = "", *, key: str | None = None) -> str:
-        """Send one task of `scene_tasks` and return its id; the broker has it then."""
-        result = self._sender.send_task("act", (what, str(detail)), queue=self.queue, key=key)
+    def send(
+        self,
+        what: str = "nothing",
+        detail: object = "",
+        *,
+        key: str | None = None,
+        late: bool = False,
+    ) -> str:
+        """Send one task of `scene_tasks` and return its id; the broker has it then. A `late` one has `acks_late`."""
+        name = "act late" if late else "act"
+        result = self._sender.send_task(name, (what, str(detail)), queue=self.queue, key=key)
         self.sent.append(result.id)
         return result.id
 
-    def send_many(self, count: int) -> list[str]:
+    def send_many(self, count: int, *, late: bool = False) -> list[str]:
         """Send so many that do nothing."""
-        return [self.send() for _ in range(count)]
+        return [self.send(late=late) for _ in range(count)]
 
     def send_at(self, seconds: float) -> str:
         """Send a task that does nothing, as a record that is as old as another program says; return its id.
@@ -165,6 +173,10 @@ class Scene:
     def never_ran(self) -> set[str]:
         """Return the ids that were sent and did not start."""
         return self.ledger.tally(self.sent, event="started").never
+
+    def deliveries(self, id: str) -> list[str]:
+        """Return what a late task's deliveries said of themselves: `COUNT REDELIVERED`."""
+        return [entry.detail for entry in self.ledger.entries("delivered") if entry.id == id]
 
     def pids(self) -> set[int]:
         """Return the processes that have started tasks."""

@@ -5,6 +5,7 @@ Imported by workers (`-A tests.support.scene_tasks`) and by the sending test, wh
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -39,6 +40,15 @@ def act(what: str = "nothing", detail: str = "") -> None:
     note("ended", f"{perf_counter():.6f}")
 
 
+@app.task("act late", acks_late=True, max_deliveries=2)
+def act_late(what: str = "nothing", detail: str = "") -> None:
+    """Do one of the same things, and be settled afterwards."""
+    request = current_request()
+    assert request is not None
+    note("delivered", f"{request.deliveries} {request.redelivered}")
+    act(what, detail)
+
+
 def _wait_for_gate(path: str) -> None:
     wait_until(Path(path).exists, timeout=GATE_SECONDS, what=f"the gate {path}")
 
@@ -68,6 +78,14 @@ def _fail(text: str) -> None:
     raise ValueError(text)
 
 
+def _crash(_: str) -> None:
+    ctypes.string_at(0)
+
+
+def _recurse(_: str) -> None:
+    _recurse(_)
+
+
 def _leak_thread(_: str) -> None:
     threading.Thread(target=threading.Event().wait, name="leaked").start()
 
@@ -92,6 +110,8 @@ _ACTS = {
     "fail": _fail,
     "exit": lambda code: sys.exit(int(code)),
     "exit at once": lambda code: os._exit(int(code)),
+    "crash": _crash,
+    "recurse": _recurse,
     "interrupt": lambda _: (_ for _ in ()).throw(KeyboardInterrupt),
     "leak a thread": _leak_thread,
     "print": _print,

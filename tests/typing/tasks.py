@@ -20,9 +20,9 @@ def named(customer: str, amount: int = 1) -> int:
     return amount
 
 
-@task("bound", bind=True)
+@task("bound", bind=True, acks_late=True, max_deliveries=3)
 def bound(self: Context, number: int) -> int:
-    return self.request.retries + number
+    return self.request.retries + self.request.deliveries + number
 
 
 @task
@@ -85,5 +85,6 @@ named.apply_async(("ACME",), priority=3)  # type: ignore[arg-type]  # refused
 bound.delay("x")  # type: ignore[arg-type]  # refused
 fetch.delay(3)  # type: ignore[arg-type]  # refused
 wrong: AsyncResult[int] = fetch.delay("x")  # type: ignore[assignment]  # refused
+task("x", max_deliveries="3")  # type: ignore[call-overload]  # refused
 task("x", quue="y")  # type: ignore[call-overload]  # refused
 taskq.configure(1)  # type: ignore[call-arg]  # refused

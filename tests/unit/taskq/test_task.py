@@ -388,3 +388,30 @@ class TestCron:
 
         with pytest.raises(InvalidArguments, match="timezone without cron"):
             app.task("t", timezone="UTC")(lambda: None)
+
+
+def test_a_task_is_settled_before_its_run_unless_it_says_otherwise() -> None:
+    app, _ = isolated_app()
+
+    early, late = app.task("early")(fail_softly), app.task("late", acks_late=True)(fail_softly)
+
+    assert (early.acks_late, late.acks_late, late.max_deliveries) == (False, True, 5)
+
+
+@pytest.mark.parametrize("limit", [0, -1, "3", 2.5, True])
+def test_a_limit_of_deliveries_that_is_no_positive_number_is_refused(limit: object) -> None:
+    app, _ = isolated_app()
+    options: dict[str, Any] = {"acks_late": True, "max_deliveries": limit}
+
+    with pytest.raises(InvalidArguments, match="a whole number from 1 on"):
+        app.task("late", **options)(fail_softly)
+
+
+def test_a_limit_of_deliveries_needs_late_acks() -> None:
+    app, _ = isolated_app()
+
+    with pytest.raises(InvalidArguments, match="needs acks_late=True"):
+        app.task("early", max_deliveries=3)(fail_softly)
+
+
+def fail_softly() -> None: ...

@@ -593,3 +593,34 @@ def test_a_celery_clients_message_with_an_eta_waits_for_it(app: App) -> None:
 
     assert before == []
     assert (run.id, run.outcome) == ("x", Succeeded(None))
+
+
+def test_a_task_that_settles_late_runs_once_and_leaves_nothing(app: App) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    @app.task("late", acks_late=True)
+    def late() -> None:
+        request = current_request()
+        assert request is not None
+        seen.append((request.deliveries, request.redelivered))
+
+    with on_memory(app) as testing:
+        late.delay()
+        testing.run_until_idle()
+        left = app.broker.admin.queue_status(["taskq"], group="taskq", timeout=1)
+        again = testing.run_until_idle()
+
+    assert seen == [(1, False)]
+    assert [status.lag for status in left] == [0]
+    assert again == []
+
+
+def test_a_task_that_settles_late_and_fails_is_a_dead_letter(app: App) -> None:
+    app.task("late", acks_late=True)(fail("no"))
+
+    with on_memory(app) as testing:
+        app.send_task("late")
+        testing.run_until_idle(raise_errors=False)
+        [letter] = testing.dead_letters
+
+    assert (letter.reason, letter.attempts) == ("failed", 1)

@@ -17,6 +17,7 @@ class Item:
     lane: int = -1
     cost_ns: int = 0
     ahead_bytes: int = 0
+    is_suspect: bool = False
 
 
 def _allocator(widths: list[int], *, ahead: int = 64, **seconds: float) -> Allocator:
@@ -305,3 +306,82 @@ def test_tasks_that_cost_about_the_same_are_placed_in_one_go() -> None:
 
     assert len(allocator.place("q", items)) == 2
     assert {item.cost_ns for item in items[1:]} == {20_000}
+
+
+def _suspect() -> Item:
+    return Item("s", is_suspect=True)
+
+
+def test_a_suspect_gets_a_process_of_its_own_and_nothing_ahead_of_it() -> None:
+    allocator = _allocator([1, 1], s=0.0001, a=0.0001)
+    suspect = _suspect()
+
+    grants = allocator.place("q", [suspect, *_items("a", 20)])
+
+    assert grants[0] == Grant(suspect.lane, 0, 1)
+    assert [grant.lane for grant in grants[1:]].count(suspect.lane) == 0
+
+
+def test_a_suspect_is_never_claimed_ahead() -> None:
+    allocator = _allocator([1], s=0.0001)
+    allocator.place("q", _items("s", 1))
+
+    assert allocator.place("q", [_suspect()]) == []
+
+
+def test_a_suspect_shuts_a_shared_process_until_it_ends() -> None:
+    allocator = _allocator([4])
+    suspect = _suspect()
+
+    alone = allocator.place("q", [suspect, *_items("a", 3)])
+    beside = allocator.place("other", _items("a", 1))
+    allocator.release([suspect])
+    after = allocator.place("other", _items("a", 1))
+
+    assert (len(alone), beside, len(after)) == (1, [], 1)
+
+
+def test_others_make_room_for_a_suspect_in_a_shared_process() -> None:
+    allocator = _allocator([2])
+    running = _items("a", 1)
+    allocator.place("other", running)
+    suspect = _suspect()
+
+    waits = allocator.place("q", [suspect])
+    beside = allocator.place("other", _items("a", 1))
+    allocator.release(running)
+    beside_again = allocator.place("other", _items("a", 1))
+    placed = allocator.place("q", [suspect])
+
+    assert (waits, beside, beside_again, len(placed)) == ([], [], [], 1)
+
+
+def test_a_suspect_that_is_let_off_runs_in_company() -> None:
+    allocator = _allocator([2])
+    allocator.place("other", _items("a", 1))
+    suspect = _suspect()
+    allocator.place("q", [suspect])
+
+    allocator.let_off(suspect)
+
+    assert len(allocator.place("q", [suspect])) == 1
+
+
+def test_a_suspect_that_is_let_off_while_it_runs_lets_others_in() -> None:
+    allocator = _allocator([2])
+    suspect = _suspect()
+    allocator.place("q", [suspect])
+
+    allocator.let_off(suspect)
+
+    assert len(allocator.place("other", _items("a", 2))) == 1
+
+
+def test_a_queue_whose_suspect_is_gone_stops_nobody() -> None:
+    allocator = _allocator([2])
+    allocator.place("other", _items("a", 1))
+    allocator.place("q", [_suspect()])
+
+    allocator.leave_line("q")
+
+    assert len(allocator.place("other", _items("a", 1))) == 1

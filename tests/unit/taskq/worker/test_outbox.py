@@ -132,3 +132,55 @@ def test_a_message_that_was_certainly_not_sent_is_sent_again(
     wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
 
     assert [message.queue for message in publisher.sent] == ["x"]
+
+
+def test_what_waits_for_several_writes_is_told_when_all_are_acknowledged(
+    outbox: Outbox, publisher: Refusing, clock: FakeClock
+) -> None:
+    publisher.times = 1
+    told: list[int] = []
+
+    outbox.put([_message("x"), _letter()], then=lambda: told.append(len(publisher.letters)))
+    clock.wait_for_sleeper()
+    told_before = list(told)
+    clock.advance(1)
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+
+    assert (told_before, told) == ([], [1])
+
+
+def test_a_message_that_may_have_been_sent_is_sent_again_for_who_waits_for_it(
+    outbox: Outbox, publisher: Refusing, clock: FakeClock
+) -> None:
+    publisher.fails = lambda message: TimeoutError("no answer")
+    told: list[bool] = []
+
+    outbox.put([_message("x")], then=lambda: told.append(True))
+    clock.wait_for_sleeper()
+    publisher.fails = lambda message: None
+    clock.advance(1)
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+
+    assert [message.queue for message in publisher.sent] == ["x"]
+    assert told == [True]
+
+
+def test_a_dead_letter_in_place_of_a_follow_up_is_waited_for_too(
+    outbox: Outbox, publisher: Refusing, clock: FakeClock
+) -> None:
+    class TooLarge(Exception):
+        sent = False
+
+    publisher.fails = lambda message: TooLarge("2 MB")
+    publisher.times = 1
+    told: list[int] = []
+
+    outbox.put(
+        [replace(_message("x"), instead=lambda why: _letter())],
+        then=lambda: told.append(len(publisher.letters)),
+    )
+    clock.wait_for_sleeper()
+    clock.advance(1)
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+
+    assert told == [1]

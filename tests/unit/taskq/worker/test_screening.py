@@ -14,6 +14,8 @@ from tests.support.pools import PlainRecord, record_of
 def screen() -> Screen:
     app, _ = isolated_app()
     app.task("invoice", aliases=("old.invoice",))(lambda: None)
+    app.task("late", acks_late=True, max_deliveries=2)(lambda: None)
+    app.task("quiet", acks_late=True, max_deliveries=2, dead_letter=False)(lambda: None)
     return Screen(app.registry, JSON_ONLY)
 
 
@@ -107,3 +109,28 @@ def test_what_was_revoked_is_not_run_and_not_moved(headers: list[tuple[str, byte
 
     assert not isinstance(before, Revoked)
     assert isinstance(screen.judge(record, START), Revoked)
+
+
+def test_what_was_at_work_when_a_worker_died_is_a_suspect_if_it_settles_late(
+    screen: Screen,
+) -> None:
+    late = screen.judge(record_of("late", deliveries=1, is_suspect=True), START)
+    early = screen.judge(record_of("invoice", deliveries=1, is_suspect=True), START)
+
+    assert isinstance(late, Delivery)
+    assert isinstance(early, Delivery)
+    assert (late.late, late.is_suspect) == (True, True)
+    assert (early.late, early.is_suspect) == (False, False)
+
+
+def test_what_too_many_processes_died_of_is_refused(screen: Screen) -> None:
+    once = screen.judge(record_of("late", deliveries=2, deaths=1), START)
+    twice = screen.judge(record_of("late", deliveries=3, deaths=2), START)
+    quiet = screen.judge(record_of("quiet", deliveries=3, deaths=2), START)
+
+    assert isinstance(once, Delivery)
+    assert isinstance(twice, Refused)
+    assert isinstance(quiet, Refused)
+    assert (twice.reason, twice.is_wanted) == ("worker_died", True)
+    assert "2 processes died" in twice.error
+    assert not quiet.is_wanted

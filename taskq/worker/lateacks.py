@@ -1,0 +1,138 @@
+"""What one intake has started of tasks that settle after their run, and what became of them.
+
+Ends are reported by any thread: a pool's, or the outbox's when what must be written before has been. The intake's own thread takes
+them and has them committed, together with its next claim or soon. Nothing here calls the broker.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from taskq.worker.delivery import Delivery
+
+COMMIT_AFTER = 0.1
+"""Seconds that an ack waits at most for a claim to go with: so much more may run twice if the worker is killed."""
+
+
+class LateAcks:
+    """Of one intake. Its thread begins and takes, any thread reports."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        """Begin with nothing at work.
+
+        Args:
+            monotonic: The clock's, for the age of acks.
+        """
+        self._monotonic = monotonic
+        self._change = threading.Condition()
+        self._at_work: dict[int, Delivery] = {}
+        self._acked: list[int] = []
+        self._died: list[int] = []
+        self._waiting_since = 0.0
+
+    # For the intake's thread
+
+    def begin(self, deliveries: Iterable[Delivery]) -> None:
+        """Enter what is claimed and about to be handed out."""
+        with self._change:
+            for delivery in deliveries:
+                delivery.acks = self
+                self._at_work[delivery.record.delivery_tag] = delivery
+
+    def is_empty(self) -> bool:
+        """Whether nothing is at work, and all that has ended was taken."""
+        return not self._at_work and not self._acked and not self._died
+
+    @property
+    def is_due(self) -> bool:
+        """Whether an end has waited for a claim long enough, or may not wait for one."""
+        if self._died:
+            return True
+        return bool(self._acked) and self._monotonic() - self._waiting_since >= COMMIT_AFTER
+
+    def tags(self) -> list[int]:
+        """Return the delivery tags of what is at work."""
+        with self._change:
+            return list(self._at_work)
+
+    def find(self, partition: int, offset: int) -> Delivery | None:
+        """Return what is at work at a place."""
+        with self._change:
+            return next(
+                (
+                    delivery
+                    for delivery in self._at_work.values()
+                    if (delivery.record.partition, delivery.record.offset) == (partition, offset)
+                ),
+                None,
+            )
+
+    def take_acked(self) -> Sequence[int]:
+        """Return the delivery tags of what is to be settled, each once."""
+        if not self._acked:
+            return ()
+        with self._change:
+            acked, self._acked = self._acked, []
+            return acked
+
+    def take_died(self) -> Sequence[int]:
+        """Return the delivery tags of what is to run again because a process died with it, each once."""
+        if not self._died:
+            return ()
+        with self._change:
+            died, self._died = self._died, []
+            return died
+
+    def forget_unless(self, held: Collection[int]) -> list[Delivery]:
+        """Void what a rebalance has taken: its end settles nothing. Returns what was at work of it."""
+        with self._change:
+            gone = [each for tag, each in self._at_work.items() if tag not in held]
+            for delivery in gone:
+                delivery.is_void = True
+                del self._at_work[delivery.record.delivery_tag]
+            return gone
+
+    def wait_ended(
+        self, partitions: Collection[int], timeout: float, *, unless: Callable[[], bool]
+    ) -> None:
+        """Wait until nothing of some partitions is at work, at most `timeout` seconds, and not if `unless` says so."""
+
+        def look() -> bool:
+            return unless() or all(
+                delivery.record.partition not in partitions for delivery in self._at_work.values()
+            )
+
+        with self._change:
+            self._change.wait_for(look, timeout)
+
+    def wait_for_news(self, timeout: float) -> None:
+        """Wait until something is reported, at most `timeout` seconds."""
+        with self._change:
+            self._change.wait_for(lambda: self._acked or self._died, timeout)
+
+    # For any thread
+
+    def ack(self, deliveries: Iterable[Delivery]) -> None:
+        """Report what has ended, and all that follows from it is acknowledged by the broker. What is void is passed over."""
+        with self._change:
+            if not self._acked:
+                self._waiting_since = self._monotonic()
+            self._acked += self._ended(deliveries)
+            self._change.notify_all()
+
+    def died(self, delivery: Delivery) -> None:
+        """Report that a process died with a delivery, which is to run again."""
+        with self._change:
+            self._died += self._ended((delivery,))
+            self._change.notify_all()
+
+    def wake(self) -> None:
+        """Wake who waits, to look at something else."""
+        with self._change:
+            self._change.notify_all()
+
+    def _ended(self, deliveries: Iterable[Delivery]) -> list[int]:
+        """Take what has ended from what is at work; return its tags."""
+        tags = [delivery.record.delivery_tag for delivery in deliveries]
+        return [tag for tag in tags if self._at_work.pop(tag, None) is not None]
