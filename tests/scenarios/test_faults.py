@@ -1,7 +1,8 @@
 """Workers die, freeze, come and go while tasks of microseconds to half a second pour in.
 
 However they end, no task runs twice, and only what a killed worker had claimed never runs: its slots and what it held ahead. A
-freeze past the session, a join and a stop lose nothing. The same with 300 faults: `python -m tests.scenarios.faultlab --help`.
+freeze past the session, a join and a stop lose nothing. Tasks with `acks_late`, in the same queue, all run to their end. The same
+with 300 faults: `python -m tests.scenarios.faultlab --help`.
 """
 
 from __future__ import annotations

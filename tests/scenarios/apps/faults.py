@@ -1,4 +1,7 @@
-"""The load of the fault lab: tasks of microseconds, of milliseconds and of half a second, each with a line before and one after."""
+"""The load of the fault lab: tasks of microseconds, of milliseconds and of half a second, each with a line before and one after.
+
+Some of each length settle after their run (`acks_late`), in a queue with others that settle before it.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,9 @@ class Load:
     tiny_among_slow: Task[[], None, None]
     brief: Task[[float], None, None]
     slow: Task[[], None, None]
+    tiny_late: Task[[], None, None]
+    brief_late: Task[[float], None, None]
+    slow_late: Task[[], None, None]
 
 
 def register(app: App) -> Load:
@@ -49,7 +55,19 @@ def register(app: App) -> Load:
     def slow() -> None:
         _run(SLOW_SECONDS)
 
-    return Load(tiny, tiny_among_slow, brief, slow)
+    @app.task("tiny_late", queue="mixed", acks_late=True)
+    def tiny_late() -> None:
+        _run(0.0)
+
+    @app.task("brief_late", queue="mixed", acks_late=True)
+    def brief_late(seconds: float) -> None:
+        _run(seconds)
+
+    @app.task("slow_late", queue="mixed", acks_late=True)
+    def slow_late() -> None:
+        _run(SLOW_SECONDS)
+
+    return Load(tiny, tiny_among_slow, brief, slow, tiny_late, brief_late, slow_late)
 
 
 def _run(seconds: float) -> None:

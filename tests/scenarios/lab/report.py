@@ -35,6 +35,15 @@ class Report:
     cut_short: int = 0
     """Tasks that started and did not end."""
 
+    late: int = 0
+    """Acknowledged tasks that settle after their run; they are not among the numbers above, but for `sent` and `unknown`."""
+
+    late_never: int = 0
+    """Of these, those that did not run to an end."""
+
+    late_again: int = 0
+    """Of these, those that started more than once."""
+
     longest_stall: float = 0.0
     """Seconds in which no task at all started, while tasks waited."""
 
@@ -53,6 +62,7 @@ class Report:
             [
                 f"seeds {self.seeds}: {sum(self.faults.values())} faults in {self.seconds:.0f} s ({kinds})",
                 f"sent {self.sent} (and {self.unknown} perhaps), run once {self.once}, {rare}",
+                f"of {self.late} with acks_late: never {self.late_never}, more than once {self.late_again}",
                 f"longest stall {self.longest_stall:.1f} s, longest wait of a task {self.longest_wait:.1f} s",
                 *(f"PROBLEM: {problem}" for problem in self.problems),
             ]

@@ -1,7 +1,8 @@
 """One round: a load, workers, faults one after the other, then quiet, and the count.
 
 What must hold after it: no task ran twice; never run are at most as many of the acknowledged ones as the killed had claimed, all
-others did run; the group's lag is 0; whoever was told to stop did so with exit code 0, and no orphan lives.
+others did run; of those with `acks_late` every one has run to its end, some more than once; the group's lag is 0; whoever was told
+to stop did so with exit code 0, and no orphan lives.
 """
 
 from __future__ import annotations
@@ -164,22 +165,28 @@ class _Round:
         self._progress.read_on()
 
     def _report(self, done: Counter[Fault]) -> Report:
-        progress, sent = self._progress, self._sender.sent
-        never = [id for id in sent if id not in progress.starts]
-        twice = {id: count for id, count in progress.starts.items() if count > 1}
+        progress, sent, late = self._progress, self._sender.sent, self._sender.late
+        never = [id for id in sent if id not in progress.starts and id not in late]
+        often = {id: count for id, count in progress.starts.items() if count > 1}
+        twice = {id: count for id, count in often.items() if id not in late}
+        late_never = [id for id in sent if id in late and id not in progress.ends]
         foreign = progress.starts.keys() - sent.keys() - self._sender.unknown
-        cut_short = [id for id in progress.starts if id not in progress.ends]
+        early = [id for id in progress.starts if id not in late]
+        cut_short = [id for id in early if id not in progress.ends]
         waits = (at - sent[id] for id, at in progress.begun.items() if id in sent)
         report = Report(
             seeds=[self._plan.seed],
             faults={fault.name: count for fault, count in done.items()},
             sent=len(sent),
             unknown=len(self._sender.unknown),
-            once=sum(1 for count in progress.starts.values() if count == 1),
+            once=sum(1 for id in early if progress.starts[id] == 1),
             never=len(never),
             most_lost=most(MOST_LOST, done),
             twice=len(twice),
             cut_short=len(cut_short),
+            late=len(late & sent.keys()),
+            late_never=len(late_never),
+            late_again=sum(1 for id in often if id in late),
             longest_stall=round(progress.longest_stall, 2),
             longest_wait=round(max(waits, default=0.0), 2),
             seconds=round(self._watch.seconds, 1),
@@ -189,6 +196,10 @@ class _Round:
         for is_wrong, problem in (
             (twice, f"{len(twice)} tasks ran more than once: {_some(twice)}"),
             (foreign, f"{len(foreign)} tasks ran that nobody sent: {_some(foreign)}"),
+            (
+                late_never,
+                f"{len(late_never)} with acks_late did not run to an end: {_some(late_never)}",
+            ),
             (
                 len(never) > report.most_lost,
                 f"{len(never)} never ran, {report.most_lost} at most: {_some(never)}",

@@ -16,7 +16,7 @@ BACKLOG = 6000
 """Tasks that wait: enough for every worker to claim ahead whenever it can."""
 
 BRIEF_MS = (5, 50)
-BATCH = {"tiny": 1200, "tiny_among_slow": 400, "brief": 20, "slow": 1}
+BATCH = {"tiny": 1200, "tiny_among_slow": 300, "tiny_late": 100, "brief": 20, "slow": 1}
 """Tasks of each kind that are sent at a time. A slot that holds a long one claims nothing ahead: there must be few of these, and
 more of the short ones than a slot may hold."""
 
@@ -34,6 +34,9 @@ class Sender:
         """
         self.sent: dict[str, float] = {}
         """Acknowledged tasks, and when they were."""
+
+        self.late: set[str] = set()
+        """Those of all that settle after their run."""
 
         self.unknown: set[str] = set()
         """Tasks whose sending failed, though they may have been sent."""
@@ -74,14 +77,20 @@ class Sender:
         load = self._load
         self._send(load.tiny.delay_many, [()] * BATCH["tiny"])
         self._send(load.tiny_among_slow.delay_many, [()] * (BATCH["tiny_among_slow"] // 2))
-        self._send(load.brief.delay_many, briefs)
+        half = len(briefs) // 2
+        self._send(load.brief.delay_many, briefs[:half])
+        self._send(load.brief_late.delay_many, briefs[half:], late=True)
+        self._send(load.tiny_late.delay_many, [()] * BATCH["tiny_late"], late=True)
         self._send(load.slow.delay_many, [()] * BATCH["slow"])
+        self._send(load.slow_late.delay_many, [()] * BATCH["slow"], late=True)
         self._send(load.tiny_among_slow.delay_many, [()] * (BATCH["tiny_among_slow"] // 2))
 
     def _send(
         self,
         delay_many: Callable[[Sequence[Sequence[Any]]], list[AsyncResult[None]]],
         calls: Sequence[Sequence[Any]],
+        *,
+        late: bool = False,
     ) -> None:
         try:
             sent = delay_many(calls)
@@ -89,7 +98,11 @@ class Sender:
             sent = error.sent
             if error.maybe_sent:
                 self.unknown.update(result.id for result in error.failed)
+                if late:
+                    self.late.update(result.id for result in error.failed)
         except BrokerUnreachable:
             return
         now = moment()
+        if late:  # before they count as sent
+            self.late.update(result.id for result in sent)
         self.sent.update((result.id, now) for result in sent)
