@@ -27,6 +27,7 @@ def _beat(bootstrap: str, redis: str | None) -> Iterator[Row]:
 
 MEASURES: Mapping[str, Measure] = {
     "throughput": lambda kafka, redis: throughput.all_systems(kafka, redis, 20_000),
+    "late": lambda kafka, redis: throughput.late_acks(kafka, 20_000),
     "enqueue": enqueue.all_systems,
     "latency": lambda kafka, redis: latency.all_systems(kafka, redis, 20),
     "sleepers": lambda kafka, redis: throughput.sleepers(kafka, redis, 5000),

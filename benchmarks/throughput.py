@@ -11,6 +11,7 @@ from benchmarks.runs import work_off
 
 NOOP = "benchmark.noop"
 ASYNC_NOOP = "benchmark.anoop"
+LATE_NOOP = "benchmark.late_noop"
 
 
 def throughput(
@@ -67,6 +68,20 @@ def all_systems(bootstrap: str, redis: str | None, count: int) -> Iterator[Row]:
         system="taskq asyncio, async def",
         task=ASYNC_NOOP,
     )
+
+
+def late_acks(bootstrap: str, count: int) -> Iterator[Row]:
+    """Measure what settling after the run costs, beside settling before it, pool by pool."""
+    for pool, concurrency in (("prefork", 2), ("prefork", 8), ("threads", 8)):
+        for task, when in ((NOOP, "at most once"), (LATE_NOOP, "acks_late")):
+            yield from throughput(
+                Taskq(bootstrap),
+                pool=pool,
+                concurrency=concurrency,
+                count=count,
+                system=f"taskq {pool}, {when}",
+                task=task,
+            )
 
 
 def sleepers(bootstrap: str, redis: str | None, count: int) -> Iterator[Row]:

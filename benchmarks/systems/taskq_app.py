@@ -6,6 +6,7 @@ from benchmarks.systems import work
 from taskq import default_app, task
 
 noop = task("benchmark.noop")(work.noop)
+late_noop = task("benchmark.late_noop", acks_late=True)(work.noop)
 stamp = task("benchmark.stamp")(work.stamp)
 doze = task("benchmark.doze")(work.doze)
 punctual = task("benchmark.punctual")(work.punctual)
