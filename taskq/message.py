@@ -49,7 +49,9 @@ PROTOCOL_HEADERS = frozenset(
         "stamped_headers",
         "stamps",
         "task",
+        "taskq-attempts",
         "taskq-fired",
+        "taskq-requeued",
         "timelimit",
     ]
 )
@@ -239,6 +241,31 @@ def encode(
 ) -> Encoded:
     """Return value and headers of one message; see `Writer.write`."""
     return Writer(task, format).write(id, args, kwargs, headers=headers, embed=embed)
+
+
+def protocol_form(record: Record, envelope: Envelope) -> Encoded:
+    """Return value and headers of a record that was read, as the protocol has them: one without its headers gets them.
+
+    Headers of others stay as they are; those without a value, which say nothing, are left out.
+
+    Raises:
+        DecodeError: It has no value that can be read.
+    """
+    headers = [(name, value) for name, value in record.headers if value is not None]
+    if not envelope.plain:
+        return record.value or b"", headers
+    try:
+        args, kwargs, _ = _plain_body(_plain_object(record.value or b""))
+        value, written = encode(envelope.task, envelope.id, args, kwargs)
+    except ValueError as error:
+        raise _unreadable(error) from error
+    # What nobody read as the protocol's must not be read so now.
+    foreign = [each for each in headers if not _is_ours(each[0])]
+    return value, [*written, *foreign]
+
+
+def _is_ours(name: str) -> bool:
+    return name in PROTOCOL_HEADERS or name.startswith("kombu-")
 
 
 def read_headers(record: Record, formats: Formats = JSON_ONLY) -> Envelope:

@@ -85,6 +85,11 @@ def due_ms(instant: datetime) -> int:
     return -(-((instant - _EPOCH) // _MICROSECOND) // 1000)
 
 
+def instant_of(milliseconds: int) -> datetime:
+    """Return milliseconds since 1970 as an aware instant in UTC."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
 def new_unique() -> str:
     """Return what tells one sending of a task from others of the same id."""
     return os.urandom(4).hex()
@@ -208,7 +213,7 @@ def letter(record: LogRecord, *, reason: str, error: str, now_ms: int) -> TimerL
         error: One line.
         now_ms: When it failed, in milliseconds since 1970.
     """
-    failed = _EPOCH + timedelta(milliseconds=now_ms)
+    failed = instant_of(now_ms)
     texts = {
         "dlq-id": id_text(record.key),
         "dlq-task": _text(record.headers, "task"),

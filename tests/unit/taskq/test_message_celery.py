@@ -17,8 +17,12 @@ from celery.worker.request import Request
 from kombu import serialization
 from kombu.transport.virtual import Message
 
+from taskq.attempts import Attempt
 from taskq.errors import DecodeError
 from taskq.message import Envelope, encode, read_body, read_headers
+from taskq.returning import retried
+from taskq.shards import Write
+from taskq.timers import message_of
 from taskq_kafka.records import Record, payload_to_record, record_to_payload
 
 ID = "0193-some-id"
@@ -186,6 +190,26 @@ def test_our_message_becomes_a_request_of_celery(celery: Celery) -> None:
     assert (request.id, request.name) == (ID, "add")
     assert (request.args, request.kwargs) == ([1], {"y": 2})
     assert request.time_limits == (None, None)
+
+
+def test_a_retry_of_ours_becomes_a_request_of_celery(celery: Celery) -> None:
+    record = record_of_celery(
+        celery, (1,), retries=2, expires=datetime(2099, 1, 1, tzinfo=timezone.utc)
+    )
+    attempt = Attempt("2026-11-23T17:00:00.000Z", "OSError: away", "w1")
+    written = retried(record, read_headers(record), due_ms=1_795_453_200_000, attempt=attempt)
+    assert isinstance(written, Write)
+    sent = message_of(written)
+    assert sent is not None
+
+    message = message_for_celery(Record("billing", 0, 0, 0, sent.key, sent.value, sent.headers))
+    request = Request(message, app=celery, task=celery.tasks["add"], hostname="here")
+
+    assert (request.id, request.name) == (ID, "add")
+    assert request.request_dict["retries"] == 3
+    assert request.request_dict["eta"] == "2026-11-23T17:00:00+00:00"
+    assert request.expires.year == 2099
+    assert request.request_dict["root_id"] == ID
 
 
 def test_our_message_passes_celerys_strategy(celery: Celery) -> None:
