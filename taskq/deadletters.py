@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
+from taskq.attempts import HEADER, Attempt, read_attempts
 from taskq.instants import read_instant
 from taskq.protocols import StoredDeadLetter
 
@@ -55,6 +56,9 @@ class DeadLetterView:
     written_at: datetime | None = None
     """When the letter was written, by its record's timestamp."""
 
+    earlier: Sequence[Attempt] = ()
+    """The attempts that failed before the last one and led to a retry; of many only the last few, the latest last."""
+
     @property
     def redriven(self) -> int:
         """How often its record has been sent back to its queue before."""
@@ -103,6 +107,7 @@ def read_dead_letter(letter: StoredDeadLetter) -> DeadLetterView:
         headers=own,
         value=None if has_no_value else letter.value,
         written_at=_instant(letter.timestamp_ms),
+        earlier=read_attempts(own.get(HEADER)).last,
     )
 
 

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from taskq.attempts import HEADER as ATTEMPTS
 from taskq.deadletters import PREFIX, REDRIVEN, REDRIVEN_FROM, DeadLetterView
 from taskq.instants import read_instant, write_instant
 from taskq.protocols import Removal, ReturnedRecord, StoredDeadLetter
+from taskq.returning import REQUEUED
 
 MOST_REDRIVES = 5
 """What has come back so often will come back again: it is left, unless that is forced."""
 
 _SOURCE_KEY = PREFIX + "source-key"
-_OF_ONE_LIFE = frozenset({"retries", REDRIVEN, REDRIVEN_FROM})
+_OF_ONE_LIFE = frozenset({"retries", ATTEMPTS, REQUEUED, REDRIVEN, REDRIVEN_FROM})
 """Headers that begin anew, or are written anew."""
 
 
@@ -74,7 +76,7 @@ class Chosen:
 def returned(letter: StoredDeadLetter, view: DeadLetterView, queue: str) -> ReturnedRecord:
     """Return the record that was put aside, as it was: its value, key and own headers byte for byte.
 
-    Without `retries`, so that its attempts are counted anew, and with the headers that say where it comes from.
+    Without `retries` and what is known of them: its attempts are counted anew. Headers say where it comes from.
     """
     key = None
     headers: list[tuple[str, bytes | None]] = []

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 
 import click
 
+from taskq.attempts import HEADER
 from taskq.cli.asking import admin_of, no_letters
 from taskq.cli.completion import complete_queue
 from taskq.cli.groups import Entry, TaskqGroup
@@ -158,6 +160,7 @@ def _row(view: DeadLetterView) -> dict[str, Any]:
 def _document(view: DeadLetterView) -> dict[str, Any]:
     document = {**_row(view), "traceback": view.traceback, "details": dict(view.details)}
     document["redriven"] = view.redriven
+    document["earlier"] = [asdict(attempt) for attempt in view.earlier]
     document["headers"] = dict(view.headers)
     if view.value is None:
         return {**document, "value": None}
@@ -176,7 +179,12 @@ def _print(view: DeadLetterView) -> None:
         is_shown = name in _SHOWN or (name == "first-failed" and text == view.failed_at)
         if not is_shown:
             click.echo(escaped(f"{name}: {text}"))
+    count = (view.attempts or 0) - len(view.earlier)
+    for number, attempt in enumerate(view.earlier, max(1, count)):
+        click.echo(escaped(f"attempt {number}: {attempt.at} on {attempt.worker}: {attempt.error}"))
     for name, text in view.headers.items():
+        if name == HEADER and view.earlier:
+            continue  # just shown
         click.echo(escaped(f"header {name}: {text}"))
     click.echo(f"value: {escaped(_readable(view.value), keep=_LAYOUT)}")
     if view.traceback:

@@ -6,6 +6,7 @@ import functools
 from datetime import datetime
 
 import taskq
+from taskq.attempts import HEADER, NONE, instant_text, read_attempts
 from taskq.deadletters import FORMAT
 from taskq.message import Envelope
 from taskq.protocols import DeadLetter, Record
@@ -34,7 +35,8 @@ def dead_letter(
         worker: The worker's name.
         now: When it failed; aware, in UTC.
     """
-    failed = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    failed = instant_text(now)
+    before = read_attempts(envelope.headers.get(HEADER)) if envelope is not None else NONE
     attempts = (_retries(envelope) if envelope is not None else 0) + record.deliveries + has_run
     names = {"dlq-id": envelope.id, "dlq-task": envelope.task} if envelope is not None else {}
     texts = {name: text for name, text in names.items() if text}
@@ -43,7 +45,7 @@ def dead_letter(
         texts["dlq-traceback"] = traceback
     texts |= {
         "dlq-attempts": str(attempts),
-        "dlq-first-failed": failed,
+        "dlq-first-failed": before.first or failed,
         "dlq-failed": failed,
         "dlq-worker": worker,
         "dlq-worker-version": _own_version(),

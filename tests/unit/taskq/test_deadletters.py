@@ -4,6 +4,7 @@ from datetime import datetime, timezone
 
 import pytest
 
+from taskq.attempts import NONE, Attempt, write_attempts
 from taskq.deadletters import read_dead_letter, source_queue
 from taskq.protocols import StoredDeadLetter
 
@@ -94,3 +95,11 @@ def test_a_source_without_value_had_none() -> None:
 )
 def test_a_source_is_told_from_a_task_id(text: str, queue: str | None) -> None:
     assert source_queue(text) == queue
+
+
+def test_the_attempts_before_the_last_are_told() -> None:
+    attempt = Attempt("2026-11-23T17:00:00.000Z", "OSError: away", "w1")
+    header = ("taskq-attempts", write_attempts(NONE.with_one(attempt)))
+
+    assert read_dead_letter(StoredDeadLetter("q/0/0", "q", b"", (header,))).earlier == (attempt,)
+    assert read_dead_letter(LETTER).earlier == ()

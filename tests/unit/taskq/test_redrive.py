@@ -78,6 +78,8 @@ def test_a_worker_reads_what_went_back_as_a_first_attempt() -> None:
         ("id", b"id-1"),
         ("retries", b"3"),
         ("timelimit", b"[null, 5]"),
+        ("taskq-attempts", b"{}"),
+        ("taskq-requeued", b"2"),
         ("kombu-json", b"retries,timelimit"),
     ]
 
@@ -87,6 +89,7 @@ def test_a_worker_reads_what_went_back_as_a_first_attempt() -> None:
     assert (envelope.task, envelope.id, envelope.retries) == ("invoice", "id-1", 0)
     assert envelope.headers["timelimit"] == [None, 5]
     assert envelope.headers["redriven"] == "1"
+    assert not {"taskq-attempts", "taskq-requeued"} & envelope.headers.keys()
 
 
 def test_a_tombstone_tells_who_did_what_and_why() -> None:

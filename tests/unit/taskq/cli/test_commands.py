@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from taskq.app import App
+from taskq.attempts import NONE, Attempt, write_attempts
 from taskq.protocols import GroupStatus, QueueStatus, StoredDeadLetter
 from tests.support.fake_broker import FakeBroker
 from tests.unit.taskq.cli.conftest import Taskq
@@ -275,3 +277,22 @@ def test_a_dead_letter_that_is_not_there_is_a_failure(taskq: Taskq, broker: Fake
 
     assert (run.code, run.out) == (1, "")
     assert "'nothing'" in run.err
+
+
+def test_the_attempts_of_a_dead_letter_are_shown(taskq: Taskq, broker: FakeBroker) -> None:
+    found = NONE
+    for number in range(7):
+        found = found.with_one(Attempt(f"2026-11-23T17:0{number}:00.000Z", "OSError: away", "w1"))
+    stored = letter("billing/3/17")
+    headers = [each for each in stored.headers if each[0] != "dlq-attempts"]
+    headers += [("dlq-attempts", b"8"), ("taskq-attempts", write_attempts(found))]
+    broker.admin.stored = [replace(stored, headers=headers)]
+
+    lines = taskq("dlq", "show", "id-1").out.splitlines()
+    document = taskq("dlq", "show", "id-1", "--json").json
+
+    shown = [line for line in lines if line.startswith("attempt ")]
+    assert len(shown) == 5
+    assert shown[-1] == "attempt 7: 2026-11-23T17:06:00.000Z on w1: OSError: away"
+    assert document["earlier"][-1]["error"] == "OSError: away"
+    assert not [line for line in lines if "taskq-attempts" in line]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import taskq
+from taskq.attempts import NONE, Attempt, write_attempts
 from taskq.message import read_headers
 from taskq.worker.deadletters import dead_letter
 from tests.support.clock import START
@@ -52,3 +53,24 @@ def test_an_unreadable_record_has_no_id_and_no_attempt() -> None:
     assert "dlq-id" not in headers
     assert headers["dlq-attempts"] == b"0"
     assert headers["dlq-error"] == b"bad \\udcff text"
+
+
+def test_after_retries_it_says_when_the_first_attempt_failed() -> None:
+    before = NONE.with_one(Attempt("2026-11-23T16:00:00.000Z", "OSError: away", "w0"))
+    extra = {"retries": 1, "taskq-attempts": write_attempts(before).decode()}
+    record = record_of("invoice", extra=extra)
+
+    letter = dead_letter(
+        record,
+        read_headers(record),
+        reason="retries_exhausted",
+        error="OSError: away",
+        has_run=True,
+        worker="w1",
+        now=START,
+    )
+
+    headers = dict(letter.headers)
+    assert headers["dlq-first-failed"] == b"2026-11-23T16:00:00.000Z"
+    assert headers["dlq-failed"] == b"2026-11-23T17:00:00.000Z"
+    assert headers["dlq-attempts"] == b"2"
