@@ -25,7 +25,7 @@ from taskq.errors import (
     UnknownTask,
     UsageError,
 )
-from taskq.outcome import Ignore, Reject
+from taskq.outcome import Ignore, Reject, Retry
 from taskq.request import Context, Request, current_request
 from taskq.result import AsyncResult
 from taskq.settings import Settings
@@ -61,6 +61,7 @@ __all__ = [
     "PublishFailed",
     "Reject",
     "Request",
+    "Retry",
     "ScheduleFileError",
     "Settings",
     "Task",

@@ -20,6 +20,7 @@ from taskq.protocols import Outgoing
 from taskq.queues import check_queue
 from taskq.registry import Registry
 from taskq.result import AsyncResult
+from taskq.retry import BACKOFF_MAX, MAX_RETRIES, RETRY_DELAY, Exceptions
 from taskq.revocation import check_id, revoked_write
 from taskq.sendoptions import SEND_OPTIONS, SendOptions, refuse_unknown
 from taskq.settings import Layer, Settings, resolve
@@ -171,6 +172,13 @@ class App:
         dead_letter: bool = True,
         acks_late: bool = False,
         max_deliveries: int | None = None,
+        autoretry_for: Exceptions = (),
+        dont_autoretry_for: Exceptions = (),
+        max_retries: int | None = MAX_RETRIES,
+        retry_backoff: bool | float = False,
+        retry_backoff_max: float = BACKOFF_MAX,
+        retry_jitter: bool = True,
+        default_retry_delay: float = RETRY_DELAY,
         cron: str | None = None,
         timezone: str | None = None,
         dialect: str | None = None,
@@ -188,6 +196,13 @@ class App:
         dead_letter: bool = True,
         acks_late: bool = False,
         max_deliveries: int | None = None,
+        autoretry_for: Exceptions = (),
+        dont_autoretry_for: Exceptions = (),
+        max_retries: int | None = MAX_RETRIES,
+        retry_backoff: bool | float = False,
+        retry_backoff_max: float = BACKOFF_MAX,
+        retry_jitter: bool = True,
+        default_retry_delay: float = RETRY_DELAY,
         cron: str | None = None,
         timezone: str | None = None,
         dialect: str | None = None,
@@ -202,12 +217,17 @@ class App:
             options: `aliases`: further names. `queue`: default the default queue. `bind`: whether the function takes a `Context`
                 first. `dead_letter`: whether a run that failed for good goes to the dead letters. `acks_late`: whether a message is
                 settled after its run, so that it runs again if its worker dies. `max_deliveries`: how many may die of it (5).
+                `autoretry_for`: exception classes after which it runs again, but not after those of `dont_autoretry_for`;
+                `max_retries` times at most (3; None: without end). `retry_backoff`: seconds before the first retry, doubled for
+                each that follows, at most `retry_backoff_max` (600); True: 1; False, the default: `default_retry_delay` (180)
+                before each. `retry_jitter`: whether a random part of the backoff is waited (the default), or all of it.
                 `cron`: when beat sends it, with `timezone` (default UTC), `dialect` (default auto), and `args` and `kwargs` for it.
 
         Raises:
             UnknownOption: There is no such option.
             DuplicateTask: Another function has the name.
             InvalidQueueName: For the queue.
+            InvalidArguments: Another option cannot be.
             InvalidSchedule: For `cron` and what belongs to it.
             InvalidArguments: `args` and `kwargs` do not fit the function.
         """

@@ -173,10 +173,17 @@ class UnknownOption(UsageError, TypeError):
     """
 
     def __init__(
-        self, name: str, near: str | None = None, *, where: str = "", planned: bool = False
+        self,
+        name: str,
+        near: str | None = None,
+        *,
+        where: str = "",
+        planned: bool = False,
+        belongs_to: str = "",
     ) -> None:
         place = f" of {where}" if where else ""
         ending = "; this version of taskq has no such option" if planned else _near(near)
+        ending = f"; it is an option of {belongs_to}" if belongs_to else ending
         super().__init__(f"unknown option {name!r}{place}{ending}")
         self.name = name
         self.near = near

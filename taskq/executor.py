@@ -10,6 +10,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Sequence
+from datetime import timedelta
+from random import random
 from time import perf_counter
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,11 +22,25 @@ from taskq.errors import DecodeError, InvalidArguments, UnknownTask
 from taskq.logs import LogPlan, TaskLines
 from taskq.message import Envelope, Writer, new_task_id, read_body, read_headers
 from taskq.middleware import Hooks
-from taskq.outcome import Failed, Ignore, Ignored, Outcome, Reject, Rejected, Succeeded
+from taskq.outcome import (
+    Failed,
+    Ignore,
+    Ignored,
+    Outcome,
+    Reject,
+    Rejected,
+    Retried,
+    Retry,
+    Succeeded,
+)
 from taskq.printing import escaped
 from taskq.protocols import Record
 from taskq.request import Request
+from taskq.retry import Never, decide, requeue_wait
+from taskq.returning import REQUEUED as REQUEUED_HEADER
+from taskq.returning import requeues
 from taskq.task import Task
+from taskq.timers import due_ms, instant_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,7 +48,7 @@ if TYPE_CHECKING:
     from taskq.app import App
     from taskq.registry import AnyTask
 
-SUCCEEDED, IGNORED, FAILED = range(3)
+SUCCEEDED, IGNORED, FAILED, RETRIED, REQUEUED = range(5)
 """How a run ended. Numbers, because an enum cannot be marshalled."""
 
 Message = tuple[str, bytes, "list[tuple[str, bytes]]"]
@@ -41,7 +57,10 @@ Message = tuple[str, bytes, "list[tuple[str, bytes]]"]
 Detail = tuple[str, str, str, "list[Message]"]
 """A dead letter's reason (empty: none is due), error, traceback, and what is to be sent afterwards."""
 
-Result = tuple[int, float, "str | None", "Detail | None"]
+Return = tuple[int, str, str]
+"""Of what is RETRIED or REQUEUED: when it is due, in milliseconds since 1970 (0: at once), error, traceback."""
+
+Result = tuple[int, float, "str | None", "Detail | Return | None"]
 """How the run ended, its seconds, its log line (None: level too low), and what else there is; None for most."""
 
 TRACEBACK_BYTES = 16 * 1024
@@ -50,7 +69,7 @@ TRACEBACK_BYTES = 16 * 1024
 ERROR_CHARACTERS = 2000
 """Of an error's text in dead letter and log. Some libraries put a whole response into it."""
 
-_RUN_FAILURES = frozenset({"failed", "worker_died"})
+_RUN_FAILURES = frozenset({"failed", "retries_exhausted", "worker_died"})
 """Reasons that `@task(dead_letter=False)` turns off; other dead letters were never run, or were asked for."""
 
 
@@ -135,7 +154,7 @@ class Executor:
             partition=record.partition,
             offset=record.offset,
             group=self._group,
-            redelivered=record.redelivered,
+            redelivered=record.redelivered or REQUEUED_HEADER in envelope.headers,
             deliveries=record.deliveries + 1,
         )
         return Call(record, asked, found, args, kwargs, embed)
@@ -205,15 +224,70 @@ class Executor:
             line = self._lines.ignored(asked.task, asked.id, asked, runtime, one_line(error.reason))
             return IGNORED, runtime, line, None
         if isinstance(error, Reject):
-            self._after(call, Rejected(error.reason))
-            why = one_line(error.reason)
-            return self._failed(
-                call, "rejected", f"Reject: {why}" if why else "Reject", "", runtime
+            return self._rejected(call, error, runtime)
+        if isinstance(error, Retry):
+            return self._repeated(call, error.error, error, runtime)
+        if call.task.retry_policy.wants(error):
+            return self._repeated(call, error, None, runtime)
+        return self._failed_for_good(call, "failed", error, runtime)
+
+    def _rejected(self, call: Call, reject: Reject, runtime: float) -> Result:
+        asked, why = call.request, one_line(reject.reason)
+        self._after(call, Rejected(reject.reason, reject.requeue))
+        text = f"Reject: {why}" if why else "Reject"
+        if not reject.requeue:
+            return self._failed(call, "rejected", text, "", runtime)
+        wait = requeue_wait(requeues(asked.headers) + 1)
+        due = due_ms(self._clock.now() + timedelta(seconds=wait)) if wait else 0
+        line = self._lines.requeued(asked.task, asked.id, asked, runtime, why, wait=wait)
+        return REQUEUED, runtime, line, (due, text, "")
+
+    def _repeated(
+        self, call: Call, error: BaseException, retry: Retry | None, runtime: float
+    ) -> Result:
+        """Return the result of a run that failed with `error`, and is to be repeated if it may be."""
+        asked = call.request
+        try:
+            decided = decide(
+                call.task.retry_policy,
+                retry,
+                task=asked.task,
+                retries=asked.retries,
+                now=self._clock.now(),
+                expires=asked.expires,
+                dice=random(),
             )
-        self.hooks.call("on_failure", asked, error)
+        except InvalidArguments as wrong:
+            where = retry if retry is not None else error
+            wrong = wrong.with_traceback(where.__traceback__)
+            return self._failed_for_good(call, "failed", wrong, runtime)
+        if error.__traceback__ is None and retry is not None:
+            error = error.with_traceback(retry.__traceback__)  # made to be told, and never raised
+        if isinstance(decided, Never):
+            return self._failed_for_good(
+                call, "retries_exhausted", error, runtime, more=decided.why
+            )
+        self.hooks.call("on_retry", asked, error)
         text, trace = error_text(error), traceback_text(error)
-        self._after(call, Failed("failed", text, trace))
-        return self._failed(call, "failed", text, trace, runtime)
+        due = decided.due_ms
+        eta = instant_of(due) if due else None
+        self._after(call, Retried(text, eta, decided.retries, trace))
+        line = self._lines.retried(
+            *(asked.task, asked.id, asked, runtime, text),
+            wait=decided.wait,
+            count=decided.count,
+            trace=trace,
+        )
+        return RETRIED, runtime, line, (due, text, trace)
+
+    def _failed_for_good(
+        self, call: Call, reason: str, error: BaseException, runtime: float, *, more: str = ""
+    ) -> Result:
+        self.hooks.call("on_failure", call.request, error)
+        text, trace = error_text(error), traceback_text(error)
+        text = f"{text} ({more})" if more else text
+        self._after(call, Failed(reason, text, trace))
+        return self._failed(call, reason, text, trace, runtime)
 
     def _failed(self, call: Call, reason: str, error: str, trace: str, runtime: float) -> Result:
         messages: list[Message] = []

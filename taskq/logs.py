@@ -20,7 +20,13 @@ from taskq.jsonlogs import JsonFormatter, instant, json_line
 task_logger = logging.getLogger("taskq.worker.tasks")
 """Where the lines about finished tasks go."""
 
-TASK_EVENTS = ("task.succeeded", "task.ignored", "task.failed")
+TASK_EVENTS = (
+    "task.succeeded",
+    "task.ignored",
+    "task.failed",
+    "task.retried",
+    "task.requeued",
+)
 """Events of lines about finished tasks, in the order of the executor's numbers for how a run ended."""
 
 TEXT, JSON = "text", "json"
@@ -224,6 +230,7 @@ class TaskLines:
 
     def __init__(self, plan: LogPlan, clock: Clock | None = None) -> None:
         self._info = plan.task_level <= logging.INFO
+        self._warning = plan.task_level <= logging.WARNING
         self._error = plan.task_level <= logging.ERROR
         self._whole = plan.whole
         self._json = plan.whole and plan.form == JSON
@@ -282,6 +289,54 @@ class TaskLines:
             fields["traceback"] = trace
         return self._object("ERROR", TASK_EVENTS[2], text, fields)
 
+    def retried(
+        self,
+        task: str,
+        id: str,
+        place: Placed,
+        runtime: float,
+        error: str,
+        *,
+        wait: float,
+        count: str,
+        trace: str = "",
+    ) -> str | None:
+        """Return the line of a run that failed and is to be repeated.
+
+        Args:
+            task: Its name.
+            id: Its id.
+            place: Where its message stood.
+            runtime: Seconds.
+            error: What went wrong; put on one line here.
+            wait: Seconds until it runs again.
+            count: Which retry it will be: `2 of 3`.
+            trace: The traceback, which text leaves out.
+        """
+        if not self._warning:
+            return None
+        reason = " ".join(error.split())
+        text = f"task {task}[{id}] will be retried {_when(wait)} ({count}): {reason}"
+        if not self._json:
+            return self._line("WARNING", text)
+        fields = {**_fields(task, id, place, runtime), "error": reason, "wait": round(wait, 3)}
+        if trace:
+            fields["traceback"] = trace
+        return self._object("WARNING", TASK_EVENTS[3], text, fields)
+
+    def requeued(
+        self, task: str, id: str, place: Placed, runtime: float, reason: str, *, wait: float
+    ) -> str | None:
+        """Return the line of a run that put its message back to the queue; `wait` are the seconds until it is there."""
+        if not self._warning:
+            return None
+        why = f": {reason}" if reason else ""
+        text = f"task {task}[{id}] goes back to its queue {_when(wait)}{why}"
+        if not self._json:
+            return self._line("WARNING", text)
+        fields = {**_fields(task, id, place, runtime), "wait": round(wait, 3)}
+        return self._object("WARNING", TASK_EVENTS[4], text, fields)
+
     def _line(self, level: str, text: str) -> str:
         if not self._whole:
             return text
@@ -295,6 +350,14 @@ class TaskLines:
     def _object(self, level: str, event: str, text: str, fields: Mapping[str, object]) -> str:
         at = instant(self._clock.time())
         return json_line(at, level, task_logger.name, text, {"event": event, **fields})
+
+
+def _when(seconds: float) -> str:
+    """Return when, counted from now, as people say it."""
+    if not seconds:
+        return "at once"
+    text = f"{seconds:.0f}" if seconds >= 100 else f"{seconds:.3g}"
+    return f"in {text} s"
 
 
 def _fields(task: str, id: str, place: Placed, runtime: float) -> dict[str, object]:

@@ -11,7 +11,7 @@ from taskq.request import Request
 
 logger = logging.getLogger(__name__)
 
-RUN_HOOKS = ("before_run", "after_run", "on_failure")
+RUN_HOOKS = ("before_run", "after_run", "on_retry", "on_failure")
 WORKER_HOOKS = (
     "worker_process_init",
     "worker_process_shutdown",
@@ -23,7 +23,7 @@ WORKER_HOOKS = (
 class RunMiddleware(Protocol):
     """What a middleware may have for runs and workers; all methods are optional.
 
-    `before_run`, `after_run` and `on_failure` are called in the thread, and with the current request, of the run.
+    `before_run`, `after_run`, `on_retry` and `on_failure` are called in the thread, and with the current request, of the run.
     """
 
     def before_run(self, request: Request) -> None:
@@ -32,8 +32,11 @@ class RunMiddleware(Protocol):
     def after_run(self, request: Request, outcome: Outcome) -> None:
         """Called after the function, whatever its outcome."""
 
+    def on_retry(self, request: Request, error: BaseException) -> None:
+        """Called when the function failed and the task runs again, before `after_run`, whose outcome says when."""
+
     def on_failure(self, request: Request, error: BaseException) -> None:
-        """Called when the function raised anything but `Ignore` and `Reject`, before `after_run`."""
+        """Called when the function failed for good, before `after_run`; not for `Ignore` and `Reject`."""
 
     def worker_process_init(self) -> None:
         """Called once in each process that runs tasks, before its first; raising ends the process."""

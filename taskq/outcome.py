@@ -3,21 +3,62 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 from taskq.errors import TaskqError
 
 
+class Retry(TaskqError):
+    """Raised by a task: run this message again, later; if it has no retry left, it goes to the dead letters.
+
+    Without `countdown` and `eta` it waits as the options of `@task` say.
+
+    Attributes:
+        reason: One line for the log, where there is no error.
+        exc: The error that stands in log and dead letter; by default the one that was being handled.
+        countdown: Seconds until it is to run.
+        eta: When it is to run, with a time zone.
+        max_retries: How many retries there may be; None: as many as `@task` says.
+    """
+
+    def __init__(
+        self,
+        reason: object = "",
+        *,
+        exc: BaseException | None = None,
+        countdown: float | None = None,
+        eta: datetime | None = None,
+        max_retries: int | None = None,
+    ) -> None:
+        if not isinstance(cast(Any, exc), (BaseException, type(None))):
+            raise TypeError(f"exc is an exception, not {exc!r}")
+        super().__init__(str(reason))
+        self.reason = str(reason)
+        self.exc = exc
+        self.countdown = countdown
+        self.eta = eta
+        self.max_retries = max_retries
+
+    @property
+    def error(self) -> BaseException:
+        """What went wrong: `exc`, or what was being handled when this was raised, or this itself."""
+        handled = None if self.__suppress_context__ else self.__context__
+        return self.exc or self.__cause__ or handled or self
+
+
 class Reject(TaskqError):
-    """Raised by a task: put this message to the dead letters, as `rejected`.
+    """Raised by a task: put this message to the dead letters, as `rejected`; or back to its queue.
 
     Attributes:
         reason: One line for the person who looks at the dead letter.
+        requeue: Whether it goes back to its queue instead: as the same task, `redelivered`, and no retry is counted.
     """
 
-    def __init__(self, reason: object = "") -> None:
+    def __init__(self, reason: object = "", requeue: bool = False) -> None:
         super().__init__(str(reason))
         self.reason = str(reason)
+        self.requeue = bool(requeue)
 
 
 class Ignore(TaskqError):
@@ -44,10 +85,26 @@ class Failed:
     """The function raised, or the message cannot be run; it goes to the dead letters unless its task wants none."""
 
     reason: str
-    """A dead letter's reason: `failed`, `unreadable`, `bad_arguments`, `unsupported` or `worker_died`."""
+    """A dead letter's reason: `failed`, `retries_exhausted`, `unreadable`, `bad_arguments`, `unsupported` or `worker_died`."""
 
     error: str
     """`TYPE: TEXT`."""
+
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The run failed, and the task runs again."""
+
+    error: str
+    """`TYPE: TEXT`."""
+
+    eta: datetime | None
+    """Not before this instant, in UTC; None: at once."""
+
+    retries: int
+    """How many retries there are with this one."""
 
     traceback: str = ""
 
@@ -57,6 +114,8 @@ class Rejected:
     """The task raised `Reject`."""
 
     reason: str
+    requeue: bool = False
+    """Whether it goes back to its queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +125,4 @@ class Ignored:
     reason: str
 
 
-Outcome = Succeeded | Failed | Rejected | Ignored
+Outcome = Succeeded | Failed | Retried | Rejected | Ignored

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from taskq.message import Envelope
+from taskq.outcome import Retry
+from taskq.sendoptions import refuse_unknown
+
+_RETRY_OPTIONS = ("countdown", "eta", "exc", "max_retries")
 
 
 class Request:
@@ -102,6 +107,35 @@ class Context:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+
+    def retry(
+        self,
+        *,
+        exc: BaseException | None = None,
+        countdown: float | None = None,
+        eta: datetime | None = None,
+        max_retries: int | None = None,
+        **unknown: NoReturn,
+    ) -> NoReturn:
+        """End this run, and have the task run again later; if no retry is left, it goes to the dead letters.
+
+        Where the task was called directly, outside of a worker, the error itself is raised.
+
+        Args:
+            exc: The error that stands in log and dead letter; by default the one that is being handled.
+            countdown: Seconds until it is to run; by default as the options of `@task` say.
+            eta: When it is to run, with a time zone.
+            max_retries: How many retries there may be; by default as many as `@task` says.
+            unknown: Raises `UnknownOption`.
+
+        Raises:
+            Retry: Always: it must not be caught.
+        """
+        refuse_unknown(unknown, _RETRY_OPTIONS, "retry")
+        error = exc or sys.exc_info()[1]
+        if not self.request.queue and error is not None:
+            raise error
+        raise Retry(exc=error, countdown=countdown, eta=eta, max_retries=max_retries)
 
     def __repr__(self) -> str:
         return f"<Context {self.request!r}>"

@@ -15,32 +15,37 @@ from taskq.queues import check_queue
 
 SEND_OPTIONS = ("countdown", "eta", "expires", "headers", "key", "queue", "task_id")
 
+RETRY_OPTIONS = (
+    "autoretry_for",
+    "default_retry_delay",
+    "dont_autoretry_for",
+    "max_retries",
+    "retry_backoff",
+    "retry_backoff_max",
+    "retry_jitter",
+)
+"""Options of `@task`, which Celery's users may look for among those of a call."""
+
 _ELSEWHERE = frozenset(
     [
         "add_to_parent",
-        "autoretry_for",
         "chain",
         "chord",
         "compression",
         "connection",
-        "default_retry_delay",
-        "dont_autoretry_for",
         "exchange",
         "group_id",
         "ignore_result",
         "key_hold",
         "link",
         "link_error",
-        "max_retries",
         "priority",
         "producer",
         "rate_limit",
         "reply_to",
         "retries",
         "retry",
-        "retry_backoff",
-        "retry_backoff_max",
-        "retry_jitter",
+        "retry_kwargs",
         "retry_policy",
         "routing_key",
         "serializer",
@@ -137,6 +142,8 @@ def refuse_unknown(unknown: Mapping[str, Any], known: Collection[str], where: st
         UnknownOption: There is one.
     """
     for name in unknown:
+        if name in RETRY_OPTIONS:
+            raise UnknownOption(name, where=where, belongs_to="@task")
         planned = name in _ELSEWHERE
         raise UnknownOption(
             name, None if planned else nearest(name, known), where=where, planned=planned

@@ -27,7 +27,14 @@ from taskq.protocols import Outgoing
 from taskq.queues import check_queue
 from taskq.request import Context, Request, current_request
 from taskq.result import AsyncResult
-from taskq.sendoptions import DEFAULT, SEND_OPTIONS, SendOptions, refuse_unknown
+from taskq.retry import (
+    BACKOFF_MAX,
+    MAX_RETRIES,
+    RETRY_DELAY,
+    Exceptions,
+    retry_policy,
+)
+from taskq.sendoptions import DEFAULT, RETRY_OPTIONS, SEND_OPTIONS, SendOptions, refuse_unknown
 from taskq.shards import Write
 
 if TYPE_CHECKING:
@@ -51,6 +58,7 @@ TASK_OPTIONS = (
     "name",
     "queue",
     "timezone",
+    *RETRY_OPTIONS,
 )
 
 MAX_DELIVERIES = 5
@@ -99,6 +107,13 @@ class Task(Generic[P, C, R]):
         dead_letter: bool = True,
         acks_late: bool = False,
         max_deliveries: int | None = None,
+        autoretry_for: Exceptions = (),
+        dont_autoretry_for: Exceptions = (),
+        max_retries: int | None = MAX_RETRIES,
+        retry_backoff: bool | float = False,
+        retry_backoff_max: float = BACKOFF_MAX,
+        retry_jitter: bool = True,
+        default_retry_delay: float = RETRY_DELAY,
         cron: str | None = None,
         timezone: str | None = None,
         dialect: str | None = None,
@@ -117,6 +132,13 @@ class Task(Generic[P, C, R]):
             dead_letter: Whether a run that failed for good goes to the dead letters.
             acks_late: Whether a message is settled after its run instead of before: it runs again if its worker dies.
             max_deliveries: How many processes may die while they run one message; None: 5. Only with `acks_late`.
+            autoretry_for: Errors after which it runs again.
+            dont_autoretry_for: Those of them, or below them, after which it does not.
+            max_retries: How often it may run again; None: without end.
+            retry_backoff: Seconds before the first retry, doubled for each that follows; True: 1; False: `default_retry_delay`.
+            retry_backoff_max: Seconds to which the backoff grows.
+            retry_jitter: Whether a random part of the backoff is waited instead of all of it.
+            default_retry_delay: Seconds before a retry without backoff.
             cron: When beat is to send it; None: never.
             timezone: Zone of `cron`; None: UTC.
             dialect: What `cron` is written in; None: `auto`.
@@ -124,7 +146,7 @@ class Task(Generic[P, C, R]):
             kwargs: Keyword arguments that beat sends.
 
         Raises:
-            InvalidArguments: A name is not usable, `max_deliveries` is not, or the arguments for beat do not fit.
+            InvalidArguments: A name, or what is said of deliveries or retries, is not usable, or arguments for beat do not fit.
             InvalidQueueName: For the queue.
             InvalidSchedule: For `cron` and what belongs to it.
         """
@@ -135,6 +157,16 @@ class Task(Generic[P, C, R]):
         self.dead_letter = dead_letter
         self.acks_late = bool(acks_late)
         self.max_deliveries = self._checked_limit(max_deliveries)
+        self.retry_policy = retry_policy(
+            self.name,
+            autoretry_for=autoretry_for,
+            dont_autoretry_for=dont_autoretry_for,
+            max_retries=max_retries,
+            retry_backoff=retry_backoff,
+            retry_backoff_max=retry_backoff_max,
+            retry_jitter=retry_jitter,
+            default_retry_delay=default_retry_delay,
+        )
         self.is_async = inspect.iscoroutinefunction(fn)
         self._app = app
         self._queue = None if queue is None else check_queue(queue)

@@ -98,7 +98,7 @@ class Engine:
             app.middleware.remove(self._watcher)
         self._aftermath = Aftermath(
             app.registry,
-            _DirectOutbox(lambda: app.broker.publisher, clock),
+            _DirectOutbox(lambda: app.broker.publisher, lambda: app.broker.logs, clock),
             plan,
             worker=WORKER,
             clock=clock,
@@ -169,7 +169,7 @@ class Engine:
         outcome = seen.outcome
         if outcome is None:  # not run
             _, _, _, detail = result
-            outcome = Ignored("expired") if detail is None else Failed(detail[0], detail[1])
+            outcome = Ignored("expired") if detail is None else Failed(str(detail[0]), detail[1])
         self.runs.append(
             Run(
                 delivery.task,
@@ -267,6 +267,10 @@ class _Watcher:
         self.outcome = outcome
 
     def on_failure(self, request: Request, error: BaseException) -> None:
+        """Keep the error with its traceback."""
+        self.error = error
+
+    def on_retry(self, request: Request, error: BaseException) -> None:
         """Keep the error with its traceback."""
         self.error = error
 

@@ -11,6 +11,7 @@ from taskq.broker import Broker
 from taskq.errors import DecodeError
 from taskq.message import PROTOCOL_HEADERS, Envelope, Formats, identify, read_body, read_headers
 from taskq.protocols import DeadLetter, Outgoing, Publisher
+from taskq.returning import is_return
 from taskq.settings import Settings
 from taskq.shards import Logs, Write
 from taskq.timers import message_of
@@ -48,10 +49,11 @@ class Recorder:
         self._next = 0
 
     def note_sent(self, message: Outgoing, formats: Formats) -> None:
-        """Write down a record that was acknowledged."""
-        sent = _read(message, formats)
+        """Write down a record that was acknowledged; of a task that comes back only where it stands: it was sent before."""
+        sent, is_return = _read(message, formats)
         self._place(sent.id)
-        self.sent.append(sent)
+        if not is_return:
+            self.sent.append(sent)
 
     def note_fired(self, ids: Iterable[str]) -> None:
         """Write down that tasks which have waited were sent on, in this order: from now on they stand behind all others."""
@@ -160,7 +162,8 @@ def recording_broker(
     return RecordingBroker
 
 
-def _read(message: Outgoing, formats: Formats) -> Sent:
+def _read(message: Outgoing, formats: Formats) -> tuple[Sent, bool]:
+    """Return what a record says, and whether its task comes back."""
     record = Record(message.queue, 0, 0, 0, message.key, message.value, message.headers)
     envelope: Envelope | None = None
     args: list[Any] = []
@@ -172,7 +175,7 @@ def _read(message: Outgoing, formats: Formats) -> Sent:
         # Another program's record, or a format that this app writes and does not read.
         envelope = envelope or identify(record)
     headers = envelope.headers if envelope is not None else {}
-    return Sent(
+    sent = Sent(
         task=envelope.task if envelope is not None else "",
         args=tuple(args),
         kwargs=kwargs,
@@ -183,6 +186,7 @@ def _read(message: Outgoing, formats: Formats) -> Sent:
         eta=envelope.eta if envelope is not None else None,
         expires=envelope.expires if envelope is not None else None,
     )
+    return sent, is_return(headers)
 
 
 def _shown(key: bytes | None) -> str | bytes | None:

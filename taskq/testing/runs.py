@@ -22,7 +22,7 @@ class Run:
 
     kwargs: dict[str, Any]
     outcome: Outcome
-    """`Succeeded`, `Failed`, `Rejected` or `Ignored` of taskq.outcome."""
+    """`Succeeded`, `Failed`, `Retried`, `Rejected` or `Ignored` of taskq.outcome."""
 
     error: BaseException | None = field(default=None, compare=False)
     """What the function raised; None where it returned, raised `Ignore` or `Reject`, or was not run."""
@@ -34,5 +34,5 @@ class Run:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it failed for good."""
+        """Whether it failed for good: no retry follows."""
         return isinstance(self.outcome, Failed)

@@ -1,4 +1,4 @@
-"""What follows when runs have ended: their log lines, their dead letters, the messages to be sent on, their acks.
+"""What follows when runs have ended: their log lines, retries, dead letters, the messages to be sent on, their acks.
 
 A task that settles late is acknowledged when all that follows from its end is: that is one place, `_write`.
 """
@@ -8,19 +8,32 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
+from taskq.attempts import Attempt, instant_text
 from taskq.clock import Clock
-from taskq.executor import FAILED, SUCCEEDED, Result, one_line, wants_dead_letter
+from taskq.executor import (
+    FAILED,
+    REQUEUED,
+    RETRIED,
+    SUCCEEDED,
+    Detail,
+    Result,
+    Return,
+    one_line,
+    wants_dead_letter,
+)
 from taskq.logs import TASK_EVENTS, LogPlan, TaskLine, TaskLines, TaskLog, log_failure
 from taskq.protocols import Outgoing
 from taskq.registry import Registry
+from taskq.returning import requeued, retried
 from taskq.worker.deadletters import dead_letter
 from taskq.worker.delivery import Acks, Delivery
 from taskq.worker.outbox import Entry, Outbox
 
 logger = logging.getLogger(__name__)
 
-_LEVELS = (logging.INFO, logging.INFO, logging.ERROR)
+_LEVELS = (logging.INFO, logging.INFO, logging.ERROR, logging.WARNING, logging.WARNING)
 _NOT_RUN = frozenset({"bad_arguments", "unreadable", "unsupported", "unknown_task"})
 
 
@@ -68,6 +81,30 @@ class Aftermath:
         error = f"it succeeded, but what was to follow it in queue {queue} cannot be sent: {why}"
         return self._letter(delivery, "failed", one_line(error), "")
 
+    def _return(self, delivery: Delivery, kind: int, detail: Return) -> Entry:
+        """Return what is to be written for a task that is to run again."""
+        due_ms, error, traceback = detail
+        record, envelope = delivery.record, delivery.envelope
+        if kind == REQUEUED:
+            what = requeued(record, envelope, due_ms=due_ms)
+            reason, name = "rejected", "its way back to its queue"
+        else:
+            attempt = Attempt(instant_text(self._clock.now()), error, self._worker)
+            what = retried(record, envelope, due_ms=due_ms, attempt=attempt)
+            reason, name = "failed", "its retry"
+
+        def letter(how: str, why: str) -> Entry:
+            text = one_line(f"{error}; {name} {how}: {why}")
+            return self._letter(delivery, reason, text, traceback)
+
+        return Entry(
+            what,
+            f"{delivery}: {name}",
+            partial(letter, "cannot be written"),
+            partial(letter, "may or may not have been written"),
+            fields=delivery.fields,
+        )
+
     def _letter(self, delivery: Delivery, reason: str, error: str, traceback: str) -> Entry:
         letter = dead_letter(
             delivery.record,
@@ -94,9 +131,11 @@ class Aftermath:
             return None
 
     def _conclude_more(self, delivery: Delivery, result: Result) -> str | None:
-        kind, runtime, line, detail = result
-        assert detail is not None
-        reason, error, traceback, messages = detail
+        kind, runtime, line, more = result
+        if kind in (RETRIED, REQUEUED):
+            self._write(delivery, [self._return(delivery, kind, cast(Return, more))])
+            return line
+        reason, error, traceback, messages = cast(Detail, more)
         found = self._registry.get(delivery.task)
         if reason == "worker_died" and delivery.acks is not None and found is not None:
             deaths = delivery.record.deaths + 1
@@ -109,7 +148,7 @@ class Aftermath:
                 Outgoing(queue, value, headers),
                 f"what follows {delivery}, for queue {queue}",
                 partial(self._not_followed, delivery, queue),
-                delivery.fields,
+                fields=delivery.fields,
             )
             for queue, value, headers in messages
         ]

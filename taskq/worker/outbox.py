@@ -1,4 +1,4 @@
-"""Writing what runs leave behind: dead letters of failed tasks, and messages that follow a run. A thread of its own.
+"""Writing what runs leave behind: dead letters and retries of failed tasks, and messages that follow a run. A thread of its own.
 
 So neither the thread that reads results nor an intake waits for the broker. What was claimed before its run is held here until it
 is written, and lost (and named) only if the process must end before. Of what settles late it is told when all is written that
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from taskq.clock import Clock
 from taskq.protocols import DeadLetter, Outgoing, Publisher
+from taskq.shards import Write
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +52,14 @@ class Bundle:
 class Entry:
     """One thing to be written, and how the log names it."""
 
-    what: DeadLetter | Outgoing
+    what: DeadLetter | Outgoing | Write
     name: str
     instead: Callable[[str], Entry] | None = None
-    """Of a follow-up: makes the dead letter, from a reason, that is written if it can never be sent."""
+    """Of a follow-up or retry: makes the dead letter, from a reason, that is written if it can never be sent."""
+
+    in_doubt: Callable[[str], Entry] | None = None
+    """Of a retry: makes the dead letter that is written if it is unknown whether it was. It is not written again, because no task
+    may run twice, and it is not left out, because none may be lost: a person decides."""
 
     fields: Mapping[str, object] = field(default_factory=dict)
     """What log records about it carry: its task."""
@@ -62,17 +68,28 @@ class Entry:
     """Of a task that settles late: it is written again where it is unknown whether it was, because nothing of it may be lost."""
 
 
+class LogWriter(Protocol):
+    """What of a `taskq.shards.Logs` is needed here."""
+
+    def append(self, writes: Sequence[Write], *, timeout: float) -> Sequence[Exception | None]:
+        """Write records, and return for each None or the error."""
+
+
 class Outbox:
     """Any thread may put; the outbox's own thread writes."""
 
-    def __init__(self, publisher: Callable[[], Publisher], clock: Clock) -> None:
+    def __init__(
+        self, publisher: Callable[[], Publisher], logs: Callable[[], LogWriter], clock: Clock
+    ) -> None:
         """Prepare; `start` starts the thread.
 
         Args:
             publisher: Returns the process's publisher; called in the outbox's thread.
+            logs: Returns the broker's logs, where retries wait; called in the outbox's thread.
             clock: For backoff.
         """
         self._publisher = publisher
+        self._logs = logs
         self._clock = clock
         self._entries: list[Entry] = []
         self._change = threading.Condition()
@@ -131,7 +148,7 @@ class Outbox:
                 backoff = _FIRST_BACKOFF
                 continue
             logger.error(
-                "%d dead letters or follow-ups cannot be written (%s); they are held and tried again in %.1f s",
+                "%d dead letters, retries or follow-ups cannot be written (%s); they are held and tried again in %.1f s",
                 len(self._entries),
                 why,
                 backoff,
@@ -156,15 +173,18 @@ class Outbox:
                     entry.bundle.written()
                 continue
             is_unknown = (
-                isinstance(entry.what, Outgoing) and getattr(error, "sent", None) is not False
+                not isinstance(entry.what, DeadLetter) and getattr(error, "sent", None) is not False
             )
             if is_unknown and entry.bundle is None:
                 logger.error(
-                    "%s may or may not have been sent (%s); it is not sent again, because no task may run twice",
+                    "%s may or may not have been sent (%s); it is not sent again, because no task may run twice%s",
                     entry.name,
                     error,
+                    "" if entry.in_doubt is None else "; the task goes to the dead letters",
                     extra={"event": "outbox.unknown", **entry.fields},
                 )
+                if entry.in_doubt is not None:
+                    keep.append(entry.in_doubt(str(error)))
                 continue
             if not is_unknown and entry.instead is not None and not _is_passing(error):
                 logger.error(
@@ -185,16 +205,22 @@ class Outbox:
         publisher = self._publisher()
         letters = [entry.what for entry in batch if isinstance(entry.what, DeadLetter)]
         messages = [entry.what for entry in batch if isinstance(entry.what, Outgoing)]
-        told_letters = iter(
-            publisher.dead_letters(letters, timeout=_WRITE_SECONDS) if letters else ()
-        )
-        told_messages = iter(
-            publisher.publish(messages, timeout=_WRITE_SECONDS) if messages else ()
-        )
-        return [
-            next(told_letters if isinstance(entry.what, DeadLetter) else told_messages)
-            for entry in batch
-        ]
+        writes = [entry.what for entry in batch if isinstance(entry.what, Write)]
+        told: dict[type, Iterator[Exception | None]] = {
+            DeadLetter: iter(
+                publisher.dead_letters(letters, timeout=_WRITE_SECONDS) if letters else ()
+            ),
+            Outgoing: iter(publisher.publish(messages, timeout=_WRITE_SECONDS) if messages else ()),
+            Write: iter(self._append(writes) if writes else ()),
+        }
+        return [next(told[type(entry.what)]) for entry in batch]
+
+    def _append(self, writes: Sequence[Write]) -> Sequence[Exception | None]:
+        """Write to the logs; what is raised here must not make the other writes of a batch count as unwritten."""
+        try:
+            return self._logs().append(writes, timeout=_WRITE_SECONDS)
+        except Exception as failure:  # noqa: BLE001 - the loop's door, as in _write
+            return [failure] * len(writes)
 
 
 def _is_passing(error: Exception) -> bool:

@@ -107,7 +107,7 @@ class Worker:
         self._clock = clock
         self._exit_now = exit_now
         self._hooks = Hooks(app.middleware)
-        self._outbox = Outbox(lambda: app.broker.publisher, clock)
+        self._outbox = Outbox(lambda: app.broker.publisher, lambda: app.broker.logs, clock)
         aftermath = Aftermath(app.registry, self._outbox, plan, worker=options.name, clock=clock)
         self._dispatcher = Dispatcher(
             pool, claim_ahead=options.claim_ahead, conclude=aftermath.conclude, clock=clock

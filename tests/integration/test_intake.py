@@ -21,7 +21,7 @@ from taskq.worker.intake import Intake
 from taskq.worker.outbox import Outbox
 from tests.support.fake_broker import isolated_app
 from tests.support.fake_channel import FakeChannel
-from tests.support.fake_logs import StoredRecord
+from tests.support.fake_logs import FakeLogs, StoredRecord
 from tests.support.held_pool import HeldPool
 from tests.support.pools import PlainRecord, record_of
 from tests.support.waiting import wait_until
@@ -55,7 +55,7 @@ class Stage:
         self.broker.open_channel = lambda: self.channel  # type: ignore[attr-defined]  # only workers ask
         self.pool = HeldPool(self.slots)
         self.app.task("late", acks_late=True, max_deliveries=2)(lambda *args: None)
-        self.outbox = Outbox(lambda: self.broker.publisher, self.clock)
+        self.outbox = Outbox(lambda: self.broker.publisher, FakeLogs, self.clock)
         plan = LogPlan(logging.INFO, logging.INFO, whole=False)
         aftermath = Aftermath(self.app.registry, self.outbox, plan, worker="w1", clock=self.clock)
         self.dispatcher = Dispatcher(

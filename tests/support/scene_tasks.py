@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from time import perf_counter
 
-from taskq import App, current_request
+from taskq import App, Context, Reject, current_request
 from taskq.clock import SystemClock
 from tests.support.ledger import Ledger
 from tests.support.waiting import wait_until
@@ -47,6 +47,30 @@ def act_late(what: str = "nothing", detail: str = "") -> None:
     assert request is not None
     note("delivered", f"{request.deliveries} {request.redelivered}")
     act(what, detail)
+
+
+@app.task("stumble", bind=True, max_retries=2)
+def stumble(self: Context, failures: int, countdown: float = 0.2) -> None:
+    """Fail so many times, and ask each time to be run again; each attempt notes how late it is."""
+    request = self.request
+    now = SystemClock().now()
+    lateness = (now - (request.eta or now)).total_seconds()
+    note(f"attempt-{request.retries}", f"{lateness:.6f}")
+    if request.retries < failures:
+        try:
+            raise ConnectionError(f"no answer to {request.retries}")
+        except ConnectionError as error:
+            self.retry(exc=error, countdown=countdown)
+    note("ended")
+
+
+@app.task("put back", bind=True)
+def put_back(self: Context, times: int) -> None:
+    """Put the message back to its queue until it was so often in hand; note whether it says so."""
+    note("in-hand", str(self.request.redelivered))
+    handed = Ledger(os.environ["TEST_LEDGER"]).ids("in-hand").count(self.request.id)
+    if handed < times:
+        raise Reject("not yet", requeue=True)
 
 
 def _wait_for_gate(path: str) -> None:

@@ -6,7 +6,7 @@ Lines marked `refused` are wrong, and mypy must say so: in strict mode an ignore
 from __future__ import annotations
 
 import taskq
-from taskq import AsyncResult, Context, send_task, task
+from taskq import AsyncResult, Context, Reject, Retry, send_task, task
 from taskq.testing import AppOnMemory, Run, on_memory
 
 
@@ -23,6 +23,23 @@ def named(customer: str, amount: int = 1) -> int:
 @task("bound", bind=True, acks_late=True, max_deliveries=3)
 def bound(self: Context, number: int) -> int:
     return self.request.retries + self.request.deliveries + number
+
+
+@task("retried", autoretry_for=(ConnectionError, OSError), max_retries=None, retry_backoff=True)
+def retried(number: int) -> int:
+    if number < 0:
+        raise Reject("negative", requeue=True)
+    raise Retry(countdown=2.5, exc=ValueError("x"))
+
+
+@task("asking", bind=True, autoretry_for=OSError, retry_backoff=0.5, default_retry_delay=3)
+def asking(self: Context, number: int) -> int:
+    if number > 3:
+        raise self.retry(countdown=60, max_retries=5)  # as Celery's users write it
+    try:
+        return 1 // number
+    except ZeroDivisionError as error:
+        self.retry(exc=error)
 
 
 @task
@@ -51,6 +68,8 @@ sent: AsyncResult[str] = bare.delay(1)
 sent_bound: AsyncResult[int] = bound.delay(3)
 sent_async: AsyncResult[bytes] = fetch.delay("x")
 sent_bound_async: AsyncResult[bytes] = bound_fetch.delay("x")
+sent_retried: AsyncResult[int] = retried.delay(3)
+sent_asking: AsyncResult[int] = asking.delay(3)
 sent_options: AsyncResult[int] = named.options(queue="q", key="k").delay("ACME", amount=3)
 sent_many: list[AsyncResult[int]] = named.delay_many([("ACME", 3), ("Globex",)])
 sent_apply: AsyncResult[int] = named.apply_async(("ACME",), {"amount": 3}, task_id="x")
@@ -88,3 +107,5 @@ wrong: AsyncResult[int] = fetch.delay("x")  # type: ignore[assignment]  # refuse
 task("x", max_deliveries="3")  # type: ignore[call-overload]  # refused
 task("x", quue="y")  # type: ignore[call-overload]  # refused
 taskq.configure(1)  # type: ignore[call-arg]  # refused
+task("x", autoretry_for=("OSError",))  # type: ignore[arg-type]  # refused
+task("x", max_retries="3")  # type: ignore[call-overload]  # refused

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import logging
 import marshal
-from typing import Any
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -11,17 +13,22 @@ from taskq.app import App
 from taskq.executor import (
     FAILED,
     IGNORED,
+    REQUEUED,
+    RETRIED,
     SUCCEEDED,
     TRACEBACK_BYTES,
     Detail,
     Executor,
     Result,
+    Return,
     error_text,
     wants_dead_letter,
 )
 from taskq.logs import LogPlan
-from taskq.outcome import Ignore, Outcome, Reject
-from taskq.request import Request, current_request
+from taskq.outcome import Ignore, Outcome, Reject, Retried, Retry
+from taskq.request import Context, Request, current_request
+from taskq.timers import due_ms
+from tests.support.clock import FakeClock
 from tests.support.fake_broker import isolated_app
 from tests.support.pools import PlainRecord, record_of
 
@@ -35,14 +42,22 @@ def app() -> App:
 
 
 def _run(app: App, record: PlainRecord) -> Result:
-    result = Executor(app, PLAN).execute(record)
+    executor = Executor(app, PLAN)
+    result = executor.execute(record)
+    executor.close()
     assert marshal.loads(marshal.dumps(result)) == result
     return result
 
 
 def _detail(result: Result) -> Detail:
     assert result[3] is not None
-    return result[3]
+    assert result[0] not in (RETRIED, REQUEUED)
+    return cast(Detail, result[3])
+
+
+def _return(result: Result) -> Return:
+    assert result[0] in (RETRIED, REQUEUED)
+    return cast(Return, result[3])
 
 
 def _signature(task: str, *args: Any, **options: Any) -> dict[str, Any]:
@@ -275,3 +290,190 @@ def test_an_error_that_cannot_be_shown_is_named() -> None:
             raise ValueError("no")
 
     assert error_text(Strange()) == "Strange: (its text cannot be shown: ValueError)"
+
+
+# Retries
+
+
+def test_an_error_that_is_named_is_retried(app: App) -> None:
+    @app.task("a", autoretry_for=(OSError,), retry_backoff=4, retry_jitter=False)
+    def a() -> None:
+        raise ConnectionError("away")
+
+    clock = FakeClock()
+    result = Executor(app, PLAN, clock).execute(record_of("a", id="7", extra={"retries": 1}))
+
+    due, error, trace = _return(result)
+    assert result[0] == RETRIED
+    assert due == due_ms(clock.now() + timedelta(seconds=8))
+    assert error == "ConnectionError: away"
+    assert trace.startswith("Traceback")
+    assert result[2] == "task a[7] will be retried in 8 s (2 of 3): ConnectionError: away"
+
+
+def test_other_errors_are_not(app: App) -> None:
+    @app.task("a", autoretry_for=(OSError,), dont_autoretry_for=(PermissionError,))
+    def a(error: str) -> None:
+        raise PermissionError if error else ValueError
+
+    assert [_run(app, record_of("a", each))[0] for each in ("", "x")] == [FAILED, FAILED]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_task_may_ask_for_its_retry(app: App, is_async: bool) -> None:
+    def ask(self: Context) -> None:
+        try:
+            raise ValueError("no")
+        except ValueError as error:
+            self.retry(exc=error, countdown=0)
+
+    async def ask_async(self: Context) -> None:
+        ask(self)
+
+    app.task("a", bind=True)(ask_async if is_async else ask)
+    result = _run(app, record_of("a"))
+
+    assert _return(result)[:2] == (0, "ValueError: no")
+    assert "will be retried at once (1 of 3)" in str(result[2])
+
+
+@pytest.mark.parametrize(
+    ("retry", "error"),
+    [
+        (lambda: Retry(countdown=1), "KeyError: 'handled'"),
+        (lambda: Retry("try later", countdown=1, exc=ValueError("told")), "ValueError: told"),
+    ],
+)
+def test_the_error_of_a_retry_is_what_was_told_or_handled(
+    app: App, retry: Callable[[], Retry], error: str
+) -> None:
+    @app.task("a")
+    def a() -> None:
+        try:
+            raise KeyError("handled")
+        except KeyError:
+            raise retry()  # noqa: B904 - as users write it
+
+    _, text, trace = _return(_run(app, record_of("a")))
+
+    assert text == error
+    assert "test_executor.py" in trace
+
+
+def test_a_retry_without_an_error_says_its_reason(app: App) -> None:
+    @app.task("a")
+    def a() -> None:
+        raise Retry("not yet", countdown=1)
+
+    assert _return(_run(app, record_of("a")))[1] == "Retry: not yet"
+
+
+def test_the_last_failure_is_a_dead_letter_with_its_error(app: App) -> None:
+    @app.task("a", autoretry_for=(OSError,), max_retries=2)
+    def a() -> None:
+        raise ConnectionError("away")
+
+    result = _run(app, record_of("a", extra={"retries": 2}))
+
+    reason, error, trace, _ = _detail(result)
+    assert (reason, error) == ("retries_exhausted", "ConnectionError: away")
+    assert trace.endswith("ConnectionError: away\n")
+
+
+def test_a_retry_that_cannot_be_is_a_failure_that_says_so(app: App) -> None:
+    @app.task("a")
+    def a() -> None:
+        raise Retry(countdown=-1)
+
+    reason, error, trace, _ = _detail(_run(app, record_of("a")))
+
+    assert reason == "failed"
+    assert "countdown must be 0 or more seconds" in error
+    assert "raise Retry(countdown=-1)" in trace
+
+
+def test_a_task_that_wants_no_dead_letter_has_none_after_its_retries(app: App) -> None:
+    @app.task("a", autoretry_for=(OSError,), max_retries=0, dead_letter=False)
+    def a() -> None:
+        raise OSError
+
+    assert _detail(_run(app, record_of("a")))[0] == ""
+
+
+def test_hooks_and_errbacks_tell_a_retry_from_the_last_failure(app: App) -> None:
+    seen: list[str] = []
+    app.on("on_retry")(lambda request, error: seen.append(f"retry {error}"))
+    app.on("on_failure")(lambda request, error: seen.append(f"failure {error}"))
+    app.on("after_run")(lambda request, outcome: seen.append(type(outcome).__name__))
+
+    @app.task("a", autoretry_for=(ValueError,), max_retries=1)
+    def a() -> None:
+        raise ValueError("x")
+
+    embed = {"errbacks": [_signature("alarm")]}
+    first = _run(app, record_of("a", embed=embed))
+    last = _run(app, record_of("a", embed=embed, extra={"retries": 1}))
+
+    assert seen == ["retry x", "Retried", "failure x", "Failed"]
+    assert first[0] == RETRIED
+    assert len(_detail(last)[3]) == 1
+
+
+def test_the_outcome_of_a_retry_says_when(app: App) -> None:
+    found: list[Outcome] = []
+    app.on("after_run")(lambda request, outcome: found.append(outcome))
+    clock = FakeClock()
+
+    @app.task("a")
+    def a() -> None:
+        raise Retry("later", countdown=5)
+
+    Executor(app, PLAN, clock).execute(record_of("a"))
+
+    (outcome,) = found
+    assert isinstance(outcome, Retried)
+    assert (outcome.error, outcome.retries) == ("Retry: later", 1)
+    assert outcome.eta == clock.now() + timedelta(seconds=5)
+
+
+def test_a_message_may_go_back_to_its_queue(app: App) -> None:
+    redelivered: list[bool] = []
+
+    @app.task("a", bind=True)
+    def a(self: Context) -> None:
+        redelivered.append(self.request.redelivered)
+        raise Reject("not mine", requeue=True)
+
+    clock = FakeClock()
+    first = Executor(app, PLAN, clock).execute(record_of("a"))
+    third = Executor(app, PLAN, clock).execute(record_of("a", extra={"taskq-requeued": "2"}))
+
+    assert (first[0], _return(first)) == (REQUEUED, (0, "Reject: not mine", ""))
+    assert _return(third)[0] == due_ms(clock.now() + timedelta(seconds=2))
+    assert redelivered == [False, True]
+
+
+def test_a_direct_call_raises_the_error_itself(app: App) -> None:
+    @app.task("a", bind=True)
+    def a(self: Context, error: bool) -> None:
+        try:
+            if error:
+                raise KeyError("handled")
+        except KeyError:
+            self.retry(countdown=1)
+        self.retry(countdown=1)
+
+    with pytest.raises(KeyError, match="handled"):
+        a(True)
+    with pytest.raises(Retry):
+        a(False)
+
+
+def test_unknown_options_of_retry_are_told_the_nearest(app: App) -> None:
+    @app.task("a", bind=True)
+    def a(self: Context) -> None:
+        self.retry(countdwn=1)  # type: ignore[arg-type]  # the mistake
+
+    assert "did you mean 'countdown'" in _detail(_run(app, record_of("a")))[1]
+    with pytest.raises(TypeError, match="exc is an exception"):
+        Retry(exc=ValueError)  # type: ignore[arg-type]  # the mistake

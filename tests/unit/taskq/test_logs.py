@@ -243,6 +243,43 @@ def test_lines_about_tasks_as_json() -> None:
     assert (failed["error"], failed["traceback"]) == ("X: y", "T")
 
 
+@pytest.mark.parametrize(
+    ("wait", "words"),
+    [
+        (0.0, "at once"),
+        (0.25, "in 0.25 s"),
+        (4.0, "in 4 s"),
+        (3.14159, "in 3.14 s"),
+        (600, "in 600 s"),
+    ],
+)
+def test_a_line_about_a_retry_says_when_and_which(wait: float, words: str) -> None:
+    lines = TaskLines(INFO)
+
+    retried = lines.retried("a", "1", PLACE, 0, "X: y", wait=wait, count="2 of 3")
+    requeued = lines.requeued("a", "1", PLACE, 0, "full", wait=wait)
+
+    assert retried == f"task a[1] will be retried {words} (2 of 3): X: y"
+    assert requeued == f"task a[1] goes back to its queue {words}: full"
+
+
+def test_lines_about_what_runs_again_as_json() -> None:
+    lines = TaskLines(JSON_PLAN, FakeClock(NOON))
+
+    retried = json.loads(
+        lines.retried("a", "1", PLACE, 0, "X: y", wait=4, count="1", trace="T") or ""
+    )
+    requeued = json.loads(lines.requeued("a", "1", PLACE, 0, "", wait=0) or "")
+
+    assert (retried["event"], retried["level"]) == ("task.retried", "WARNING")
+    assert (retried["error"], retried["wait"], retried["traceback"]) == ("X: y", 4, "T")
+    assert (requeued["event"], requeued["level"]) == ("task.requeued", "WARNING")
+    assert (requeued["message"], requeued["wait"]) == (
+        "task a[1] goes back to its queue at once",
+        0,
+    )
+
+
 def test_json_is_for_taskqs_own_handler_only() -> None:
     lines = TaskLines(replace(JSON_PLAN, whole=False))
 

@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from taskq import App, Ignore, Reject, current_request
+from taskq import App, Context, Ignore, Reject, current_request
 from taskq.errors import UsageError
 from taskq.message import encode
-from taskq.outcome import Failed, Ignored, Rejected, Succeeded
+from taskq.outcome import Failed, Ignored, Rejected, Retried, Succeeded
 from taskq.protocols import Outgoing
 from taskq.sources import Sources
 from taskq.testing import AppOnMemory, NeverIdle, TaskNotRun, on_memory
@@ -624,3 +624,124 @@ def test_a_task_that_settles_late_and_fails_is_a_dead_letter(app: App) -> None:
         [letter] = testing.dead_letters
 
     assert (letter.reason, letter.attempts) == ("failed", 1)
+
+
+def test_a_retry_runs_when_its_time_has_come_by_the_moved_clock(app: App) -> None:
+    runs: list[int] = []
+
+    @app.task("charge", bind=True, autoretry_for=(ConnectionError,), retry_backoff=4)
+    def charge(self: Context) -> str:
+        runs.append(self.request.retries)
+        if len(runs) < 3:
+            raise ConnectionError("away")
+        return "charged"
+
+    with on_memory(app) as testing:
+        id = charge.delay().id
+        [first] = testing.run_until_idle()
+        testing.clock.advance(4)
+        [second] = testing.run_until_idle()
+        testing.clock.advance(8)
+        [third] = testing.run_until_idle()
+
+        assert [type(run.outcome) for run in (first, second, third)] == [
+            Retried,
+            Retried,
+            Succeeded,
+        ]
+        assert {run.id for run in (first, second, third)} == {id}
+        assert isinstance(first.error, ConnectionError)
+        assert runs == [0, 1, 2]
+        assert [sent.id for sent in testing.sent] == [id]
+        assert testing.dead_letters == []
+
+
+def test_after_the_last_retry_the_error_is_raised_and_the_letter_tells_all(app: App) -> None:
+    @app.task(
+        "charge", autoretry_for=(OSError,), max_retries=2, retry_backoff=10, retry_jitter=False
+    )
+    def charge() -> None:
+        raise ConnectionError("away")
+
+    with on_memory(app) as testing:
+        charge.delay()
+        testing.run_until_idle()
+        testing.clock.advance(10)
+        testing.run_until_idle()
+        testing.clock.advance(10)
+        assert testing.run_until_idle() == []  # the second wait is twice as long
+        testing.clock.advance(10)
+        with pytest.raises(ConnectionError):
+            testing.run_until_idle()
+
+        [letter] = testing.dead_letters
+        assert (letter.reason, letter.attempts) == ("retries_exhausted", 3)
+        assert letter.error == "ConnectionError: away"
+        assert [attempt.error for attempt in letter.earlier] == 2 * ["ConnectionError: away"]
+        assert letter.details["first-failed"] == letter.earlier[0].at < str(letter.failed_at)
+
+
+def test_a_retry_at_once_runs_behind_what_waits(app: App) -> None:
+    @app.task("charge", bind=True)
+    def charge(self: Context) -> None:
+        if not self.request.retries:
+            self.retry(countdown=0)
+
+    note = app.task("note")(lambda: None)
+
+    with on_memory(app) as testing:
+        charge.delay()
+        note.delay()
+
+        assert [run.task for run in testing.run_until_idle()] == ["charge", "note", "charge"]
+
+
+def test_a_record_of_another_program_is_retried_too(app: App) -> None:
+    seen: list[object] = []
+
+    @app.task("charge", bind=True)
+    def charge(self: Context, amount: int) -> None:
+        seen.append((self.request.id, self.request.retries, amount))
+        if self.request.retries < 2:
+            self.retry(countdown=self.request.retries)
+
+    with on_memory(app) as testing:
+        value = b'{"task": "charge", "args": [3], "id": "order-7"}'
+        testing.app.broker.publish([Outgoing("taskq", value, [])])
+        testing.run_until_idle()
+        testing.clock.advance(1)
+        testing.run_until_idle()
+
+    assert seen == [("order-7", retries, 3) for retries in range(3)]
+
+
+def test_what_puts_itself_back_comes_again_and_ever_later(app: App) -> None:
+    seen: list[object] = []
+
+    @app.task("charge", bind=True)
+    def charge(self: Context) -> None:
+        seen.append((self.request.redelivered, self.request.retries))
+        raise Reject("not now", requeue=True)
+
+    with on_memory(app) as testing:
+        charge.delay()
+        [first, second] = testing.run_until_idle()
+        testing.clock.advance(1)
+        [third] = testing.run_until_idle()
+
+    assert first.outcome == second.outcome == third.outcome == Rejected("not now", requeue=True)
+    assert seen == [(False, 0), (True, 0), (True, 0)]
+
+
+def test_a_retry_that_would_come_after_its_expires_is_a_dead_letter(app: App) -> None:
+    @app.task("charge", autoretry_for=(OSError,), default_retry_delay=100)
+    def charge() -> None:
+        raise OSError("away")
+
+    with on_memory(app) as testing:
+        charge.options(expires=60).delay()
+        testing.run_until_idle(raise_errors=False)
+
+        [letter] = testing.dead_letters
+        assert letter.reason == "retries_exhausted"
+        assert letter.error == "OSError: away (its next retry would come after its expires)"

@@ -5,13 +5,17 @@ from typing import Any, cast
 
 import pytest
 
-from taskq.executor import FAILED, Result
+from taskq.attempts import Attempt, read_attempts
+from taskq.executor import FAILED, REQUEUED, RETRIED, Result
 from taskq.logs import LogPlan
+from taskq.protocols import Outgoing
 from taskq.registry import Registry
+from taskq.shards import Write
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.outbox import Outbox
 from tests.support.clock import FakeClock
 from tests.support.fake_broker import FakePublisher
+from tests.support.fake_logs import FakeLogs
 from tests.support.pools import delivery_of
 
 PLAN = LogPlan(logging.INFO, logging.INFO, whole=False)
@@ -20,7 +24,7 @@ PLAN = LogPlan(logging.INFO, logging.INFO, whole=False)
 def test_what_cannot_be_made_into_a_dead_letter_keeps_no_other_from_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    outbox = Outbox(FakePublisher, FakeClock())
+    outbox = Outbox(FakePublisher, FakeLogs, FakeClock())
     aftermath = Aftermath(Registry(), outbox, PLAN, worker="w", clock=FakeClock())
     failed: Result = (FAILED, 0.1, "failed", ("failed", "ValueError: no", "", []))
     odd: Result = (FAILED, 0.1, "failed", ("failed", cast("Any", None), "", []))
@@ -32,3 +36,36 @@ def test_what_cannot_be_made_into_a_dead_letter_keeps_no_other_from_it(
     lost = [r.getMessage() for r in caplog.records if getattr(r, "event", "") == "task.unconcluded"]
     assert len(lost) == 1
     assert "a[odd]" in lost[0]
+
+
+def test_what_is_to_run_again_waits_as_a_timer_or_goes_to_its_queue() -> None:
+    outbox = Outbox(FakePublisher, FakeLogs, FakeClock())
+    aftermath = Aftermath(Registry(), outbox, PLAN, worker="w", clock=FakeClock())
+    later: Result = (RETRIED, 0.1, "later", (2_000_000_000_000, "ValueError: no", "trace"))
+    now: Result = (REQUEUED, 0.1, "now", (0, "Reject", ""))
+
+    aftermath.conclude([(delivery_of("a"), later), (delivery_of("a"), now)])
+
+    first, second = (entry.what for entry in outbox.held())
+    assert isinstance(first, Write)
+    assert isinstance(second, Outgoing)
+    headers = dict(first.headers)
+    assert headers["retries"] == b"1"
+    (attempt,) = read_attempts(headers["taskq-attempts"].decode()).last
+    assert attempt == Attempt("2026-11-23T17:00:00.000Z", "ValueError: no", "w")
+
+
+@pytest.mark.parametrize("way", ["instead", "in_doubt"])
+def test_a_retry_that_comes_to_nothing_is_a_dead_letter_of_its_task(way: str) -> None:
+    outbox = Outbox(FakePublisher, FakeLogs, FakeClock())
+    aftermath = Aftermath(Registry(), outbox, PLAN, worker="w", clock=FakeClock())
+    aftermath.conclude([(delivery_of("a"), (RETRIED, 0.1, None, (0, "ValueError: no", "trace")))])
+    (entry,) = outbox.held()
+
+    letter = getattr(entry, way)("too large").what
+
+    headers = dict(letter.headers)
+    assert headers["dlq-reason"] == b"failed"
+    assert headers["dlq-error"].startswith(b"ValueError: no; its retry ")
+    assert headers["dlq-error"].endswith(b": too large")
+    assert headers["dlq-traceback"] == b"trace"

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from taskq.protocols import DeadLetter, Outgoing
+from taskq.shards import Write
 from taskq.worker.outbox import Entry, Outbox
 from tests.support.clock import FakeClock
 from tests.support.fake_broker import FakePublisher
+from tests.support.fake_logs import FakeLogs
 from tests.support.pools import record_of
 from tests.support.waiting import wait_until
 
@@ -41,8 +43,13 @@ def publisher() -> Refusing:
 
 
 @pytest.fixture
-def outbox(publisher: Refusing, clock: FakeClock) -> Iterator[Outbox]:
-    outbox = Outbox(lambda: publisher, clock)
+def logs() -> FakeLogs:
+    return FakeLogs()
+
+
+@pytest.fixture
+def outbox(publisher: Refusing, logs: FakeLogs, clock: FakeClock) -> Iterator[Outbox]:
+    outbox = Outbox(lambda: publisher, lambda: logs, clock)
     outbox.start()
     yield outbox
     outbox.close()
@@ -184,3 +191,59 @@ def test_a_dead_letter_in_place_of_a_follow_up_is_waited_for_too(
     wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
 
     assert told == [1]
+
+
+class NotSent(Exception):
+    sent = False
+
+
+def _retry() -> Entry:
+    return Entry(
+        Write("taskq.timers", b"id", b"id/1", b""),
+        "the retry",
+        lambda why: replace(_letter(), name=f"instead: {why}"),
+        lambda why: replace(_letter(), name=f"in doubt: {why}"),
+    )
+
+
+def test_a_retry_that_cannot_be_written_is_held_and_repeated(
+    outbox: Outbox, logs: FakeLogs, clock: FakeClock, publisher: Refusing
+) -> None:
+    class Away(NotSent, ConnectionError):
+        pass
+
+    logs.append_error = Away()
+    outbox.put([_message("x"), _retry()])
+    clock.wait_for_sleeper()
+    held = [entry.name for entry in outbox.held()]
+
+    logs.append_error = None
+    clock.advance(1)
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+
+    assert held == ["the retry"]
+    assert (len(logs.written), len(publisher.sent), publisher.letters) == (1, 1, [])
+
+
+def test_a_retry_that_may_have_been_written_is_a_dead_letter_and_not_written_again(
+    outbox: Outbox, logs: FakeLogs, publisher: Refusing, caplog: pytest.LogCaptureFixture
+) -> None:
+    logs.append_error = TimeoutError("no answer")
+
+    outbox.put([_retry()])
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+
+    assert (len(publisher.letters), logs.written) == (1, [])
+    assert [getattr(each, "event", "") for each in caplog.records] == ["outbox.unknown"]
+
+
+def test_a_retry_that_can_never_be_written_is_a_dead_letter(
+    outbox: Outbox, logs: FakeLogs, publisher: Refusing, caplog: pytest.LogCaptureFixture
+) -> None:
+    logs.append_error = NotSent("no right to write")
+
+    outbox.put([_retry()])
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+
+    assert (len(publisher.letters), logs.written) == (1, [])
+    assert [getattr(each, "event", "") for each in caplog.records] == ["outbox.refused"]
