@@ -50,12 +50,14 @@ def act_late(what: str = "nothing", detail: str = "") -> None:
 
 
 @app.task("stumble", bind=True, max_retries=2)
-def stumble(self: Context, failures: int, countdown: float = 0.2) -> None:
-    """Fail so many times, and ask each time to be run again; each attempt notes how late it is."""
+def stumble(self: Context, failures: int, countdown: float = 0.2, gate: str = "") -> None:
+    """Fail so many times, and ask each time to be run again; each attempt notes how late it is, and waits for a gate."""
     request = self.request
     now = SystemClock().now()
     lateness = (now - (request.eta or now)).total_seconds()
     note(f"attempt-{request.retries}", f"{lateness:.6f}")
+    if gate:
+        _wait_for_gate(gate)
     if request.retries < failures:
         try:
             raise ConnectionError(f"no answer to {request.retries}")
