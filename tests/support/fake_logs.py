@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -30,10 +31,13 @@ class FakeLogs:
         self.append_error: Exception | None = None
         self.check_error: Exception | None = None
         self.now_ms = 0
+        self.change = threading.Condition()
 
     def append(self, writes: Sequence[Write], *, timeout: float) -> Sequence[Exception | None]:
         if self.append_error is None:
-            self.written += writes
+            with self.change:
+                self.written += writes
+                self.change.notify_all()
         return [self.append_error] * len(writes)
 
     def check(self, log: str, *, timeout: float) -> None:
@@ -47,3 +51,29 @@ class FakeLogs:
             for write in self.written
             if write.log == log
         ]
+
+    def follow(self, log: str) -> FakeFollower:
+        return FakeFollower(self, log)
+
+
+class FakeFollower:
+    """A `taskq.shards.Follower`."""
+
+    def __init__(self, logs: FakeLogs, log: str) -> None:
+        self._logs, self._log = logs, log
+        self._position = 0
+        self.is_caught_up = False
+
+    def fetch(self, timeout: float) -> Sequence[LogRecord]:
+        with self._logs.change:
+            self._logs.change.wait_for(lambda: self._new() or not self.is_caught_up, timeout)
+            found = self._new()
+        self._position += len(found)
+        self.is_caught_up = True
+        return found
+
+    def close(self) -> None:
+        pass
+
+    def _new(self) -> list[LogRecord]:
+        return [*self._logs.read(self._log, timeout=0)][self._position :]
