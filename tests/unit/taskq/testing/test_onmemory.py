@@ -745,3 +745,24 @@ def test_a_retry_that_would_come_after_its_expires_is_a_dead_letter(app: App) ->
         [letter] = testing.dead_letters
         assert letter.reason == "retries_exhausted"
         assert letter.error == "OSError: away (its next retry would come after its expires)"
+
+
+def test_a_task_that_settles_late_is_retried_as_a_new_delivery(app: App) -> None:
+    seen: list[tuple[int, int, bool]] = []
+
+    @app.task("late", bind=True, acks_late=True)
+    def late(self: Context) -> None:
+        request = self.request
+        seen.append((request.retries, request.deliveries, request.redelivered))
+        if len(seen) < 3:
+            self.retry(countdown=len(seen) - 1)
+
+    with on_memory(app) as testing:
+        late.delay()
+        testing.run_until_idle()
+        testing.clock.advance(1)
+        testing.run_until_idle()
+        left = app.broker.admin.queue_status(["taskq"], group="taskq", timeout=1)
+
+    assert seen == [(0, 1, False), (1, 1, False), (2, 1, False)]
+    assert [status.lag for status in left] == [0]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any, cast
 
 import pytest
@@ -12,11 +13,13 @@ from taskq.protocols import Outgoing
 from taskq.registry import Registry
 from taskq.shards import Write
 from taskq.worker.aftermath import Aftermath
+from taskq.worker.delivery import Delivery
 from taskq.worker.outbox import Outbox
 from tests.support.clock import FakeClock
 from tests.support.fake_broker import FakePublisher
 from tests.support.fake_logs import FakeLogs
 from tests.support.pools import delivery_of
+from tests.support.waiting import wait_until
 
 PLAN = LogPlan(logging.INFO, logging.INFO, whole=False)
 
@@ -69,3 +72,32 @@ def test_a_retry_that_comes_to_nothing_is_a_dead_letter_of_its_task(way: str) ->
     assert headers["dlq-error"].startswith(b"ValueError: no; its retry ")
     assert headers["dlq-error"].endswith(b": too large")
     assert headers["dlq-traceback"] == b"trace"
+
+
+class Told:
+    """A `taskq.worker.delivery.Acks` that remembers."""
+
+    def __init__(self) -> None:
+        self.acked: list[Delivery] = []
+
+    def ack(self, deliveries: Iterable[Delivery]) -> None:
+        self.acked += deliveries
+
+    def died(self, delivery: Delivery) -> None:
+        raise AssertionError("nothing died")
+
+
+def test_what_settles_late_is_settled_when_its_retry_is_acknowledged() -> None:
+    logs = FakeLogs()
+    outbox = Outbox(FakePublisher, lambda: logs, FakeClock())
+    aftermath = Aftermath(Registry(), outbox, PLAN, worker="w", clock=FakeClock())
+    delivery = delivery_of("a")
+    delivery.acks = told = Told()
+
+    aftermath.conclude([(delivery, (RETRIED, 0.1, None, (2_000_000_000_000, "X", "")))])
+    before = list(told.acked)
+    outbox.start()
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+    outbox.close()
+
+    assert (before, told.acked, len(logs.written)) == ([], [delivery], 1)

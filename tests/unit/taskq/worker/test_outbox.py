@@ -247,3 +247,19 @@ def test_a_retry_that_can_never_be_written_is_a_dead_letter(
 
     assert (len(publisher.letters), logs.written) == (1, [])
     assert [getattr(each, "event", "") for each in caplog.records] == ["outbox.refused"]
+
+
+def test_a_retry_that_may_have_been_written_is_written_again_for_who_waits_for_it(
+    outbox: Outbox, logs: FakeLogs, publisher: Refusing, clock: FakeClock
+) -> None:
+    logs.append_error = TimeoutError("no answer")
+    told: list[int] = []
+
+    outbox.put([_retry()], then=lambda: told.append(len(logs.written)))
+    clock.wait_for_sleeper()
+    told_before = list(told)
+    logs.append_error = None
+    clock.advance(1)
+    wait_until(lambda: outbox.is_empty, timeout=5, what="the write")
+
+    assert (told_before, told, publisher.letters) == ([], [1], [])
