@@ -12,11 +12,14 @@ from typing import Any, Literal, NoReturn, TypeVar, overload
 from taskq.arguments import check_shape
 from taskq.broker import Broker, formats, written_format
 from taskq.canvas import Followup
+from taskq.delays import When
 from taskq.errors import PublishFailed, UnknownOption, UsageError
 from taskq.message import Format, Formats, Writer, new_task_id
-from taskq.middleware import RUN_HOOKS, WORKER_HOOKS
+from taskq.middleware import PUBLISH_HOOKS, RUN_HOOKS, WORKER_HOOKS, Hooks
 from taskq.near import nearest
 from taskq.protocols import Outgoing
+from taskq.publication import Publication
+from taskq.publishing import Sending, is_in_hook, publish_hooks
 from taskq.queues import check_queue
 from taskq.registry import Registry
 from taskq.result import AsyncResult
@@ -53,6 +56,7 @@ class App:
         self.name = name or "app"
         self.registry = Registry()
         self.middleware: list[object] = []
+        self._publish_hooks: tuple[list[object], Hooks | None] = [], None
         self._code: dict[str, object] = {}
         self._sources: Sources | None = None
         self._settings: Settings | None = None
@@ -246,7 +250,7 @@ class App:
         Raises:
             UnknownOption: There is no such hook.
         """
-        known = (*RUN_HOOKS, *WORKER_HOOKS)
+        known = (*PUBLISH_HOOKS, *RUN_HOOKS, *WORKER_HOOKS)
         if event not in known:
             raise UnknownOption(event, nearest(event, known), where="app.on")
 
@@ -297,15 +301,45 @@ class App:
         task = self.registry.get(name)
         if task is not None:
             task.check_arguments(args, kwargs)
-        id = task_id or new_task_id()
-        further = {**(headers or {}), **time.headers}
-        value, written = Writer(name, self.format).write(id, args, kwargs, headers=further)
         result: AsyncResult[Any] = AsyncResult(
-            id, name, queue or self.queue_of(name), revoke=self.revoke
+            task_id or new_task_id(), name, queue or self.queue_of(name), revoke=self.revoke
         )
-        message = Outgoing(result.queue, value, written, options.key_bytes)
-        self.publish((time.outgoing(message, id, self.now()) if time.eta else message,), (result,))
+        sending = self.sending()
+        if sending is None:
+            self._send(result, args, kwargs, options, time, headers or {})
+            return result
+        with sending:
+            own = sending.headers(Publication.of(result, args, kwargs, options, time))
+            self._send(result, args, kwargs, options, time, own)
         return result
+
+    def _send(
+        self,
+        result: AsyncResult[Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: SendOptions,
+        time: When,
+        headers: Mapping[str, Any],
+    ) -> None:
+        """Write one message and publish it."""
+        further = {**headers, **time.headers}
+        writer = Writer(result.task, self.format)
+        value, written = writer.write(result.id, args, kwargs, headers=further)
+        message = Outgoing(result.queue, value, written, options.key_bytes)
+        whole = time.outgoing(message, result.id, self.now()) if time.eta else message
+        self.publish((whole,), (result,))
+
+    def sending(self) -> Sending | None:
+        """Return what calls the hooks of publishing for one send; None where there are none, and within such a hook."""
+        if not self.middleware:
+            return None
+        middleware, hooks = self._publish_hooks
+        if middleware != self.middleware:
+            middleware = list(self.middleware)
+            hooks = publish_hooks(middleware)
+            self._publish_hooks = middleware, hooks
+        return None if hooks is None or is_in_hook() else Sending(hooks)
 
     def now(self) -> datetime:
         """Return the present instant by the broker's clock, aware, in UTC: the system's, but on `memory://` that of the test."""

@@ -35,6 +35,7 @@ from taskq.outcome import (
 )
 from taskq.printing import escaped
 from taskq.protocols import Record
+from taskq.publishing import followup_headers
 from taskq.request import Request
 from taskq.retry import Never, decide, requeue_wait
 from taskq.returning import REQUEUED as REQUEUED_HEADER
@@ -121,6 +122,7 @@ class Executor:
         self._loops = _Loops()
         self._has_before = self.hooks.has("before_run")
         self._has_after = self.hooks.has("after_run")
+        self._has_publish = self.hooks.has("before_publish")
 
     def execute(self, record: Record) -> Result:
         """Run a record that was claimed, in the calling thread, and return what became of it. Never raises."""
@@ -342,14 +344,14 @@ class Executor:
         """Write what follows; raises EncodeError where the task's result cannot be written."""
         messages: list[Message] = []
         for each in followups:
-            value, headers = Writer(each.task, self._app.format).write(
-                each.task_id or new_task_id(),
-                each.args,
-                each.kwargs,
-                headers=each.headers,
-                embed=each.embed,
+            id, queue = each.task_id or new_task_id(), each.queue or self._app.queue_of(each.task)
+            headers = each.headers
+            if self._has_publish:
+                headers = followup_headers(self.hooks, id, queue, each)
+            value, written = Writer(each.task, self._app.format).write(
+                id, each.args, each.kwargs, headers=headers, embed=each.embed
             )
-            messages.append((each.queue or self._app.queue_of(each.task), value, headers))
+            messages.append((queue, value, written))
         return messages
 
 

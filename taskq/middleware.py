@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from taskq.outcome import Outcome
+from taskq.publication import Publication
 from taskq.request import Request
 
 logger = logging.getLogger(__name__)
 
+PUBLISH_HOOKS = ("before_publish", "after_publish")
 RUN_HOOKS = ("before_run", "after_run", "on_retry", "on_failure")
 WORKER_HOOKS = (
     "worker_process_init",
@@ -18,6 +21,29 @@ WORKER_HOOKS = (
     "worker_ready",
     "worker_shutdown",
 )
+
+
+class PublishMiddleware(Protocol):
+    """What a middleware may have for sending; all methods are optional.
+
+    They are called in the thread that sends, in every process that has the app: also in a task that sends another. They are not
+    called for what goes to Kafka without a call in Python: occurrences of schedules, the same message once more (a retry, a
+    timer that has become due, a redriven dead letter). What a hook sends itself is sent without hooks.
+    """
+
+    def before_publish(self, publication: Publication) -> None:
+        """Called when the arguments fit, before the message is written; may change `publication.headers`, and nothing else.
+
+        Raising does not keep the task from being sent; what the hook did to the headers is undone then, and also if they
+        cannot be written.
+        """
+
+    def after_publish(self, publication: Publication, error: BaseException | None) -> None:
+        """Called once for each `before_publish` but those of follow-ups, with the same object.
+
+        `error` is None when the broker has acknowledged the record; else it is what the sender gets, mostly `PublishFailed`:
+        the task may have been sent.
+        """
 
 
 class RunMiddleware(Protocol):
@@ -59,25 +85,27 @@ class Hooks:
         found = list(middleware)
         self._methods: dict[str, tuple[Callable[..., Any], ...]] = {
             name: tuple(getattr(one, name) for one in found if callable(getattr(one, name, None)))
-            for name in (*RUN_HOOKS, *WORKER_HOOKS)
+            for name in (*PUBLISH_HOOKS, *RUN_HOOKS, *WORKER_HOOKS)
         }
 
     def has(self, name: str) -> bool:
         """Return whether any object has the method."""
         return bool(self._methods[name])
 
+    def methods(self, name: str) -> tuple[Callable[..., Any], ...]:
+        """Return all methods of a name, in the order of the objects."""
+        return self._methods[name]
+
     def call(self, name: str, *arguments: Any) -> None:
-        """Call all methods of a name; what one raises is logged, the others are called all the same."""
+        """Call all methods of a name; what one raises is logged, the others are called all the same.
+
+        That is so for SystemExit and KeyboardInterrupt, too: a hook around a task is not asked whether its process is to end.
+        """
         for method in self._methods[name]:
             try:
                 method(*arguments)
-            except Exception:
-                logger.exception(
-                    "hook %s of %s raised; the worker goes on",
-                    name,
-                    _owner(method),
-                    extra={"event": "hook.failed"},
-                )
+            except BaseException:  # noqa: BLE001 - around the user's hook
+                log_hook_failure(name, method)
 
     def call_strictly(self, name: str, *arguments: Any) -> None:
         """Call all methods of a name; the first that raises ends it.
@@ -104,6 +132,15 @@ class HookFailed(Exception):
         super().__init__(f"hook {hook} of {owner} raised {type(error).__name__}: {error}")
         self.hook = hook
         self.owner = owner
+
+
+def log_hook_failure(name: str, method: Callable[..., Any]) -> None:
+    """Log the exception that is handled now as that of a hook. Never raises: what comes after must happen."""
+    what = "the task is sent" if name in PUBLISH_HOOKS else "the worker goes on"
+    with suppress(Exception):
+        logger.exception(
+            "hook %s of %s raised; %s", name, _owner(method), what, extra={"event": "hook.failed"}
+        )
 
 
 def _owner(method: Callable[..., Any]) -> str:

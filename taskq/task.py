@@ -24,6 +24,8 @@ from taskq.arguments import ArgumentCheck, check_shape
 from taskq.errors import InvalidArguments, InvalidSchedule
 from taskq.message import Envelope, Format, Writer, new_task_id, new_task_ids
 from taskq.protocols import Outgoing
+from taskq.publication import Publication
+from taskq.publishing import Sending
 from taskq.queues import check_queue
 from taskq.request import Context, Request, current_request
 from taskq.result import AsyncResult
@@ -78,6 +80,9 @@ class Sender(Protocol):
 
     def now(self) -> datetime:
         """Return the present instant by the broker's clock, aware, in UTC."""
+
+    def sending(self) -> Sending | None:
+        """Return what calls the hooks of publishing for one send; None where there are none."""
 
     def publish(
         self, messages: Sequence[Outgoing | Write], results: Sequence[AsyncResult[Any]]
@@ -312,22 +317,46 @@ class Task(Generic[P, C, R]):
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions = DEFAULT
     ) -> AsyncResult[R]:
         """Send one call; `delay`, `apply_async` and `options` all end here."""
-        message, result = self._prepare(args, kwargs, options)
-        self._app.publish((message,), (result,))
-        return result
+        sending = self._app.sending()
+        if sending is not None:
+            with sending:
+                return self._send(args, kwargs, options, sending)
+        return self._send(args, kwargs, options)
 
     def send_many(
         self, calls: Iterable[Sequence[Any]], options: SendOptions = DEFAULT
     ) -> list[AsyncResult[R]]:
         """Send many calls with one wait; `delay_many` ends here."""
+        calls, sending = list(calls), self._app.sending()
+        if sending is not None:
+            with sending:
+                return self._send_many(calls, options, sending)
+        return self._send_many(calls, options)
+
+    def _send(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: SendOptions,
+        sending: Sending | None = None,
+    ) -> AsyncResult[R]:
+        message, result = self._prepare(args, kwargs, options, None, sending)
+        self._app.publish((message,), (result,))
+        return result
+
+    def _send_many(
+        self,
+        calls: Sequence[Sequence[Any]],
+        options: SendOptions,
+        sending: Sending | None = None,
+    ) -> list[AsyncResult[R]]:
         messages, results = [], []
-        calls = list(calls)
         for args, id in zip(calls, new_task_ids(len(calls)), strict=True):
             if not isinstance(args, (tuple, list)):
                 raise InvalidArguments(
                     self.name, f"delay_many takes tuples of arguments, not {type(args).__name__}"
                 )
-            message, result = self._prepare(args, {}, options, id)
+            message, result = self._prepare(args, {}, options, id, sending)
             messages.append(message)
             results.append(result)
         if messages:
@@ -340,12 +369,13 @@ class Task(Generic[P, C, R]):
         kwargs: Mapping[str, Any],
         options: SendOptions,
         id: str | None = None,
+        sending: Sending | None = None,
     ) -> tuple[Outgoing | Write, AsyncResult[R]]:
-        """Check and write one call."""
+        """Check and write one call; between the two the hooks of `sending` are called."""
         self._arguments.check(args, kwargs)
         id = id or new_task_id()
-        if options is not DEFAULT:
-            return self._prepare_with(args, kwargs, options, id)
+        if options is not DEFAULT or sending is not None:
+            return self._prepare_with(args, kwargs, options, id, sending)
         queue = self._queue or self._app.default_queue
         value, written = self._current_writer().write(id, args, kwargs)
         return Outgoing(queue, value, written), AsyncResult(
@@ -353,16 +383,24 @@ class Task(Generic[P, C, R]):
         )
 
     def _prepare_with(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions, id: str
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: SendOptions,
+        id: str,
+        sending: Sending | None,
     ) -> tuple[Outgoing | Write, AsyncResult[R]]:
-        """Write one call with options."""
+        """Write one call with options, or with hooks."""
         options.check(self.name)
         queue, id = options.queue or self.queue, options.task_id or id
         time = options.when(self.name, self._app.now)
-        headers = {**(options.headers or {}), **time.headers}
+        result: AsyncResult[R] = AsyncResult(id, self.name, queue, revoke=self._app.revoke)
+        own = options.headers or {}
+        if sending is not None:
+            own = sending.headers(Publication.of(result, args, kwargs, options, time))
+        headers = {**own, **time.headers}
         value, written = self._current_writer().write(id, args, kwargs, headers=headers)
         message = Outgoing(queue, value, written, options.key_bytes)
-        result: AsyncResult[R] = AsyncResult(id, self.name, queue, revoke=self._app.revoke)
         if time.eta is None:
             return message, result
         return time.outgoing(message, id, self._app.now()), result

@@ -262,7 +262,7 @@ def test_a_shutdown_hook_that_exits_does_not_keep_a_pool_from_its_end(
     pool.start(PoolLog())
     _end(pool)
 
-    assert len(_events(caplog, "pool.failed")) == 1
+    assert len(_events(caplog, "hook.failed")) == 1
 
 
 def _exit_now() -> NoReturn:

@@ -21,7 +21,7 @@ from taskq.cli.main import cli
 from taskq.cli.options import TaskqCommand, common_options
 from taskq.events import EVENTS
 from taskq.exitcodes import EXIT_CODES
-from taskq.middleware import RUN_HOOKS, WORKER_HOOKS
+from taskq.middleware import PUBLISH_HOOKS, RUN_HOOKS, WORKER_HOOKS
 from taskq.sendoptions import SEND_OPTIONS
 from taskq.settings import SETTINGS
 from taskq.task import TASK_OPTIONS
@@ -47,7 +47,7 @@ def describe() -> str:
         ("options of @task and App.task", TASK_OPTIONS),
         ("options of apply_async, options and send_task", SEND_OPTIONS),
         ("fixtures of the pytest plugin", taskq_pytest.__all__),
-        ("hooks of a middleware", (*RUN_HOOKS, *WORKER_HOOKS)),
+        ("hooks of a middleware", (*PUBLISH_HOOKS, *RUN_HOOKS, *WORKER_HOOKS)),
         ("commands", _commands()),
         ("settings: name, type, default", _settings()),
         ("events", EVENTS),

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 
 from taskq.executor import FAILED, Executor, Result, error_text, traceback_text
-from taskq.logs import log_failure
 from taskq.middleware import HookFailed
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.protocol import PoolEvents
-
-logger = logging.getLogger(__name__)
 
 
 class InProcessPool:
@@ -95,7 +91,7 @@ class InProcessPool:
         """Run a delivery in the calling thread."""
         try:
             return self._executor.execute(delivery.record)
-        except BaseException as error:  # noqa: BLE001 - such as a hook of a run that calls sys.exit
+        except BaseException as error:  # noqa: BLE001 - the pool's threads must go on
             return escaped(error)
 
     def _report(self, results: Sequence[tuple[Delivery, Result]]) -> None:
@@ -111,16 +107,8 @@ class InProcessPool:
                 return
             self._has_ended = True
         if self._is_ready:
-            self._say_farewell()
-        self._close()
-
-    def _say_farewell(self) -> None:
-        try:
             self._executor.hooks.call("worker_process_shutdown")
-        except BaseException:  # noqa: BLE001 - a hook that calls sys.exit: the pool's threads must end all the same
-            log_failure(
-                logger, "hook worker_process_shutdown failed", extra={"event": "pool.failed"}
-            )
+        self._close()
 
     def _close(self) -> None:
         """Let the pool's threads end."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import marshal
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
@@ -26,6 +27,7 @@ from taskq.executor import (
 )
 from taskq.logs import LogPlan
 from taskq.outcome import Ignore, Outcome, Reject, Retried, Retry
+from taskq.publication import Publication
 from taskq.request import Context, Request, current_request
 from taskq.timers import due_ms
 from tests.support.clock import FakeClock
@@ -282,6 +284,43 @@ def test_hooks_see_request_outcome_and_error(app: App) -> None:
     _run(app, record_of("a", True, id="2"))
 
     assert seen == ["before 1", "after Succeeded", "before 2", "failure x", "after Failed"]
+
+
+@pytest.mark.parametrize("name", ["before_run", "after_run", "on_failure"])
+def test_a_hook_that_exits_changes_nothing_for_the_task(app: App, name: str) -> None:
+    app.on(name)(lambda *_: sys.exit(3))
+    app.task("good")(lambda: 1)
+    app.task("bad")(lambda: 1 / 0)
+
+    assert _run(app, record_of("good"))[0] == SUCCEEDED
+    assert _detail(_run(app, record_of("bad")))[:2] == (
+        "failed",
+        "ZeroDivisionError: division by zero",
+    )
+
+
+def test_a_hook_gives_headers_to_what_follows_a_run(app: App) -> None:
+    seen: list[tuple[str, str, bool, Request | None]] = []
+
+    @app.on("before_publish")
+    def trace(publication: Publication) -> None:
+        place = (publication.task, publication.queue)
+        seen.append((*place, publication.is_followup, current_request()))
+        publication.headers["trace"] = "7"
+
+    app.on("before_publish")(lambda publication: sys.exit(3))
+    app.task("a")(lambda: 5)
+    embed = {"chain": [_signature("next", headers={"own": "1"})]}
+
+    result = _run(app, record_of("a", id="1", embed=embed))
+
+    ((_, _, headers),) = _detail(result)[3]
+    written = dict(headers)
+    assert (written["trace"], written["own"], written["parent_id"]) == (b"7", b"1", b"1")
+    [(task, queue, is_followup, request)] = seen
+    assert (task, queue, is_followup) == ("next", "taskq", True)
+    assert request is not None
+    assert request.id == "1"
 
 
 def test_an_error_that_cannot_be_shown_is_named() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from taskq.middleware import HookFailed, Hooks
@@ -26,6 +28,21 @@ def test_methods_are_called_in_order_also_after_one_that_raised(
     Hooks([Noting(notes), Raising(), Noting(notes)]).call("worker_ready")
 
     assert notes == ["ready", "ready"]
+    assert [getattr(record, "event", "") for record in caplog.records] == ["hook.failed"]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_a_hook_that_would_end_its_process_is_logged(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes: list[str] = []
+
+    def ends() -> None:
+        raise error
+
+    Hooks([SimpleNamespace(worker_ready=ends), Noting(notes)]).call("worker_ready")
+
+    assert notes == ["ready"]
     assert [getattr(record, "event", "") for record in caplog.records] == ["hook.failed"]
 
 
