@@ -18,7 +18,11 @@ FOLDERS = sorted(
     for readme in (ROOT / "examples").glob("*/README.md")
     if readme.parent.name != "taskmanager"  # runs until it is stopped; see test_taskmanager.py
 )
-NEEDS = {"django": ("django",), "fastapi": ("fastapi", "httpx")}
+NEEDS = {
+    "django": ("django",),
+    "fastapi": ("fastapi", "httpx"),
+    "traces": ("opentelemetry",),
+}
 LONGEST = 80
 """Lines of a program: an example is read as a whole."""
 
