@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from importlib import import_module
 from typing import NoReturn
 
 import pytest
@@ -209,6 +211,16 @@ def test_without_a_provider_the_senders_context_goes_on() -> None:
 
     written = dict(broker.sent[0].headers)["traceparent"].decode()
     assert written == f"00-{7:032x}-{9:016x}-00"
+
+
+def test_without_opentelemetry_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    monkeypatch.delitem(sys.modules, "taskq.contrib.otel")
+
+    with pytest.raises(ImportError, match=r"pip install 'taskq-kafka\[otel\]'"):
+        import_module("taskq.contrib.otel")
 
 
 def test_the_end_of_a_process_flushes_the_provider(traces: Traces) -> None:
