@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -249,12 +250,17 @@ class App:
 
         Raises:
             UnknownOption: There is no such hook.
+            UsageError: The function is an `async def`, which nobody would await.
         """
         known = (*PUBLISH_HOOKS, *RUN_HOOKS, *WORKER_HOOKS)
         if event not in known:
             raise UnknownOption(event, nearest(event, known), where="app.on")
 
         def register(fn: Function) -> Function:
+            if inspect.iscoroutinefunction(fn):
+                raise UsageError(
+                    f"hook {event}: {fn.__name__} is an async def; hooks are plain functions"
+                )
             self.middleware.append(SimpleNamespace(**{event: fn}))
             return fn
 

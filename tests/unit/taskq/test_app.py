@@ -131,6 +131,13 @@ def test_a_hook_is_a_middleware_with_one_method() -> None:
     assert called == ["ready"]
 
 
+def test_a_hook_that_nobody_would_await_is_refused() -> None:
+    async def connect() -> None: ...
+
+    with pytest.raises(UsageError, match="connect is an async def"):
+        App("x").on("worker_process_init")(connect)
+
+
 def test_a_hook_that_does_not_exist_is_refused() -> None:
     app, _ = isolated_app()
 
