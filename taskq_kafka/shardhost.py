@@ -3,7 +3,7 @@
 The rules, which docs/decisions/0017-one-producer-an-owner.md gives reasons for:
 
 - A shard is opened in this order, without a poll in between: shut out the owner that its lease names, commit the own lease, read
-  the partition from its beginning. It fires after its end was reached once.
+  the partition from its beginning. It fires after its end was reached once, with what stood behind open transactions of others.
 - All that is due in all shards goes into one transaction. One that was aborted for a record's sake is tried in halves, until the
   record stands alone and is given up. After any other failure all shards are forgotten and opened anew, and a producer that may be
   shut out is never used again, nor is its id.
@@ -47,6 +47,7 @@ from .shardmember import ShardMember
 from .shardset import (
     Due,
     Firing,
+    OpenShard,
     Shard,
     ShardSet,
     ShardStatus,
@@ -287,14 +288,36 @@ class ShardHost:
             if owner is not None:
                 owner.position = max(owner.position, message.offset() or 0)
                 if not owner.ready:
-                    owner.ready = self._was_ready = True
-                    logger.debug("%s [%d] is read to its end", self._topic, owner.partition)
+                    self._note_end(member, owner, message.offset() or 0)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             if owner is not None:
                 self._forget(member, [owner.partition])
         else:
             self._refuse_if_new(error)
             member.accept(error)
+
+    def _note_end(self, member: ShardMember, owner: OpenShard, offset: int) -> None:
+        """Let a shard fire once all is read that stood in its partition when it was opened.
+
+        A `read_committed` reader also stops where somebody else's transaction is open: behind that may stand what a former owner
+        has fired.
+        """
+        if owner.end is None:
+            owner.end = member.written_until(owner.partition)
+            if offset < owner.end:
+                logger.warning(
+                    "%s [%d]: somebody else's open transaction hides the end of the log; nothing is sent from here until it ends",
+                    self._topic,
+                    owner.partition,
+                    extra={
+                        "event": "shards.held_up",
+                        "log": self._log,
+                        "partition": owner.partition,
+                    },
+                )
+        if offset >= owner.end:
+            owner.ready = self._was_ready = True
+            logger.debug("%s [%d] is read to its end", self._topic, owner.partition)
 
     # -- opening and closing shards -----------------------------------------------------------------------------------
 
@@ -372,15 +395,13 @@ class ShardHost:
         shut_out(self._options, owner)
         self._shut_out.add(owner)
         seconds = time.monotonic() - begun
-        is_news = held or seconds >= LONG_HOLD
         logger.log(
-            logging.WARNING if is_news else logging.INFO,
-            "%s: took over %s from an owner that did not release them%s",
+            logging.WARNING if held else logging.INFO,
+            "%s: took over %s from an owner that did not release them%s%s",
             self._topic,
             ", ".join(map(str, sorted(partitions))),
-            f"; its open transaction held up all readers behind it and was ended ({seconds:.1f} s)"
-            if is_news
-            else "",
+            "; its open transaction held up all readers behind it and was ended" if held else "",
+            f" ({seconds:.1f} s)" if seconds >= LONG_HOLD else "",
             extra={
                 "event": "shards.taken_over",
                 "log": self._log,

@@ -128,6 +128,11 @@ class ShardMember:
                 [TopicPartition(self._topic, number) for number in numbers]
             )
 
+    def written_until(self, partition: int) -> int:
+        """Return where a partition ended at its last fetch, with what stands behind an open transaction. Asks nobody."""
+        place = TopicPartition(self._topic, partition)
+        return int(self._consumer.get_watermark_offsets(place, cached=True)[1])
+
     # -- leases -------------------------------------------------------------------------------------------------------
 
     def leases(self, partitions: Iterable[int]) -> dict[int, str | None]:

@@ -125,6 +125,9 @@ class OpenShard:
     ready: bool = False
     """Whether it was read to its end once. Nothing is fired before."""
 
+    end: int | None = None
+    """Where that end is, once it is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Due:

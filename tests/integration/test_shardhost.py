@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 
 from taskq.shards import ShardHost, Write
 from taskq_kafka.committed import committed
@@ -178,6 +178,35 @@ def test_what_was_fired_stays_fired_for_the_next_host(any_stage: Stage) -> None:
     found = any_stage.wait_for(21)
 
     assert values(found) == each_once(20) + Counter({b"later": 1})
+    assert second.status().waiting == 0
+
+
+def test_an_open_transaction_of_somebody_else_does_not_hide_from_the_next_host_what_was_fired(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger = Producer(stage.options.transactional_config("stranger"))
+    stranger.init_transactions(PATIENCE)
+    first = stage.host()
+    wait_ready(first)
+    stage.put(*timers(20, due_ms=1_000))
+    wait_until(lambda: first.status().waiting == 20, timeout=PATIENCE, what="timers")
+    stranger.begin_transaction()
+    for number in range(16):
+        stranger.produce(f"{stage.options.prefix}{LOG}", b"0 q 0", b"never", number)
+    assert stranger.flush(PATIENCE) == 0
+    stage.wait_for(20)  # the ends of which stand behind the open transaction
+    stage.stop(first)
+
+    second = stage.host()
+    wait_until(
+        lambda: "shards.held_up" in [getattr(record, "event", "") for record in caplog.records],
+        timeout=PATIENCE,
+        what="the open transaction to be noticed",
+    )
+    stranger.abort_transaction(PATIENCE)
+    wait_ready(second)
+
+    assert values(stage.wait_for(20)) == each_once(20)
     assert second.status().waiting == 0
 
 
