@@ -18,6 +18,9 @@ from taskq.schedulefile import ScheduleFile, Signature, read_schedule_file, sign
 
 logger = logging.getLogger(__name__)
 
+_MOST_LOOKS = 64
+"""Looks that a refused file is left alone at most: each try reads the whole log, and a look comes twice in a second."""
+
 _SEPARATORS = "/#"  # they part a namespace from an id in keys and task ids
 
 
@@ -67,6 +70,9 @@ class ScheduleSource:
         self._signature: Signature | None = None
         self._digest = ""
         self._read_again = False
+        self._pause = self._looks_left = 0
+        """For how many looks a refused file is left alone, and how many of them are to come."""
+
         self._complaint = ""
 
     @property
@@ -95,7 +101,12 @@ class ScheduleSource:
         A file that cannot be used is told in the log, once for each reason, and what was read before stays in force.
         """
         signature = signature_of(self.path)
-        if signature == self._signature and not self._read_again:
+        if signature != self._signature:
+            self._pause = 0
+        elif not self._read_again:
+            return None
+        elif self._looks_left:
+            self._looks_left -= 1
             return None
         # A second write within one tick of the file's clock changes no time: so a changed file is read twice.
         self._read_again = signature != self._signature
@@ -113,6 +124,7 @@ class ScheduleSource:
 
     def accept(self) -> None:
         """Note that what was read is in force; told if it was not before."""
+        self._pause = 0
         if self._complaint:
             self._complaint = ""
             logger.info(
@@ -122,9 +134,11 @@ class ScheduleSource:
             )
 
     def refuse(self, error: TaskqError) -> None:
-        """Say that what was read could not be loaded; it is read again, because what is in the way may go."""
+        """Say that what was read could not be loaded; it is read again, ever more seldom, because what is in the way may go."""
         self._digest = ""
         self._read_again = True
+        self._looks_left = self._pause
+        self._pause = min(2 * self._pause or 1, _MOST_LOOKS)
         self._complain(error)
 
     def _complain(self, error: TaskqError) -> None:

@@ -72,3 +72,23 @@ def test_origin_of_a_file_is_its_name_alone(tmp_path: Path) -> None:
 def test_directory_is_no_file() -> None:
     with pytest.raises(ScheduleFileError, match="directory"):
         ScheduleSource("/")
+
+
+def test_a_refused_file_is_tried_again_ever_more_seldom_and_at_once_when_it_changes(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "jobs.json"
+    path.write_text("[]", "utf-8")
+    source = ScheduleSource(str(path))
+    source.read()
+    path.write_text("[] ", "utf-8")
+    tried: list[int] = []
+    for look in range(300):
+        if source.read_if_changed() is not None:
+            tried.append(look)
+            source.refuse(UsageError("in the way"))
+
+    assert tried == [0, 1, 3, 6, 11, 20, 37, 70, 135, 200, 265]
+
+    path.write_text("[]  ", "utf-8")
+    assert source.read_if_changed() is not None
