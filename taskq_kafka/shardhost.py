@@ -227,8 +227,9 @@ class ShardHost:
         """Leave the group; `_joined` makes the next member."""
         wait = self._replacements.wait(time.monotonic())
         logger.warning(
-            "%s: replacing the consumer of the timers' group (%s)%s",
+            "%s: replacing the consumer of the group %s (%s)%s",
             self._topic,
+            self._options.group,
             why,
             f"; joins again in {wait:.0f} s, as it was replaced before" if wait else "",
             extra={"event": "shards.replaced", "log": self._log, "wait": wait},
