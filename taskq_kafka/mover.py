@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from .clientlog import ErrorLog
 from .codes import FENCED, TOO_LARGE, UNAUTHORIZED, Code
@@ -303,7 +303,8 @@ class Mover:
 def _told(error: BaseException) -> Any:
     """Return the client's error.
 
-    Of a fatal one the client raises from within a poll, and Python makes a SystemError of it if a callback of ours runs afterwards.
+    Of a fatal one the client raises from within a poll, and Python makes a SystemError of it if a callback of ours runs afterwards;
+    at times it fails so without any error, and then only that the client is dead is known.
     """
     found: BaseException | None = error
     while found is not None:
@@ -311,4 +312,4 @@ def _told(error: BaseException) -> Any:
         if hasattr(told, "code"):
             return told
         found = found.__cause__ or found.__context__
-    raise error
+    return KafkaError(KafkaError._FATAL, str(error), fatal=True)
