@@ -90,6 +90,9 @@ LONGEST_REST: Final = 600.0
 FORBIDDEN_SECONDS: Final = 10.0
 """For which a queue counts as one we may not write to, without another try."""
 
+HANGING_SECONDS: Final = 60.0
+"""After which a transaction that holds up a shard is ended by nobody: the broker ends ours after 10 to 20."""
+
 LONG_HOLD: Final = 0.5
 """Seconds of shutting out a former owner that are said in the log."""
 
@@ -189,6 +192,7 @@ class ShardHost:
                 return
             messages = member.poll(self._patience())
             self._take_in(member, messages)
+            self._say_hanging()
             self._open_missing(member)
             self._fire_due()
         except LogUnfit:
@@ -306,6 +310,7 @@ class ShardHost:
         if owner.end is None:
             owner.end = member.written_until(owner.partition)
             if offset < owner.end:
+                owner.held_at = time.monotonic()
                 logger.warning(
                     "%s [%d]: somebody else's open transaction hides the end of the log; nothing is sent from here until it ends",
                     self._topic,
@@ -317,8 +322,23 @@ class ShardHost:
                     },
                 )
         if offset >= owner.end:
+            owner.held_at = None
             owner.ready = self._was_ready = True
             logger.debug("%s [%d] is read to its end", self._topic, owner.partition)
+
+    def _say_hanging(self) -> None:
+        """Say, once for each shard, that a transaction which holds it up will not end by itself."""
+        now = time.monotonic()
+        for owner in self._shards.held_longer_than(HANGING_SECONDS, now):
+            owner.held_at = None
+            logger.error(
+                "%s [%d]: the transaction that hides its end is open for %.0f s: it hangs, and nothing is sent from here; "
+                "find it and abort it with Kafka's kafka-transactions.sh",
+                self._topic,
+                owner.partition,
+                HANGING_SECONDS,
+                extra={"event": "shards.held_up", "log": self._log, "partition": owner.partition},
+            )
 
     # -- opening and closing shards -----------------------------------------------------------------------------------
 

@@ -128,6 +128,9 @@ class OpenShard:
     end: int | None = None
     """Where that end is, once it is known."""
 
+    held_at: float | None = None
+    """Since when, by the monotonic clock, an open transaction keeps it from being read; None also when that was said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -162,6 +165,14 @@ class ShardSet:
     def positions(self) -> dict[int, int]:
         """Return the offset to read next of each."""
         return {each.partition: each.position for each in self._open.values()}
+
+    def held_longer_than(self, seconds: float, now: float) -> list[OpenShard]:
+        """Return the shards that an open transaction has kept from being read for so long."""
+        return [
+            each
+            for each in self._open.values()
+            if each.held_at is not None and now - each.held_at >= seconds
+        ]
 
     def open(self, partition: int, shard: Shard) -> None:
         """Enter an empty shard, to be read from the log's beginning."""

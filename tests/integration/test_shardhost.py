@@ -182,8 +182,9 @@ def test_what_was_fired_stays_fired_for_the_next_host(any_stage: Stage) -> None:
 
 
 def test_an_open_transaction_of_somebody_else_does_not_hide_from_the_next_host_what_was_fired(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("taskq_kafka.shardhost.HANGING_SECONDS", 0.0)
     stranger = Producer(stage.options.transactional_config("stranger"))
     stranger.init_transactions(PATIENCE)
     first = stage.host()
@@ -199,7 +200,7 @@ def test_an_open_transaction_of_somebody_else_does_not_hide_from_the_next_host_w
 
     second = stage.host()
     wait_until(
-        lambda: "shards.held_up" in [getattr(record, "event", "") for record in caplog.records],
+        lambda: [record for record in caplog.records if "abort it" in record.getMessage()],
         timeout=PATIENCE,
         what="the open transaction to be noticed",
     )

@@ -72,6 +72,16 @@ def test_the_shard_whose_first_is_longest_due_comes_first() -> None:
     assert found.next_due() == 90
 
 
+def test_only_what_was_held_up_for_so_long_counts_as_hanging() -> None:
+    found = shards(Fake(), Fake(), Fake())
+    for partition, held_at in enumerate([None, 40.0, 41.0]):
+        opened = found.get(partition)
+        assert opened is not None
+        opened.held_at = held_at
+
+    assert [each.partition for each in found.held_longer_than(60, 100)] == [1]
+
+
 def test_no_more_than_the_limit_is_taken() -> None:
     found = shards(Fake(1, 2, 3), Fake(4, 5, 6))
 
