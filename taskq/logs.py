@@ -35,7 +35,13 @@ TEXT, JSON = "text", "json"
 _SOURCES = {
     "taskq.worker": "worker",
     "taskq.beat": "beat",
+    "taskq.hostthread": "beat",
+    "taskq.scheduleloader": "beat",
+    "taskq.scheduleshard": "beat",
     "taskq.schedulesource": "beat",
+    "taskq.standby": "beat",
+    "taskq.timekeeper": "timers",
+    "taskq.timershard": "timers",
     "taskq_kafka": "kafka",
 }
 """What stands in a line for a logger of ours and all below it."""
