@@ -43,15 +43,18 @@ def read_waiting(records: Iterable[LogRecord]) -> Waiting:
     for record in records:
         id, unique = split_key(record.key)
         if record.value is None:
-            by_id.get(id, {}).pop(unique, None)
+            timers = by_id.get(id, {})
+            timers.pop(unique, None)
+            if not timers:
+                by_id.pop(id, None)
         elif is_cancel(record.key):
             by_id.pop(id, None)
         else:
             by_id.setdefault(id, {})[unique] = _read(record)
     found = [timer for timers in by_id.values() for timer in timers.values()]
-    timers = [timer for timer in found if timer is not None]
-    timers.sort(key=lambda timer: (timer.due_ms, timer.id))
-    return Waiting(timers, len(found) - len(timers))
+    waiting = [timer for timer in found if timer is not None]
+    waiting.sort(key=lambda timer: (timer.due_ms, timer.id))
+    return Waiting(waiting, len(found) - len(waiting))
 
 
 def _read(record: LogRecord) -> WaitingTimer | None:

@@ -621,6 +621,8 @@ class ShardHost:
                 raise Broken(TopicMissing(topic))
         producer.write(lines)
         self._open_backoff.reset()
+        if not self._resting:
+            self._rest_backoff.reset()
         settle(due)
 
     def _lines(self, due: Due) -> Iterable[Line]:

@@ -124,9 +124,14 @@ class ShardMember:
         numbers = set(partitions) & self._reading
         if numbers:
             self._reading -= numbers
-            self._consumer.incremental_unassign(
-                [TopicPartition(self._topic, number) for number in numbers]
-            )
+            try:
+                self._consumer.incremental_unassign(
+                    [TopicPartition(self._topic, number) for number in numbers]
+                )
+            except (
+                KafkaException
+            ) as error:  # it is of no more use, and whoever ends shards should end them all
+                self.replace_because = f"cannot let go of partitions: {error.args[0].str()}"
 
     def written_until(self, partition: int) -> int:
         """Return where a partition ended at its last fetch, with what stands behind an open transaction. Asks nobody."""
