@@ -189,6 +189,8 @@ class App:
         dialect: str | None = None,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
     ) -> TaskDecorator: ...
     @overload
     def task(
@@ -213,6 +215,8 @@ class App:
         dialect: str | None = None,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
     ) -> BoundTaskDecorator: ...
     def task(self, name: Any = None, **options: Any) -> Any:
         """Register a function as a task: `@app.task`, `@app.task("name", queue="billing")`.
@@ -226,9 +230,12 @@ class App:
                 `max_retries` times at most (3; None: without end). `retry_backoff`: seconds before the first retry, doubled for
                 each that follows, at most `retry_backoff_max` (600); True: 1; False, the default: `default_retry_delay` (180)
                 before each. `retry_jitter`: whether a random part of the backoff is waited (the default), or all of it.
-                `cron`: when beat sends it, with `timezone` (default UTC), `dialect` (default auto), and `args` and `kwargs` for it.
+                `time_limit`: seconds after which a run is ended. `soft_time_limit`: seconds after which `SoftTimeLimitExceeded`
+                is raised in it. `cron`: when beat sends it, with `timezone` (default UTC), `dialect` (default auto), and `args` and
+                `kwargs` for it.
 
         Raises:
+            InvalidArguments: A limit is not usable.
             UnknownOption: There is no such option.
             DuplicateTask: Another function has the name.
             InvalidQueueName: For the queue.

@@ -16,6 +16,8 @@
     ├── EncodeError            also a ValueError
     ├── InvalidArguments       also a TypeError
     ├── PublishFailed
+    ├── SoftTimeLimitExceeded
+    ├── TimeLimitExceeded
     └── UnknownTask
 
 `Reject` and `Ignore`, which a task raises itself, hang on the same root and are in outcome.py; `TaskNotRun` and `NeverIdle`, which
@@ -305,6 +307,31 @@ class PublishFailed(TaskqError):
         self.failed = list(failed)
         self.failed_positions = tuple(failed_positions)
         self.maybe_sent = maybe_sent
+
+
+class SoftTimeLimitExceeded(TaskqError):
+    """Raised in a task that runs longer than its `soft_time_limit`; one that catches it goes on, until its `time_limit`.
+
+    Attributes:
+        seconds: The limit; None where it is not told (pools of threads).
+    """
+
+    def __init__(self, seconds: float | None = None) -> None:
+        limit = "" if seconds is None else f" of {seconds:g} s"
+        super().__init__(f"it ran longer than its soft_time_limit{limit}")
+        self.seconds = seconds
+
+
+class TimeLimitExceeded(TaskqError):
+    """A task ran longer than its `time_limit` and was ended. No task sees it: it stands in logs and dead letters.
+
+    Attributes:
+        seconds: The limit.
+    """
+
+    def __init__(self, seconds: float, what: str = "") -> None:
+        super().__init__(f"it ran longer than its time_limit of {seconds:g} s{what}")
+        self.seconds = seconds
 
 
 class UnknownTask(TaskqError):

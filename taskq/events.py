@@ -45,6 +45,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "pool.interrupted": "SystemExit or KeyboardInterrupt came out of the event loop; it goes on.",
         "pool.preload_refused": "The app cannot be preloaded; each process imports it.",
         "pool.process_died": "A pool process died.",
+        "pool.process_killed": "A task ran longer than its `time_limit`; its process was killed and is replaced.",
         "pool.start_failed": "A pool process did not start.",
         "pool.stuck": "A pool did not end in time.",
         "revocations.forgotten": "So many tasks are revoked that a worker forgot the oldest; these would run.",

@@ -9,16 +9,23 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from datetime import timedelta
 from random import random
 from time import perf_counter
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from taskq import canvas, request
 from taskq.clock import Clock, SystemClock
-from taskq.errors import DecodeError, InvalidArguments, UnknownTask
+from taskq.errors import (
+    DecodeError,
+    InvalidArguments,
+    SoftTimeLimitExceeded,
+    TimeLimitExceeded,
+    UnknownTask,
+)
+from taskq.limits import TimeLimits, limits_of
 from taskq.logs import LogPlan, TaskLines
 from taskq.message import Envelope, Writer, new_task_id, read_body, read_headers
 from taskq.middleware import Hooks
@@ -70,7 +77,7 @@ TRACEBACK_BYTES = 16 * 1024
 ERROR_CHARACTERS = 2000
 """Of an error's text in dead letter and log. Some libraries put a whole response into it."""
 
-_RUN_FAILURES = frozenset({"failed", "retries_exhausted", "worker_died"})
+_RUN_FAILURES = frozenset({"failed", "retries_exhausted", "time_limit", "worker_died"})
 """Reasons that `@task(dead_letter=False)` turns off; other dead letters were never run, or were asked for."""
 
 
@@ -79,10 +86,24 @@ def wants_dead_letter(reason: str, found: AnyTask | None) -> bool:
     return reason not in _RUN_FAILURES or found is None or found.dead_letter
 
 
+class Alarm(Protocol):
+    """Raises `SoftTimeLimitExceeded` in the function that the calling thread runs. Pools have one each: worker/pools/alarms.py."""
+
+    @property
+    def cancels(self) -> bool:
+        """Whether a coroutine is cancelled at its hard limit: where no process can be ended for it."""
+
+    def set(self, seconds: float) -> None:
+        """Raise in the calling thread after so many seconds, unless `clear` is called before."""
+
+    def clear(self) -> None:
+        """Raise no more."""
+
+
 class Call:
     """A message that is ready to run."""
 
-    __slots__ = ("args", "embed", "kwargs", "record", "request", "task")
+    __slots__ = ("args", "embed", "kwargs", "limits", "record", "request", "task")
 
     def __init__(
         self,
@@ -99,18 +120,22 @@ class Call:
         self.args = args
         self.kwargs = kwargs
         self.embed = embed
+        self.limits = limits_of(task.limits, request.headers.get("timelimit"))
 
 
 class Executor:
     """Runs messages. Any thread may call it, many at a time."""
 
-    def __init__(self, app: App, plan: LogPlan, clock: Clock | None = None) -> None:
+    def __init__(
+        self, app: App, plan: LogPlan, clock: Clock | None = None, *, alarm: Alarm | None = None
+    ) -> None:
         """Take an app with all its tasks.
 
         Args:
             app: Where the tasks are registered.
             plan: How log lines are made.
             clock: Says what has expired.
+            alarm: Interrupts runs at their time limits; None: nothing does.
         """
         self.hooks = Hooks(app.middleware)
         self._app = app
@@ -120,6 +145,7 @@ class Executor:
         self._lines = TaskLines(plan)
         self._clock: Clock = clock or SystemClock()
         self._loops = _Loops()
+        self._alarm = alarm
         self._has_before = self.hooks.has("before_run")
         self._has_after = self.hooks.has("after_run")
         self._has_publish = self.hooks.has("before_publish")
@@ -168,9 +194,9 @@ class Executor:
         try:
             if self._has_before:
                 self.hooks.call("before_run", call.request)
-            value = call.task.run(*call.args, **call.kwargs)
+            value = self._call(call)
             if type(value) is CoroutineType:
-                value = self._loops.run(value)
+                value = self._loops.run(self._within(value, call.limits))
         except BaseException as error:  # noqa: BLE001 - around the user's function
             # Also SystemExit and KeyboardInterrupt: a task that calls sys.exit() fails, its process lives.
             return self._raised(call, error, perf_counter() - started)
@@ -186,14 +212,36 @@ class Executor:
         try:
             if self._has_before:
                 self.hooks.call("before_run", call.request)
-            value = await call.task.run(*call.args, **call.kwargs)
+            value = await self._within(call.task.run(*call.args, **call.kwargs), call.limits)
         except BaseException as error:  # noqa: BLE001 - around the user's function
-            # As in run(); a CancelledError is the task's own doing, the worker cancels nothing.
+            # As in run(); a CancelledError is the task's own doing, the worker cancels only at the hard limit.
             return self._raised(call, error, perf_counter() - started)
         else:
             return self._returned(call, value, perf_counter() - started)
         finally:
             request.leave(token)
+
+    def _call(self, call: Call) -> Any:
+        """Call the function; a plain one within its soft limit."""
+        limits, alarm = call.limits, self._alarm
+        if limits is None or limits.soft is None or alarm is None or call.task.is_async:
+            return call.task.run(*call.args, **call.kwargs)
+        alarm.set(limits.soft)
+        try:
+            return call.task.run(*call.args, **call.kwargs)
+        finally:
+            alarm.clear()
+
+    def _within(
+        self, work: Coroutine[Any, Any, Any], limits: TimeLimits | None
+    ) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that keeps to limits."""
+        if limits is None or self._alarm is None:
+            return work
+        from taskq.asynclimits import run_within  # asyncio: as in _Loops
+
+        hard = limits.hard if self._alarm.cancels else None
+        return run_within(work, TimeLimits(hard, limits.soft))
 
     def close(self) -> None:
         """Close the event loop of the calling thread, if it has one."""
@@ -231,7 +279,9 @@ class Executor:
             return self._repeated(call, error.error, error, runtime)
         if call.task.retry_policy.wants(error):
             return self._repeated(call, error, None, runtime)
-        return self._failed_for_good(call, "failed", error, runtime)
+        is_overrun = isinstance(error, (SoftTimeLimitExceeded, TimeLimitExceeded))
+        reason = "time_limit" if is_overrun else "failed"
+        return self._failed_for_good(call, reason, error, runtime)
 
     def _rejected(self, call: Call, reject: Reject, runtime: float) -> Result:
         asked, why = call.request, one_line(reject.reason)
@@ -421,8 +471,8 @@ _OWN_FILES = frozenset({__file__, Task.run.__code__.co_filename})
 
 def _users_part(trace: TracebackType | None) -> TracebackType | None:
     """Skip the frames before the user's function; keep all if there are no others."""
-    loops = sys.modules.get("asyncio.base_events")
-    own = _OWN_FILES if loops is None else _OWN_FILES | {loops.__file__}
+    loaded = map(sys.modules.get, ("asyncio.base_events", "taskq.asynclimits"))
+    own = _OWN_FILES.union(module.__file__ for module in loaded if module is not None)
     part = trace
     while part is not None and part.tb_frame.f_code.co_filename in own:
         part = part.tb_next

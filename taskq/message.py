@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from taskq import canvas, compression, jsoncodec
+from taskq import canvas, compression, jsoncodec, limits
 from taskq.clock import unix_ns
 from taskq.errors import DecodeError, EncodeError
 from taskq.protocols import Record
@@ -429,6 +429,9 @@ def _check_types(headers: Mapping[str, Any]) -> None:
     packing = headers.get("compression")
     if packing and (not isinstance(packing, str) or packing not in compression.SUPPORTED):
         raise DecodeError("unreadable", f"the compression {str(packing)[:40]!r} is not supported")
+    timelimit = headers.get("timelimit")
+    if timelimit is not None and not limits.is_header(timelimit):
+        raise DecodeError("unreadable", "the header 'timelimit' is not [hard, soft] in seconds")
 
 
 def _instant(headers: Mapping[str, Any], name: str) -> datetime | None:

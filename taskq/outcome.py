@@ -85,7 +85,8 @@ class Failed:
     """The function raised, or the message cannot be run; it goes to the dead letters unless its task wants none."""
 
     reason: str
-    """A dead letter's reason: `failed`, `retries_exhausted`, `unreadable`, `bad_arguments`, `unsupported` or `worker_died`."""
+    """A dead letter's reason: `failed`, `retries_exhausted`, `time_limit`, `unreadable`, `bad_arguments`, `unsupported` or
+    `worker_died`."""
 
     error: str
     """`TYPE: TEXT`."""

@@ -24,6 +24,8 @@ RETRY_OPTIONS = (
     "retry_backoff_max",
     "retry_jitter",
 )
+
+LIMIT_OPTIONS = ("soft_time_limit", "time_limit")
 """Options of `@task`, which Celery's users may look for among those of a call."""
 
 _ELSEWHERE = frozenset(
@@ -50,8 +52,6 @@ _ELSEWHERE = frozenset(
         "routing_key",
         "serializer",
         "shadow",
-        "soft_time_limit",
-        "time_limit",
         "track_started",
     ]
 )
@@ -142,7 +142,7 @@ def refuse_unknown(unknown: Mapping[str, Any], known: Collection[str], where: st
         UnknownOption: There is one.
     """
     for name in unknown:
-        if name in RETRY_OPTIONS:
+        if name in RETRY_OPTIONS or name in LIMIT_OPTIONS:
             raise UnknownOption(name, where=where, belongs_to="@task")
         planned = name in _ELSEWHERE
         raise UnknownOption(

@@ -22,6 +22,7 @@ from typing import (
 
 from taskq.arguments import ArgumentCheck, check_shape
 from taskq.errors import InvalidArguments, InvalidSchedule
+from taskq.limits import check_time_limits
 from taskq.message import Envelope, Format, Writer, new_task_id, new_task_ids
 from taskq.protocols import Outgoing
 from taskq.publication import Publication
@@ -36,7 +37,14 @@ from taskq.retry import (
     Exceptions,
     retry_policy,
 )
-from taskq.sendoptions import DEFAULT, RETRY_OPTIONS, SEND_OPTIONS, SendOptions, refuse_unknown
+from taskq.sendoptions import (
+    DEFAULT,
+    LIMIT_OPTIONS,
+    RETRY_OPTIONS,
+    SEND_OPTIONS,
+    SendOptions,
+    refuse_unknown,
+)
 from taskq.shards import Write
 
 if TYPE_CHECKING:
@@ -60,6 +68,7 @@ TASK_OPTIONS = (
     "name",
     "queue",
     "timezone",
+    *LIMIT_OPTIONS,
     *RETRY_OPTIONS,
 )
 
@@ -124,6 +133,8 @@ class Task(Generic[P, C, R]):
         dialect: str | None = None,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
     ) -> None:
         """Take a function; users write `@task` instead.
 
@@ -149,9 +160,12 @@ class Task(Generic[P, C, R]):
             dialect: What `cron` is written in; None: `auto`.
             args: Positional arguments that beat sends.
             kwargs: Keyword arguments that beat sends.
+            time_limit: Seconds after which a run is ended.
+            soft_time_limit: Seconds after which `SoftTimeLimitExceeded` is raised in it.
 
         Raises:
-            InvalidArguments: A name, or what is said of deliveries or retries, is not usable, or arguments for beat do not fit.
+            InvalidArguments: A name, a limit, or what is said of deliveries or retries, is not usable, or arguments for beat do not
+                fit.
             InvalidQueueName: For the queue.
             InvalidSchedule: For `cron` and what belongs to it.
         """
@@ -172,6 +186,7 @@ class Task(Generic[P, C, R]):
             retry_jitter=retry_jitter,
             default_retry_delay=default_retry_delay,
         )
+        self.limits = check_time_limits(self.name, time_limit, soft_time_limit)
         self.is_async = inspect.iscoroutinefunction(fn)
         self._app = app
         self._queue = None if queue is None else check_queue(queue)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
+from random import random
 from typing import cast
 
 from taskq.attempts import Attempt, instant_text
@@ -30,6 +31,7 @@ from taskq.returning import requeued, retried
 from taskq.worker.deadletters import dead_letter
 from taskq.worker.delivery import Acks, Delivery
 from taskq.worker.outbox import Entry, Outbox
+from taskq.worker.overruns import after_overrun, is_overrun
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class Aftermath:
         lines: list[TaskLine] = []
         ended: dict[Acks, list[Delivery]] = {}
         for delivery, result in results:
+            if is_overrun(result) and not delivery.is_void:
+                result = self._asked_for_retry(delivery, result)
             kind, _, line, detail = result
             if delivery.is_void:
                 _say_void(delivery)
@@ -76,6 +80,13 @@ class Aftermath:
         for acks, deliveries in ended.items():
             acks.ack(deliveries)
         self._log.write(lines)
+
+    def _asked_for_retry(self, delivery: Delivery, result: Result) -> Result:
+        found = self._registry.get(delivery.task)
+        if found is None:
+            return result
+        now, dice = self._clock.now(), random()
+        return after_overrun(found, delivery, result, lines=self._lines, now=now, dice=dice)
 
     def _not_followed(self, delivery: Delivery, queue: str, why: str) -> Entry:
         error = f"it succeeded, but what was to follow it in queue {queue} cannot be sent: {why}"

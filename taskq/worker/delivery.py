@@ -46,10 +46,17 @@ class Delivery:
         "seq",
         "size",
         "task",
+        "time_limit",
     )
 
     def __init__(
-        self, record: Record, envelope: Envelope, task: str, *, late: bool = False
+        self,
+        record: Record,
+        envelope: Envelope,
+        task: str,
+        *,
+        late: bool = False,
+        time_limit: float | None = None,
     ) -> None:
         """Take a record whose headers were found to be good.
 
@@ -58,6 +65,7 @@ class Delivery:
             envelope: What its headers say.
             task: The name under which the task is registered (not an alias).
             late: Whether it is settled after its run.
+            time_limit: Seconds that it may run; None: any number.
         """
         self.record = record
         self.envelope = envelope
@@ -66,6 +74,7 @@ class Delivery:
         self.is_suspect = late and record.is_suspect
         self.is_void = False
         self.acks: Acks | None = None
+        self.time_limit = time_limit
         value = record.value
         self.size = _HEADER_BYTES + (len(value) if value is not None else 0)
         self.lane = -1

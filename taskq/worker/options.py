@@ -15,6 +15,9 @@ from taskq.worker.cpus import available_cpus
 
 _ASYNCIO_SLOTS = 100
 
+_MOST_NAMES = 5
+"""Tasks that a line names at most."""
+
 MOST_SLOTS = {"prefork": 1000, "threads": 10_000, "asyncio": 100_000}
 """Of one worker. More processes or threads than these no machine starts; more tasks at a time are a matter of more workers."""
 
@@ -113,6 +116,21 @@ def doubts(
     slots = settings.concurrency
     if settings.pool == "solo" and slots is not None and slots > 1:
         yield f"the pool solo runs one task at a time; concurrency {slots} is not used"
+    if settings.pool != "prefork":
+        yield from _unkept_limits(settings.pool, registry)
+
+
+def _unkept_limits(pool: str, registry: Registry) -> Iterator[str]:
+    """Yield a line if there are time limits that a pool cannot keep: a function in a thread cannot be ended from outside."""
+    names = [
+        task.name for task in registry if task.limits and task.limits.hard and not task.is_async
+    ]
+    if names:
+        shown = ", ".join(names[:_MOST_NAMES]) + (" …" if len(names) > _MOST_NAMES else "")
+        yield (
+            f"the pool {pool} cannot end a plain function: time_limit is not kept for {shown}; "
+            "soft_time_limit is, and prefork keeps both"
+        )
 
 
 def _near(queue: str, known: Iterable[str]) -> str:

@@ -42,7 +42,10 @@ def make_pool(
         setup = ChildSetup(partial(load_pool_app, tuple(modules), sources), plan)
         names = [module.partition(":")[0] for module in modules]
         return PreforkPool(options.concurrency, setup, names, clock)
-    executor = Executor(app, plan, clock)
+    from taskq.worker.pools.alarms import SignalAlarm, ThreadAlarm
+
+    alarm = SignalAlarm(cancels=True) if options.pool == "solo" else ThreadAlarm(clock)
+    executor = Executor(app, plan, clock, alarm=alarm)
     if options.pool == "threads":
         from taskq.worker.pools.threads import ThreadsPool
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from taskq.errors import DecodeError, UnknownTask
+from taskq.limits import limits_of
 from taskq.message import Envelope, Formats, identify, read_headers
 from taskq.protocols import Record
 from taskq.registry import Registry
@@ -100,7 +101,9 @@ class Screen:
         if record.deaths and task.acks_late and record.deaths >= task.max_deliveries:
             why = _WORKER_DIED.format(record.deaths, "es" if record.deaths > 1 else "")
             return Refused(record, envelope, "worker_died", why, task.dead_letter)
-        return Delivery(record, envelope, task.name, late=task.acks_late)
+        limits = limits_of(task.limits, envelope.headers.get("timelimit"))
+        hard = None if limits is None else limits.hard
+        return Delivery(record, envelope, task.name, late=task.acks_late, time_limit=hard)
 
 
 _WORKER_DIED = "{} process{} died while running it, with nothing else at work there"

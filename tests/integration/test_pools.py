@@ -320,7 +320,7 @@ def test_a_death_is_noticed_while_something_the_task_started_lives(
 ) -> None:
     pool, log, pids = prefork(1), PoolLog(), tmp_path / "pids"
     if way == "spawn":
-        pool._starter.stop_preloading()
+        pool._starter._processes.stop_preloading()
     pool.start(log)
     log.wait(lambda: log.open.get(0))
     deadly, after = delivery_of(task, str(pids), 3), delivery_of("adds", 1, 2)
@@ -349,7 +349,7 @@ def test_programs_that_tasks_start_inherit_nothing_of_the_pool(
 ) -> None:
     pool, log, inherited = prefork(1), PoolLog(), tmp_path / "inherited"
     if way == "spawn":
-        pool._starter.stop_preloading()
+        pool._starter._processes.stop_preloading()
     pool.start(log)
     log.wait(lambda: log.open.get(0))
 

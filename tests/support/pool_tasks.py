@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from taskq import App, Context, Ignore, Reject, current_request
+from taskq import App, Context, Ignore, Reject, SoftTimeLimitExceeded, current_request
 
 app = App("pools")
 
@@ -69,6 +69,47 @@ def waits_for_file(started: str, path: str) -> None:
     pause = threading.Event()
     while not Path(path).exists():
         pause.wait(0.005)
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+@app.task("spins")
+def spins(path: str) -> None:
+    """Note that it has begun, and never end."""
+    _note(path, "begun")
+    _spin()
+
+
+@app.task("spins_on")
+def spins_on(path: str) -> None:
+    """Never end, whatever the soft limit says; note what it said."""
+    try:
+        _spin()
+    except SoftTimeLimitExceeded as error:
+        _note(path, str(error))
+        _spin()
+
+
+@app.task("tidies_up")
+def tidies_up(path: str) -> None:
+    """Note the soft limit, and return."""
+    try:
+        _spin()
+    except SoftTimeLimitExceeded:
+        _note(path, "tidied up")
+
+
+@app.task("waits_async")
+async def waits_async(path: str) -> None:
+    """Wait for ever on the loop; note what ended that."""
+    try:
+        await asyncio.Event().wait()
+    except BaseException as error:
+        _note(path, type(error).__name__)
+        raise
 
 
 @app.task("exits")

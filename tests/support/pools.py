@@ -48,10 +48,28 @@ def record_of(task: str, *args: Any, id: str = "", embed: Any = None, **more: An
     return record
 
 
-def delivery_of(task: str, *args: Any, cost_ns: int = -1, **more: Any) -> Delivery:
-    """Return a delivery for lane 0 as an intake would hand it out; `cost_ns` -1: not known to be short."""
+def delivery_of(
+    task: str,
+    *args: Any,
+    cost_ns: int = -1,
+    limits: tuple[float | None, float | None] | None = None,
+    **more: Any,
+) -> Delivery:
+    """Return a delivery for lane 0 as an intake would hand it out.
+
+    Args:
+        task: Its task's name.
+        args: Its arguments.
+        cost_ns: -1: not known to be short.
+        limits: Time limit and soft time limit, in the message's header.
+        more: See `record_of`.
+    """
+    if limits is not None:
+        more["extra"] = {"timelimit": list(limits), **(more.get("extra") or {})}
     record = record_of(task, *args, **more)
-    delivery = Delivery(record, read_headers(record), task)
+    delivery = Delivery(
+        record, read_headers(record), task, time_limit=limits[0] if limits else None
+    )
     delivery.lane, delivery.cost_ns = 0, cost_ns
     return delivery
 

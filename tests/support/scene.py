@@ -111,6 +111,10 @@ class Scene:
         self.sent.append(result.id)
         return result.id
 
+    def send_task(self, name: str) -> str:
+        """Send a task of another app, and return its id; it is not counted among `sent`."""
+        return self._sender.send_task(name, queue=self.queue).id
+
     def send_many(self, count: int, *, late: bool = False) -> list[str]:
         """Send so many that do nothing."""
         return [self.send(late=late) for _ in range(count)]

@@ -20,6 +20,11 @@ def named(customer: str, amount: int = 1) -> int:
     return amount
 
 
+@task("limited", time_limit=30, soft_time_limit=2.5)
+def limited(number: int) -> int:
+    return number
+
+
 @task("bound", bind=True, acks_late=True, max_deliveries=3)
 def bound(self: Context, number: int) -> int:
     return self.request.retries + self.request.deliveries + number
@@ -65,6 +70,7 @@ plain: str = bare(1)
 sent_report: AsyncResult[int] = report.delay("north")
 sent_sweep: AsyncResult[None] = sweep.delay()
 sent: AsyncResult[str] = bare.delay(1)
+sent_limited: AsyncResult[int] = limited.delay(3)
 sent_bound: AsyncResult[int] = bound.delay(3)
 sent_async: AsyncResult[bytes] = fetch.delay("x")
 sent_bound_async: AsyncResult[bytes] = bound_fetch.delay("x")
@@ -105,6 +111,7 @@ bound.delay("x")  # type: ignore[arg-type]  # refused
 fetch.delay(3)  # type: ignore[arg-type]  # refused
 wrong: AsyncResult[int] = fetch.delay("x")  # type: ignore[assignment]  # refused
 task("x", max_deliveries="3")  # type: ignore[call-overload]  # refused
+task("x", time_limit="30")  # type: ignore[call-overload]  # refused
 task("x", quue="y")  # type: ignore[call-overload]  # refused
 taskq.configure(1)  # type: ignore[call-arg]  # refused
 task("x", autoretry_for=("OSError",))  # type: ignore[arg-type]  # refused

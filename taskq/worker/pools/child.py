@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from taskq.executor import SUCCEEDED, Executor
 from taskq.logs import LogPlan, configure_logging
 from taskq.worker.pools import preload
+from taskq.worker.pools.alarms import SignalAlarm
 from taskq.worker.pools.wire import Done, FrameReader, Hello, Task, frame
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ def _serve(setup: ChildSetup, link: socket.socket, state: memoryview, lock: Lock
         app = setup.load()
         # After the app's modules, which may have their own wishes.
         configure_logging(setup.logs.level, setup.logs.form)
-        executor = Executor(app, setup.logs)
+        executor = Executor(app, setup.logs, alarm=SignalAlarm(cancels=False))
         executor.hooks.call_strictly("worker_process_init")
     except BaseException as error:  # noqa: BLE001 - around the user's modules and hooks
         hello: Hello = ("failed", f"{type(error).__name__}: {error}", preload.leftovers)

@@ -73,6 +73,9 @@ class ChildLink:
         self.is_dead = False
         """Whether `ensure_dead` has seen its end."""
 
+        self.overran: float | None = None
+        """Seconds that its task had run when it was killed for its time limit."""
+
         link.setblocking(False)
         self._link = link
         self._memory = memory  # keeps the mapping alive
@@ -222,6 +225,30 @@ class ChildLink:
             return self._held.get(started - 1) if started != done else None
 
     # The end
+
+    def kill_in(self, delivery: Delivery, seconds: float) -> bool:
+        """Kill the child if it runs this delivery at the moment, and certainly no other.
+
+        Args:
+            delivery: Held here.
+            seconds: How long it has run.
+
+        Returns:
+            Whether it was killed: not if the delivery has ended, or the child was in its lock.
+        """
+        with self._guard:
+            lock = self._state_lock
+            if lock is None or self._is_closed or not lock.acquire(block=False):
+                return False
+            try:  # as long as the lock is held nothing else starts
+                started = self._state[STARTED]
+                if started == self._state[DONE] or started != delivery.seq + 1:
+                    return False
+                self.overran = seconds
+                self.kill()
+                return True
+            finally:
+                lock.release()
 
     def ensure_dead(self, patience: float) -> str:
         """Wait for the process to end, kill it if it does not, and say how it ended.

@@ -1,32 +1,30 @@
 """The default pool: N processes, each one lane of one slot.
 
-Threads: one reads all children's sockets and judges the dead; one starts processes, because the first start waits until the
-forkserver has imported the user's modules. Handing over is done by whoever calls `send`.
+Threads: one reads all children's sockets and judges the dead; one starts processes (childstarter.py). Handing over is done by
+whoever calls `send`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import selectors
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
 from taskq.clock import Clock
-from taskq.executor import FAILED, SUCCEEDED, Detail, Result, error_text
+from taskq.executor import error_text
 from taskq.logs import log_failure
 from taskq.worker.delivery import Delivery
-from taskq.worker.pools import child
 from taskq.worker.pools.child import ChildSetup
 from taskq.worker.pools.childlink import ChildLink
-from taskq.worker.pools.forkserver import ProcessStarter
+from taskq.worker.pools.childstarter import ChildStarter
 from taskq.worker.pools.protocol import PoolEvents
+from taskq.worker.pools.verdicts import results_of
 from taskq.worker.pools.wire import Hello
 
 logger = logging.getLogger(__name__)
@@ -34,21 +32,8 @@ logger = logging.getLogger(__name__)
 RECALL_AFTER = 0.1
 """Seconds a task may run before what its child holds behind it is called back."""
 
-_START_FAILURES = 3
-"""Processes in a row that end before they are ready, after which a pool gives up that was never ready itself.
-
-One that was goes on trying: what keeps its processes from starting (a database that restarts) may end, and others still run tasks.
-"""
-
 _READ_FAILURES = 3
 """Times that taking results may fail before it is given up: a few, because what healthy processes run should end in order."""
-
-_FIRST_BACKOFF = 0.2
-_LONGEST_BACKOFF = 10.0
-"""Seconds between an end in start-up and the next try, for all lanes together; doubled each time."""
-
-_MOST_DOUBLINGS = 10
-"""More than the longest backoff needs: two to the power of a day's failures is no float any more."""
 
 _EXIT_PATIENCE = 2.0
 """Seconds a process may take to end after it has closed its socket."""
@@ -70,21 +55,21 @@ class PreforkPool:
             clock: For the age of running tasks and for backoff.
         """
         self._slots = slots
-        self._setup = setup
         self._clock = clock
-        self._starter = ProcessStarter(modules)
+        self._starter = ChildStarter(
+            setup,
+            modules,
+            clock,
+            on_started=self._take_started,
+            may_start=lambda: not self._is_stopping and self.broken is None,
+            has_been_ready=lambda: self.is_ready,
+        )
         self._children: list[ChildLink | None] = [None] * slots
         self._was_ready = [False] * slots
-        self._failures = 0
         self._broken: str | None = None
         self._is_stopping = False
         self._is_killed = False
-        self._pending_starts = 0
         self._guard = threading.Lock()  # for all above that changes
-        self._process_lock = threading.Lock()
-        """multiprocessing's own bookkeeping of processes is not made for two threads."""
-
-        self._wanted: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._runs: dict[int, tuple[Delivery, float]] = {}  # by lane; the ticking thread's
         self._selector = selectors.DefaultSelector()
         self._asked: deque[Callable[[], None]] = deque()
@@ -93,7 +78,6 @@ class PreforkPool:
 
         self._bell, self._bell_handle = socket.socketpair()
         self._events: PoolEvents | None = None
-        self._starts = threading.Event()  # set to wake the starting thread out of its backoff
 
     # What it is
 
@@ -110,13 +94,16 @@ class PreforkPool:
     @property
     def broken(self) -> str | None:
         """Why the pool cannot go on; None while it can."""
-        return self._broken
+        return self._broken or self._starter.broken
 
     @property
     def is_down(self) -> bool:
         """Whether everything has ended after `shut_down`."""
+        # In this order: what was started is among the children before it is pending no more.
+        if self._starter.is_pending:
+            return False
         with self._guard:
-            return not self._pending_starts and not any(self._children)
+            return not any(self._children)
 
     def pids(self) -> list[int]:
         """Return the ids of the processes that are ready."""
@@ -131,11 +118,11 @@ class PreforkPool:
         self._events = events
         for lane in range(self._slots):
             events.on_lane(lane, is_open=False)
-            self._want(lane)
+            self._starter.want(lane)
         self._bell.setblocking(False)
         self._bell_handle.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ, None)
-        threading.Thread(target=self._start_loop, name="taskq-starter", daemon=True).start()
+        self._starter.start()
         threading.Thread(target=self._read_loop, name="taskq-results", daemon=True).start()
 
     def serve(self) -> None:
@@ -153,7 +140,7 @@ class PreforkPool:
             self._ask(partial(self._watch, link))
 
     def tick(self) -> None:
-        """Notice deaths that nothing else tells; call back what waits behind a task that runs for more than `RECALL_AFTER`."""
+        """Notice deaths that nothing else tells; end what runs longer than its limit; call back what waits behind a slow task."""
         self._look_for_dead()
         now = self._clock.monotonic()
         for lane, link in enumerate(self._children):
@@ -164,18 +151,33 @@ class PreforkPool:
             known, since = self._runs.get(lane, (None, now))
             if known is not running:
                 self._runs[lane] = (running, now)
-            elif now - since > RECALL_AFTER:
+                continue
+            seconds = now - since
+            if seconds > RECALL_AFTER:
                 returned = link.recall()
                 if returned:
                     self._tell.on_slow(running)
                     self._tell.on_returned(returned)
+            if running.time_limit is not None and seconds > running.time_limit:
+                self._end_overrun(link, running, seconds)
+
+    def _end_overrun(self, link: ChildLink, delivery: Delivery, seconds: float) -> None:
+        """Kill the process of a task that has run for longer than its limit; the reading thread does the rest."""
+        if link.overran is None and link.kill_in(delivery, seconds):
+            logger.warning(
+                "%s has run longer than its time_limit of %g s: its %s is killed, and replaced",
+                delivery,
+                delivery.time_limit,
+                link.description,
+                extra={"event": "pool.process_killed", **delivery.fields},
+            )
 
     def _look_for_dead(self) -> None:
         """Have those buried whose death no descriptor tells: a process that a task forked holds copies of all.
 
         The forkserver tells of its children by itself.
         """
-        if not self._process_lock.acquire(blocking=False):
+        if not self._starter.process_lock.acquire(blocking=False):
             return  # a process is being started or buried; the next tick looks again
         try:
             dead = [
@@ -187,7 +189,7 @@ class PreforkPool:
                 and link.process.exitcode is not None
             ]
         finally:
-            self._process_lock.release()
+            self._starter.process_lock.release()
         for link in dead:
             self._ask(partial(self._bury, link))
 
@@ -203,8 +205,7 @@ class PreforkPool:
         with self._guard:
             self._is_stopping = True
             links = [link for link in self._children if link is not None]
-        self._wanted.put(None)
-        self._starts.set()
+        self._starter.stop()
         for link in links:
             if link.is_ready:
                 link.tell_to_stop()
@@ -219,8 +220,7 @@ class PreforkPool:
         with self._guard:
             self._is_stopping = self._is_killed = True
             links = [link for link in self._children if link is not None]
-        self._wanted.put(None)
-        self._starts.set()
+        self._starter.stop()
         for link in links:
             link.abandon()
         self._ask(_nothing)
@@ -230,108 +230,19 @@ class PreforkPool:
         assert self._events is not None, "start() comes first"
         return self._events
 
-    # Starting processes: the starting thread
+    # Results and deaths: the reading thread
 
-    def _want(self, lane: int) -> None:
+    def _take_started(self, link: ChildLink) -> None:
+        """Take over a process that was started; called by the starting thread."""
         with self._guard:
-            self._pending_starts += 1
-        self._wanted.put(lane)
-
-    def _start_loop(self) -> None:
-        while True:
-            lane = self._wanted.get()
-            if lane is None:
-                break
-            if self._failures:
-                self._clock.wait(self._starts, self._backoff())
-            try:
-                self._start_one(lane)
-            except BaseException as error:  # noqa: BLE001 - the loop's door, as the reading thread's
-                self._broken = f"pool processes cannot be started: {error_text(error)}"
-                log_failure(
-                    logger, "starting a pool process failed", extra={"event": "pool.failed"}
-                )
-        with self._guard:
-            self._pending_starts = 0
-
-    def _backoff(self) -> float:
-        doublings = min(self._failures - 1, _MOST_DOUBLINGS)
-        return min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0**doublings)
-
-    def _start_one(self, lane: int) -> None:
-        if not self._may_start():
-            with self._guard:
-                self._pending_starts -= 1
-            return
-        try:
-            link = self._started(lane)
-        except (
-            EOFError
-        ):  # no answer from the forkserver, which imports the modules before it answers
-            self._forkserver_died(lane)
-            with self._guard:
-                self._pending_starts -= 1
-            return
-        except OSError as error:  # no memory, no process, no file left
-            self._start_failed(lane, f"the system refused it: {error}")
-            with self._guard:
-                self._pending_starts -= 1
-            return
-        with self._guard:
-            self._children[lane] = link
-            self._pending_starts -= 1
+            self._children[link.lane] = link
         if self._is_killed:
             link.abandon()
             link.close()  # the reading thread may have ended
             return
-        if not self._may_start():
+        if self._is_stopping or self.broken is not None:
             link.kill()
         self._ask(partial(self._add, link))
-
-    def _may_start(self) -> bool:
-        return not self._is_stopping and self._broken is None
-
-    def _started(self, lane: int) -> ChildLink:
-        context = self._starter.context
-        is_preloaded = self._starter.is_preloading
-        memory: Any = RawArray("q", 4)
-        lock = context.Lock()
-        mine, theirs = socket.socketpair()
-        try:
-            with self._process_lock:
-                process = self._starter.start(child.main, (self._setup, theirs, memory, lock))
-        except BaseException:
-            mine.close()
-            raise
-        finally:
-            theirs.close()
-        return ChildLink(lane, process, mine, memory, lock, is_preloaded=is_preloaded)
-
-    def _forkserver_died(self, lane: int) -> None:
-        """Go on without preloading: a module may not stand being imported there, and what it does in a child shows in the child."""
-        logger.warning(
-            "the process that preloads the modules ended before it had started a pool process: "
-            "each process imports the modules itself, which takes longer and needs more memory",
-            extra={"event": "pool.preload_refused"},
-        )
-        self._starter.stop_preloading()
-        self._want(lane)
-
-    def _start_failed(self, lane: int, why: str) -> None:
-        self._failures += 1
-        if self._failures >= _START_FAILURES and not self.is_ready:
-            self._broken = f"pool processes do not start ({self._failures} in a row): {why}"
-            return
-        logger.error(
-            "a pool process did not start: %s; it is tried again in %.1f s",
-            why,
-            self._backoff(),
-            extra={"event": "pool.start_failed"},
-        )
-        if not self._is_stopping:
-            self._want(lane)
-
-    # Results and deaths: the reading thread
 
     def _ask(self, call: Callable[[], None]) -> None:
         """Have the reading thread call something, and wake it for that."""
@@ -417,7 +328,7 @@ class PreforkPool:
     def _take_hello(self, link: ChildLink, hello: Hello) -> None:
         kind, why, leftovers = hello
         if leftovers and self._starter.is_preloading:
-            self._stop_preloading(leftovers)
+            self._starter.refuse_preloading(leftovers)
         if leftovers and link.is_preloaded:
             link.is_discarded = True
             link.kill()
@@ -428,24 +339,13 @@ class PreforkPool:
             self._lane_is_ready(link)
 
     def _lane_is_ready(self, link: ChildLink) -> None:
-        self._failures = 0
+        self._starter.note_ready()
         link.is_ready = True
         self._was_ready[link.lane] = True
         if self._is_stopping:
             link.tell_to_stop()
         else:
             self._tell.on_lane(link.lane, is_open=True)
-
-    def _stop_preloading(self, leftovers: Sequence[tuple[str, str]]) -> None:
-        module, what = leftovers[0]
-        logger.warning(
-            "module %s leaves %s behind when it is imported, which must not be inherited by pool processes: "
-            "each process imports the modules itself, which takes longer and needs more memory",
-            module,
-            what,
-            extra={"event": "pool.preload_refused"},
-        )
-        self._starter.stop_preloading()
 
     def _bury(self, link: ChildLink) -> None:
         """Take leave of a process that has ended or closed its socket: reports, verdict, successor."""
@@ -455,7 +355,7 @@ class PreforkPool:
         self._selector.unregister(link.process.sentinel)
         if link.is_ready:
             self._tell.on_lane(link.lane, is_open=False)
-        with self._process_lock:
+        with self._starter.process_lock:
             how = link.ensure_dead(_EXIT_PATIENCE)
         for message in link.read_rest():
             self._take(link, message)
@@ -468,23 +368,7 @@ class PreforkPool:
 
     def _apply_verdict(self, link: ChildLink, how: str) -> None:
         verdict = link.judge()
-        ended: list[tuple[Delivery, Result]] = []
-        for delivery in verdict.finished:
-            logger.info(
-                "%s succeeded; its %s died before it could report",
-                delivery,
-                link.description,
-                extra={"event": "task.succeeded", **delivery.fields},
-            )
-            ended.append((delivery, (SUCCEEDED, 0.0, None, None)))
-        for delivery in verdict.running:
-            detail: Detail = (
-                "worker_died",
-                f"the {link.description} that ran it {how}",
-                "",
-                [],
-            )
-            ended.append((delivery, (FAILED, 0.0, None, detail)))
+        ended = results_of(link, verdict, how)
         if ended:
             self._tell.on_results(link.lane, ended)
         if verdict.not_started:
@@ -492,17 +376,18 @@ class PreforkPool:
 
     def _replace(self, link: ChildLink, how: str) -> None:
         if link.is_discarded:
-            self._want(link.lane)
+            self._starter.want(link.lane)
         elif not link.is_ready:
-            self._start_failed(link.lane, link.failure or f"it {how} in start-up")
+            self._starter.note_failure(link.lane, link.failure or f"it {how} in start-up")
         elif not self._is_stopping:
-            logger.error(
-                "pool %s %s; it is replaced",
-                link.description,
-                how,
-                extra={"event": "pool.process_died"},
-            )
-            self._want(link.lane)
+            if link.overran is None:
+                logger.error(
+                    "pool %s %s; it is replaced",
+                    link.description,
+                    how,
+                    extra={"event": "pool.process_died"},
+                )
+            self._starter.want(link.lane)
 
 
 def _nothing() -> None:

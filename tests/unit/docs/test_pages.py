@@ -121,7 +121,7 @@ def test_every_reason_of_a_dead_letter_is_in_the_docs() -> None:
     )
     files = Path(taskq.__file__).parent.rglob("*.py")
     reasons = {name for file in files for name in given.findall(file.read_text())}
-    reasons |= {"rejected", "worker_died"}  # written in other shapes
+    reasons |= {"failed", "rejected", "time_limit", "worker_died"}  # written in other shapes
 
     text = docs("reference/headers.md")
     assert reasons >= {

@@ -21,6 +21,8 @@ EXAMPLES: dict[type[errors.TaskqError], Any] = {
     errors.InvalidSetting: errors.InvalidSetting("group", 3, "no text", source="flag"),
     errors.PublishFailed: errors.PublishFailed("id", "q", "timed out"),
     errors.ScheduleFileError: errors.ScheduleFileError("f.json", ["one", "two"]),
+    errors.SoftTimeLimitExceeded: errors.SoftTimeLimitExceeded(25),
+    errors.TimeLimitExceeded: errors.TimeLimitExceeded(30),
     errors.UnknownOption: errors.UnknownOption("quue", "queue", where="options"),
     errors.UnknownSetting: errors.UnknownSetting("grup", "group", source="file x"),
     errors.UnknownTask: errors.UnknownTask("invoce", "billing", "invoice"),

@@ -210,6 +210,8 @@ def test_a_plain_record_cannot_ask_for_more() -> None:
         [*OWN, ("retries", b"many")],
         [*OWN, ("retries", b"-1")],
         [*OWN, ("retries", b"true")],
+        [*OWN, ("timelimit", b"30")],
+        [*OWN, ("timelimit", b"[-1, null]")],
         [*OWN, ("eta", b"tomorrow")],
         [*OWN, ("expires", b"0001-01-01T00:00:00+23:00")],
         [*OWN, ("expires", b"7"), ("kombu-json", b"expires")],

@@ -19,6 +19,7 @@ from kombu.transport.virtual import Message
 
 from taskq.attempts import Attempt
 from taskq.errors import DecodeError
+from taskq.limits import TimeLimits, limits_of
 from taskq.message import Envelope, encode, read_body, read_headers
 from taskq.returning import retried
 from taskq.shards import Write
@@ -87,6 +88,15 @@ def test_a_call_written_by_celery_is_read(celery: Celery) -> None:
     assert body == ([1], {"y": 2}, None)
     assert envelope.retries == 0
     assert envelope.headers["timelimit"] == [None, None]
+
+
+def test_time_limits_of_a_celery_call_stand_before_the_tasks(celery: Celery) -> None:
+    record = record_of_celery(celery, (1,), time_limit=30, soft_time_limit=25.5)
+
+    envelope, _ = read(record)
+
+    limits = limits_of(TimeLimits(600, None), envelope.headers["timelimit"])
+    assert limits == TimeLimits(30, 25.5)
 
 
 def test_values_of_celery_keep_their_types(celery: Celery) -> None:

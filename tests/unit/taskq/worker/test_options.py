@@ -83,6 +83,25 @@ def test_slots_that_the_pool_solo_does_not_have_are_told() -> None:
     assert line == "the pool solo runs one task at a time; concurrency 4 is not used"
 
 
+@pytest.mark.parametrize(("pool", "is_told"), [("prefork", False), ("threads", True)])
+def test_time_limits_that_the_pool_cannot_keep_are_told(pool: str, is_told: bool) -> None:
+    app = App()
+    app.adopt(Sources((Layer("flag", {"pool": pool}),)))
+    app.task("slow", time_limit=30)(lambda: None)
+    app.task("soft", soft_time_limit=30)(lambda: None)
+
+    @app.task("async", time_limit=30)
+    async def on_the_loop() -> None: ...
+
+    lines = list(doubts(app.settings, app.registry))
+
+    assert [line.partition(";")[0] for line in lines] == (
+        ["the pool threads cannot end a plain function: time_limit is not kept for slow"]
+        if is_told
+        else []
+    )
+
+
 @pytest.mark.parametrize("queue", ["a/b", "x.dlq", ""])
 def test_bad_queue_names_are_refused(queue: str) -> None:
     with pytest.raises(InvalidQueueName):

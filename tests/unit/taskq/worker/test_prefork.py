@@ -115,11 +115,11 @@ def test_what_is_sent_to_a_lane_without_a_child_comes_back_once_and_waits(bench:
 
 
 def test_waits_between_starts_grow_to_ten_seconds_and_no_more(bench: Bench) -> None:
-    pool = bench.pool
+    starter = bench.pool._starter
     waits = []
     for failures in (1, 2, 3, 6, 7, 100_000):
-        pool._failures = failures
-        waits.append(pool._backoff())
+        starter._failures = failures
+        waits.append(starter._backoff())
 
     assert waits == [0.2, 0.4, 0.8, 6.4, 10.0, 10.0]
 
@@ -130,10 +130,11 @@ def test_failure_of_the_starting_thread_breaks_the_pool_with_its_reason(
     def fail(lane: int) -> ChildLink:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(bench.pool, "_started", fail)
-    bench.pool._want(0)
-    bench.pool._wanted.put(None)
+    starter = bench.pool._starter
+    monkeypatch.setattr(starter, "_started", fail)
+    starter.want(0)
+    starter.stop()
 
-    bench.pool._start_loop()
+    starter._run()
 
     assert bench.pool.broken == "pool processes cannot be started: RuntimeError: a bug"

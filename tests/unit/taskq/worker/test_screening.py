@@ -14,6 +14,7 @@ from tests.support.pools import PlainRecord, record_of
 def screen() -> Screen:
     app, _ = isolated_app()
     app.task("invoice", aliases=("old.invoice",))(lambda: None)
+    app.task("limited", time_limit=30)(lambda: None)
     app.task("late", acks_late=True, max_deliveries=2)(lambda: None)
     app.task("quiet", acks_late=True, max_deliveries=2, dead_letter=False)(lambda: None)
     return Screen(app.registry, JSON_ONLY)
@@ -60,6 +61,18 @@ def test_what_cannot_be_run_keeps_its_name_where_that_can_be_read(screen: Screen
     assert verdict.reason == "unreadable"
     assert verdict.envelope is not None
     assert (verdict.envelope.task, verdict.envelope.id) == ("invoice", "x")
+
+
+@pytest.mark.parametrize(
+    ("extra", "limit"), [({}, 30), ({"timelimit": [5, 3]}, 5), ({"timelimit": [None, None]}, 30)]
+)
+def test_a_message_has_the_time_limit_of_its_task_unless_it_brings_one(
+    screen: Screen, extra: dict[str, object], limit: float
+) -> None:
+    verdict = screen.judge(record_of("limited", extra=extra), START)
+
+    assert isinstance(verdict, Delivery)
+    assert verdict.time_limit == limit
 
 
 def test_what_lost_its_offset_is_refused(screen: Screen) -> None:

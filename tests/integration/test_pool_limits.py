@@ -1,0 +1,201 @@
+"""Limits of runs and of pool processes, with real processes and threads, and without a broker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from taskq.clock import SystemClock
+from taskq.executor import FAILED, SUCCEEDED, Detail, Executor
+from taskq.logs import LogPlan
+from taskq.sources import Sources
+from taskq.worker.delivery import Delivery
+from taskq.worker.poolfactory import load_pool_app
+from taskq.worker.pools.aio import AsyncioPool
+from taskq.worker.pools.alarms import SignalAlarm, ThreadAlarm
+from taskq.worker.pools.child import ChildSetup
+from taskq.worker.pools.prefork import PreforkPool
+from taskq.worker.pools.protocol import Pool
+from taskq.worker.pools.solo import SoloPool
+from taskq.worker.pools.threads import ThreadsPool
+from tests.support.pool_tasks import app
+from tests.support.pools import PoolLog, delivery_of
+from tests.support.waiting import wait_until
+
+PLAN = LogPlan(level=logging.INFO, task_level=logging.INFO, whole=False)
+MODULE = "tests.support.pool_tasks:app"
+SOON = 0.05
+"""Seconds of a limit that is to be met."""
+
+LONG = 600.0
+"""Seconds of a limit that is not."""
+
+
+class Running:
+    """A pool that is ready, and what it told."""
+
+    def __init__(self, pool: Pool, log: PoolLog) -> None:
+        self.pool = pool
+        self.log = log
+
+    def run(self, *deliveries: Delivery) -> None:
+        """Run deliveries to their ends, ticking as a supervisor does."""
+        wanted = len(self.log.results) + len(deliveries)
+        self.pool.send(0, deliveries)
+        if self.pool.uses_main_thread:
+            self.pool.shut_down()
+            self.pool.serve()
+        self.wait(lambda: len(self.log.results) >= wanted)
+
+    def wait(self, look: Callable[[], object]) -> None:
+        """Wait until something is true, ticking as a supervisor does."""
+
+        def tick() -> object:
+            self.pool.tick()
+            return look()
+
+        wait_until(tick, timeout=20, what="the pool")
+
+    def detail_of(self, delivery: Delivery) -> Detail:
+        """Return what a failed delivery's result says."""
+        kind, _, _, detail = self.log.result_of(delivery)
+        assert kind == FAILED
+        assert detail is not None
+        return cast("Detail", detail)
+
+
+Start = Callable[..., Running]
+
+
+def _make(kind: str, slots: int, **per_child: int) -> Pool:
+    if kind == "prefork":
+        setup = ChildSetup(partial(load_pool_app, (MODULE,), Sources()), PLAN, **per_child)
+        return PreforkPool(slots, setup, ["tests.support.pool_tasks"], SystemClock())
+    app.adopt(Sources())
+    if kind == "solo":
+        return SoloPool(Executor(app, PLAN, alarm=SignalAlarm(cancels=True)))
+    executor = Executor(app, PLAN, alarm=ThreadAlarm(SystemClock()))
+    return ThreadsPool(slots, executor) if kind == "threads" else AsyncioPool(slots, executor)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    pools: list[Pool] = []
+
+    def start(kind: str = "prefork", slots: int = 1, **per_child: int) -> Running:
+        pool, log = _make(kind, slots, **per_child), PoolLog()
+        pools.append(pool)
+        pool.start(log)
+        log.wait(lambda: log.open and all(log.open.values()))
+        return Running(pool, log)
+
+    yield start
+    for pool in pools:
+        pool.shut_down()
+        pool.kill()
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+in_every_pool = pytest.mark.parametrize("kind", ["prefork", "threads", "asyncio", "solo"])
+
+
+@in_every_pool
+def test_soft_limit_is_raised_in_a_plain_function(start: Start, kind: str, tmp_path: Path) -> None:
+    spinning = delivery_of("spins", str(tmp_path / "a"), limits=(None, SOON))
+    tidying = delivery_of("tidies_up", str(tmp_path / "b"), limits=(LONG, SOON))
+    running = start(kind)
+
+    running.run(spinning, tidying)
+
+    reason, error, trace, _ = running.detail_of(spinning)
+    assert reason == "time_limit"
+    assert error.startswith("SoftTimeLimitExceeded: it ran longer than its soft_time_limit")
+    assert "in _spin" in trace
+    assert running.log.result_of(tidying)[0] == SUCCEEDED
+    assert _lines(tmp_path / "b") == ["tidied up"]
+
+
+@in_every_pool
+def test_soft_limit_is_raised_in_a_coroutine(start: Start, kind: str, tmp_path: Path) -> None:
+    waiting = delivery_of("waits_async", str(tmp_path / "a"), limits=(None, SOON))
+    running = start(kind)
+
+    running.run(waiting)
+
+    assert running.detail_of(waiting)[:2] == (
+        "time_limit",
+        f"SoftTimeLimitExceeded: it ran longer than its soft_time_limit of {SOON:g} s",
+    )
+    assert _lines(tmp_path / "a") == ["SoftTimeLimitExceeded"]
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio", "solo"])
+def test_coroutine_is_cancelled_at_its_hard_limit_where_no_process_can_be_killed(
+    start: Start, kind: str, tmp_path: Path
+) -> None:
+    waiting = delivery_of("waits_async", str(tmp_path / "a"), limits=(SOON, None))
+    running = start(kind)
+
+    running.run(waiting)
+
+    assert running.detail_of(waiting)[:2] == (
+        "time_limit",
+        f"TimeLimitExceeded: it ran longer than its time_limit of {SOON:g} s",
+    )
+    assert _lines(tmp_path / "a") == ["CancelledError"]
+
+
+@in_every_pool
+def test_limit_that_is_not_met_leaves_the_next_task_alone(
+    start: Start, kind: str, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "a")
+    limited = [delivery_of("note", file, str(n), limits=(LONG, LONG - 1)) for n in range(20)]
+    running = start(kind)
+
+    running.run(*limited, delivery_of("adds", 1, 2))
+
+    assert {result[0] for _, result in running.log.results} == {SUCCEEDED}
+
+
+def test_process_is_killed_at_the_hard_limit_and_what_it_held_comes_back(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spinning = delivery_of("spins", str(tmp_path / "a"), limits=(SOON, None))
+    behind = [delivery_of("adds", 1, n, cost_ns=1000) for n in range(3)]
+    running = start()
+
+    running.pool.send(0, [spinning, *behind])
+    running.wait(lambda: running.log.results and len(running.log.returned) == 3)
+    running.wait(lambda: running.log.open[0])
+    running.run(delivery_of("adds", 1, 2))
+
+    reason, error, _, _ = running.detail_of(spinning)
+    assert reason == "time_limit"
+    assert error.startswith(f"TimeLimitExceeded: it ran longer than its time_limit of {SOON:g} s;")
+    assert error.endswith("was killed by signal 9 (SIGKILL)")
+    assert running.log.returned == behind
+    events = [getattr(record, "event", "") for record in caplog.records]
+    assert events.count("pool.process_killed") == 1
+    assert "pool.process_died" not in events
+
+
+def test_task_that_swallows_its_soft_limit_runs_into_the_hard_one(
+    start: Start, tmp_path: Path
+) -> None:
+    stubborn = delivery_of("spins_on", str(tmp_path / "a"), limits=(4 * SOON, SOON))
+    running = start()
+
+    running.run(stubborn)
+
+    assert running.detail_of(stubborn)[0] == "time_limit"
+    assert _lines(tmp_path / "a") == [f"it ran longer than its soft_time_limit of {SOON:g} s"]
+    assert running.detail_of(stubborn)[1].startswith("TimeLimitExceeded")
