@@ -46,6 +46,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "pool.preload_refused": "The app cannot be preloaded; each process imports it.",
         "pool.process_died": "A pool process died.",
         "pool.process_killed": "A task ran longer than its `time_limit`; its process was killed and is replaced.",
+        "pool.process_replaced": "A pool process met `max_tasks_per_child` or `max_memory_per_child`; another takes its place.",
         "pool.start_failed": "A pool process did not start.",
         "pool.stuck": "A pool did not end in time.",
         "revocations.forgotten": "So many tasks are revoked that a worker forgot the oldest; these would run.",

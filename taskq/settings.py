@@ -99,6 +99,23 @@ def _seconds(*, zero: bool) -> Callable[[object], float]:
     return parse
 
 
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmg])(i?)b?\s*", re.IGNORECASE)
+_MOST_BYTES = 2**50  # a pebibyte: more than any machine has
+
+
+def _size(value: object) -> int:
+    """Take a number of bytes with its unit. One without is refused: Celery would count it in KiB."""
+    words = "must be a size with its unit, such as 300MB, 512MiB or 1.5GB"
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(words)
+    unit = (1024 if found[3] else 1000) ** ("kmg".index(found[2].lower()) + 1)
+    size = float(found[1]) * unit
+    if not 1 <= size <= _MOST_BYTES:
+        raise ValueError(words)
+    return int(size)
+
+
 def _switch(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -250,6 +267,18 @@ class Settings:
         _number(least=0, most=_CLAIM_AHEAD),
         _CLAIM_AHEAD,
         "Most tasks a slot may hold before it is free; 0: none, 64 at most.",
+    )
+    max_tasks_per_child: int | None = _row(
+        "number",
+        _optional(_number(least=1)),
+        None,
+        "Tasks after which a pool process is replaced; default: never.",
+    )
+    max_memory_per_child: int | None = _row(
+        "size",
+        _optional(_size),
+        None,
+        "Memory above which a pool process is replaced after its task, as 300MB; default: never.",
     )
     health: str | None = _row(
         "text",

@@ -53,6 +53,16 @@ logger = logging.getLogger("taskq.worker")
     is_flag=True,
     help="Leave the time of waiting tasks (countdown, eta) to other workers, or to beat.",
 )
+@click.option(
+    "--max-tasks-per-child",
+    metavar="N",
+    help="Replace a pool process after so many tasks; default: never.",
+)
+@click.option(
+    "--max-memory-per-child",
+    metavar="SIZE",
+    help="Replace a pool process that has more memory, such as 300MB, after its task; default: never.",
+)
 @click.option("--health", metavar="HOST:PORT", help="Where to answer /healthz and /readyz.")
 @log_format_option
 @click.option("--also-queues", metavar="QUEUE[,...]", multiple=True, hidden=True)  # dev's
@@ -68,6 +78,8 @@ def worker(
     grace: str | None,
     claim_ahead: str | None,
     no_timers: bool,
+    max_tasks_per_child: str | None,
+    max_memory_per_child: str | None,
     health: str | None,
     log_format: str | None,
     also_queues: tuple[str, ...],
@@ -91,6 +103,8 @@ def worker(
         "grace": grace,
         "claim_ahead": claim_ahead,
         "timers": False if no_timers else None,
+        "max_tasks_per_child": max_tasks_per_child,
+        "max_memory_per_child": max_memory_per_child,
         "health": health,
         "log_format": log_format,
     }

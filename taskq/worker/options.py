@@ -117,6 +117,9 @@ def doubts(
     if settings.pool == "solo" and slots is not None and slots > 1:
         yield f"the pool solo runs one task at a time; concurrency {slots} is not used"
     if settings.pool != "prefork":
+        for name in ("max_tasks_per_child", "max_memory_per_child"):
+            if getattr(settings, name) is not None:
+                yield f"{name} is not used: the pool {settings.pool} has no processes"
         yield from _unkept_limits(settings.pool, registry)
 
 

@@ -39,7 +39,12 @@ def make_pool(
         from taskq.worker.pools.child import ChildSetup
         from taskq.worker.pools.prefork import PreforkPool
 
-        setup = ChildSetup(partial(load_pool_app, tuple(modules), sources), plan)
+        setup = ChildSetup(
+            partial(load_pool_app, tuple(modules), sources),
+            plan,
+            max_tasks=app.settings.max_tasks_per_child,
+            max_memory=app.settings.max_memory_per_child,
+        )
         names = [module.partition(":")[0] for module in modules]
         return PreforkPool(options.concurrency, setup, names, clock)
     from taskq.worker.pools.alarms import SignalAlarm, ThreadAlarm

@@ -100,6 +100,11 @@ def start() -> Iterator[Start]:
         pool.kill()
 
 
+def _processes(file: Path) -> list[str]:
+    """Return the processes that noted themselves, in their order, each once."""
+    return list(dict.fromkeys(_lines(file)))
+
+
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
@@ -183,7 +188,7 @@ def test_process_is_killed_at_the_hard_limit_and_what_it_held_comes_back(
     assert error.startswith(f"TimeLimitExceeded: it ran longer than its time_limit of {SOON:g} s;")
     assert error.endswith("was killed by signal 9 (SIGKILL)")
     assert running.log.returned == behind
-    events = [getattr(record, "event", "") for record in caplog.records]
+    events = _events(caplog)
     assert events.count("pool.process_killed") == 1
     assert "pool.process_died" not in events
 
@@ -199,3 +204,115 @@ def test_task_that_swallows_its_soft_limit_runs_into_the_hard_one(
     assert running.detail_of(stubborn)[0] == "time_limit"
     assert _lines(tmp_path / "a") == [f"it ran longer than its soft_time_limit of {SOON:g} s"]
     assert running.detail_of(stubborn)[1].startswith("TimeLimitExceeded")
+
+
+def test_process_is_replaced_after_its_number_of_tasks_and_nothing_is_lost(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    file = tmp_path / "pids"
+    running = start(max_tasks=3)
+
+    for _ in range(7):
+        running.wait(lambda: running.log.open[0])
+        running.run(delivery_of("pid", str(file)))
+
+    lines = _lines(file)
+    assert [lines.count(pid) for pid in _processes(file)] == [3, 3, 1]
+    assert {result[0] for _, result in running.log.results} == {SUCCEEDED}
+    events = _events(caplog)
+    assert events.count("pool.process_replaced") == 2
+    assert "pool.process_died" not in events
+
+
+def test_what_a_process_holds_behind_its_last_task_comes_back_at_once(
+    start: Start, tmp_path: Path
+) -> None:
+    gate, started = tmp_path / "gate", tmp_path / "started"
+    last = delivery_of("waits_for_file", str(started), str(gate))
+    behind = [delivery_of("adds", 1, n, cost_ns=1000) for n in range(3)]
+    running = start(max_tasks=1)
+
+    running.pool.send(0, [last, *behind])
+    # Nobody ticks: it is the retiring that brings them back.
+    running.log.wait(lambda: len(running.log.returned) == 3)
+    assert not running.log.results
+    gate.touch()
+    running.wait(lambda: running.log.results)
+
+    assert running.log.returned == behind
+    assert running.log.result_of(last)[0] == SUCCEEDED
+
+
+def test_next_process_starts_while_the_last_task_of_the_one_before_runs(
+    start: Start, tmp_path: Path
+) -> None:
+    gate, started = tmp_path / "gate", tmp_path / "started"
+    running = start(max_tasks=1)
+    pool = running.pool
+    assert isinstance(pool, PreforkPool)
+
+    running.pool.send(0, [delivery_of("waits_for_file", str(started), str(gate))])
+    running.wait(lambda: pool._heirs and pool._heirs[0].is_ready)
+    assert not running.log.open[0]
+    gate.touch()
+    running.wait(lambda: running.log.open[0])
+    running.run(delivery_of("pid", str(started)))
+
+    assert len(_processes(started)) == 2
+
+
+def test_heir_that_dies_before_its_turn_is_replaced(start: Start, tmp_path: Path) -> None:
+    gate, started = tmp_path / "gate", tmp_path / "started"
+    running = start(max_tasks=1)
+    pool = running.pool
+    assert isinstance(pool, PreforkPool)
+    running.pool.send(0, [delivery_of("waits_for_file", str(started), str(gate))])
+    running.wait(lambda: pool._heirs and pool._heirs[0].is_ready)
+    first = pool._heirs[0]
+
+    first.kill()
+    running.wait(lambda: pool._heirs.get(0) not in (None, first) and pool._heirs[0].is_ready)
+    gate.touch()
+    running.wait(lambda: running.log.open[0])
+    running.run(delivery_of("adds", 1, 2))
+
+    assert {result[0] for _, result in running.log.results} == {SUCCEEDED}
+
+
+def test_pool_with_an_heir_ends_in_order(start: Start, tmp_path: Path) -> None:
+    gate, started = tmp_path / "gate", tmp_path / "started"
+    running = start(max_tasks=1)
+    pool = running.pool
+    assert isinstance(pool, PreforkPool)
+    running.pool.send(0, [delivery_of("waits_for_file", str(started), str(gate))])
+    running.wait(lambda: pool._heirs and pool._heirs[0].is_ready)
+
+    pool.shut_down()
+    assert not pool.is_down
+    gate.touch()
+    running.wait(lambda: pool.is_down)
+
+    assert running.log.results[0][1][0] == SUCCEEDED
+
+
+def test_process_that_has_grown_too_large_is_replaced_after_its_task(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    file = tmp_path / "pids"
+    running = start(max_memory=250_000_000)
+
+    running.run(delivery_of("pid", str(file)))
+    running.run(delivery_of("keeps", 300_000_000))
+    running.wait(lambda: running.log.open[0] and not running.pool.unfinished())
+    running.wait(lambda: "pool.process_replaced" in _events(caplog))
+    running.wait(lambda: running.log.open[0])
+    running.run(delivery_of("pid", str(file)))
+
+    assert len(_processes(file)) == 2
+    assert {result[0] for _, result in running.log.results} == {SUCCEEDED}
+
+
+def _events(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [getattr(record, "event", "") for record in caplog.records]

@@ -112,6 +112,15 @@ async def waits_async(path: str) -> None:
         raise
 
 
+_kept: list[bytes] = []
+
+
+@app.task("keeps")
+def keeps(size: int) -> None:
+    """Keep so many bytes in the process's memory, for ever."""
+    _kept.append(b"x" * size)
+
+
 @app.task("exits")
 def exits() -> None:
     sys.exit(3)

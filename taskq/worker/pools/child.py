@@ -28,6 +28,7 @@ from taskq.executor import SUCCEEDED, Executor
 from taskq.logs import LogPlan, configure_logging
 from taskq.worker.pools import preload
 from taskq.worker.pools.alarms import SignalAlarm
+from taskq.worker.pools.memory import resident_bytes
 from taskq.worker.pools.wire import Done, FrameReader, Hello, Task, frame
 
 if TYPE_CHECKING:
@@ -55,10 +56,14 @@ class ChildSetup:
     Attributes:
         load: Returns the app, with the worker's settings and all tasks; importable by name.
         logs: How log lines are made.
+        max_tasks: Tasks after which it is replaced; None: never.
+        max_memory: Bytes of memory above which it is replaced when its task has ended; None: never.
     """
 
     load: Callable[[], App]
     logs: LogPlan
+    max_tasks: int | None = None
+    max_memory: int | None = None
 
 
 class ChildRecord:
@@ -101,7 +106,12 @@ class Child:
     """The loop. Everything happens in the process's main thread."""
 
     def __init__(
-        self, executor: Executor, link: socket.socket, state: memoryview, lock: Lock
+        self,
+        executor: Executor,
+        link: socket.socket,
+        state: memoryview,
+        lock: Lock,
+        setup: ChildSetup,
     ) -> None:
         self._executor = executor
         self._link = link
@@ -114,21 +124,27 @@ class Child:
         self._results: list[Done] = []
         self._reported = 0.0
         self._stopping = False
+        self._runs = 0
+        self._max_runs, self._max_memory = setup.max_tasks, setup.max_memory
+        self._is_retiring = False
         self._home = _working_directory()
         self._hangup = select.poll()
         # No events asked for: only "the other end is gone" is told, not that there is something to read.
         self._hangup.register(link.fileno(), 0)
 
     def run(self) -> None:
-        """Work until the parent says stop and all is done, or the parent is gone."""
+        """Work until the parent says stop and all is done, or the parent is gone, or a limit of the process is met.
+
+        What it holds then and has not started goes to others: the parent sees by the counters which it is.
+        """
         waiting = self._waiting
         while True:
-            while waiting:
+            while waiting and not self._is_retiring:
                 if self._hangup.poll(0):
                     return
                 self._run_one(waiting.popleft())
             self._report()
-            if self._stopping or not self._receive():
+            if self._is_retiring or self._stopping or not self._receive():
                 return
 
     def _receive(self) -> bool:
@@ -152,6 +168,10 @@ class Child:
             self._report()
         if not self._start(seq):
             return
+        self._runs += 1
+        if self._runs == self._max_runs:
+            # Now, so that the next process starts while this one's last task runs.
+            self._retire(f"has run {self._runs} tasks")
         result = self._executor.execute(ChildRecord(task))
         self._results.append((seq, result))
         if (
@@ -162,6 +182,11 @@ class Child:
         ):
             self._report()
         self._state[DONE] = seq + 1
+        if self._max_memory is not None and not self._is_retiring:
+            size = resident_bytes()
+            if size > self._max_memory:
+                count = f"{self._runs} task{'s' if self._runs > 1 else ''}"
+                self._retire(f"has {size / 1e6:.0f} MB of memory after {count}")
         if self._home is not None and _working_directory() != self._home:
             with contextlib.suppress(OSError):
                 os.chdir(self._home)
@@ -174,6 +199,12 @@ class Child:
                 return False
             state[STARTED] = seq + 1
         return True
+
+    def _retire(self, why: str) -> None:
+        """Tell the parent that this is the last task."""
+        self._is_retiring = True
+        hello: Hello = ("retiring", why, [])
+        _send(self._link, hello)
 
     def _report(self) -> None:
         self._reported = perf_counter()
@@ -257,7 +288,7 @@ def _serve(setup: ChildSetup, link: socket.socket, state: memoryview, lock: Lock
         _send(link, hello)
         return 1
     _send(link, ("ready", "", preload.leftovers))
-    Child(executor, link, state, lock).run()
+    Child(executor, link, state, lock, setup).run()
     executor.hooks.call("worker_process_shutdown")
     executor.close()
     return 0

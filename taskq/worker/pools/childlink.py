@@ -73,6 +73,9 @@ class ChildLink:
         self.is_dead = False
         """Whether `ensure_dead` has seen its end."""
 
+        self.is_retiring = False
+        """Whether it ends after its task, because a limit of its process is met; a successor is wanted already."""
+
         self.overran: float | None = None
         """Seconds that its task had run when it was killed for its time limit."""
 

@@ -65,6 +65,9 @@ class PreforkPool:
             has_been_ready=lambda: self.is_ready,
         )
         self._children: list[ChildLink | None] = [None] * slots
+        self._heirs: dict[int, ChildLink] = {}
+        """By lane: started beside a child that retires, to take its place when it has ended."""
+
         self._was_ready = [False] * slots
         self._broken: str | None = None
         self._is_stopping = False
@@ -102,8 +105,18 @@ class PreforkPool:
         # In this order: what was started is among the children before it is pending no more.
         if self._starter.is_pending:
             return False
+        return not self._links()
+
+    def _links(self) -> list[ChildLink]:
         with self._guard:
-            return not any(self._children)
+            return [
+                *(link for link in self._children if link is not None),
+                *self._heirs.values(),
+            ]
+
+    def _is_current(self, link: ChildLink) -> bool:
+        """Return whether a child is not buried yet."""
+        return self._children[link.lane] is link or self._heirs.get(link.lane) is link
 
     def pids(self) -> list[int]:
         """Return the ids of the processes that are ready."""
@@ -182,11 +195,8 @@ class PreforkPool:
         try:
             dead = [
                 link
-                for link in self._children
-                if link is not None
-                and link.is_watched
-                and not link.is_preloaded
-                and link.process.exitcode is not None
+                for link in self._links()
+                if link.is_watched and not link.is_preloaded and link.process.exitcode is not None
             ]
         finally:
             self._starter.process_lock.release()
@@ -196,17 +206,15 @@ class PreforkPool:
     def unfinished(self) -> list[Delivery]:
         """Return what is handed over and not reported."""
         with self._guard:
-            links = [link for link in self._children if link is not None]
             stranded = [delivery for _, deliveries in self._stranded for delivery in deliveries]
-        return stranded + [delivery for link in links for delivery in link.held()]
+        return stranded + [delivery for link in self._links() for delivery in link.held()]
 
     def shut_down(self) -> None:
         """Let all end after what they hold; see `Pool`."""
         with self._guard:
             self._is_stopping = True
-            links = [link for link in self._children if link is not None]
         self._starter.stop()
-        for link in links:
+        for link in self._links():
             if link.is_ready:
                 link.tell_to_stop()
                 if link.has_unsent:
@@ -219,9 +227,8 @@ class PreforkPool:
         """End everything now; see `Pool`."""
         with self._guard:
             self._is_stopping = self._is_killed = True
-            links = [link for link in self._children if link is not None]
         self._starter.stop()
-        for link in links:
+        for link in self._links():
             link.abandon()
         self._ask(_nothing)
 
@@ -235,7 +242,10 @@ class PreforkPool:
     def _take_started(self, link: ChildLink) -> None:
         """Take over a process that was started; called by the starting thread."""
         with self._guard:
-            self._children[link.lane] = link
+            if self._children[link.lane] is None:
+                self._children[link.lane] = link
+            else:
+                self._heirs[link.lane] = link
         if self._is_killed:
             link.abandon()
             link.close()  # the reading thread may have ended
@@ -263,9 +273,8 @@ class PreforkPool:
                     log_failure(logger, "taking results failed", extra={"event": "pool.failed"})
         finally:
             self._selector.close()
-            for link in self._children:
-                if link is not None:
-                    link.close()
+            for link in self._links():
+                link.close()
             self._bell.close()
             self._bell_handle.close()
 
@@ -291,7 +300,7 @@ class PreforkPool:
         link.is_watched = True
 
     def _watch(self, link: ChildLink) -> None:
-        if self._children[link.lane] is link:
+        if self._is_current(link):
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.has_unsent else 0)
             self._selector.modify(link, events, link)
 
@@ -307,7 +316,7 @@ class PreforkPool:
                 self._stranded.popleft()
 
     def _serve_link(self, link: ChildLink, mask: int) -> None:
-        if self._children[link.lane] is not link:
+        if not self._is_current(link):
             return  # buried in this round
         if mask & selectors.EVENT_WRITE:
             link.flush()
@@ -327,6 +336,9 @@ class PreforkPool:
 
     def _take_hello(self, link: ChildLink, hello: Hello) -> None:
         kind, why, leftovers = hello
+        if kind == "retiring":
+            self._retire(link, why)
+            return
         if leftovers and self._starter.is_preloading:
             self._starter.refuse_preloading(leftovers)
         if leftovers and link.is_preloaded:
@@ -344,12 +356,31 @@ class PreforkPool:
         self._was_ready[link.lane] = True
         if self._is_stopping:
             link.tell_to_stop()
-        else:
+        elif self._children[link.lane] is link:
             self._tell.on_lane(link.lane, is_open=True)
+
+    def _retire(self, link: ChildLink, why: str) -> None:
+        """Give a child that ends after its task nothing more, and have its successor started beside it."""
+        link.is_retiring = True
+        self._tell.on_lane(link.lane, is_open=False)
+        returned = (
+            link.recall()
+        )  # it would come back with the child's end, which its task may be far from
+        if returned:
+            self._tell.on_returned(returned)
+        if self._is_stopping:
+            return
+        logger.info(
+            "pool %s %s; it is replaced",
+            link.description,
+            why,
+            extra={"event": "pool.process_replaced"},
+        )
+        self._starter.want(link.lane)
 
     def _bury(self, link: ChildLink) -> None:
         """Take leave of a process that has ended or closed its socket: reports, verdict, successor."""
-        if self._children[link.lane] is not link or self._is_killed:
+        if not self._is_current(link) or self._is_killed:
             return
         self._selector.unregister(link)
         self._selector.unregister(link.process.sentinel)
@@ -360,11 +391,21 @@ class PreforkPool:
         for message in link.read_rest():
             self._take(link, message)
         self._apply_verdict(link, how)
-        with self._guard:
-            self._children[link.lane] = None
+        self._remove(link)
         if self._is_stopping and not link.is_ready:
             return
         self._replace(link, how)
+
+    def _remove(self, link: ChildLink) -> None:
+        """Take a dead child out of its lane; its heir takes its place."""
+        with self._guard:
+            if self._heirs.get(link.lane) is link:
+                del self._heirs[link.lane]
+                return
+            heir = self._heirs.pop(link.lane, None)
+            self._children[link.lane] = heir
+        if heir is not None and heir.is_ready:
+            self._lane_is_ready(heir)
 
     def _apply_verdict(self, link: ChildLink, how: str) -> None:
         verdict = link.judge()
@@ -380,14 +421,15 @@ class PreforkPool:
         elif not link.is_ready:
             self._starter.note_failure(link.lane, link.failure or f"it {how} in start-up")
         elif not self._is_stopping:
-            if link.overran is None:
+            if link.overran is None and not (link.is_retiring and not link.process.exitcode):
                 logger.error(
                     "pool %s %s; it is replaced",
                     link.description,
                     how,
                     extra={"event": "pool.process_died"},
                 )
-            self._starter.want(link.lane)
+            if not link.is_retiring:
+                self._starter.want(link.lane)
 
 
 def _nothing() -> None:

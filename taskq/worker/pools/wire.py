@@ -4,8 +4,8 @@ A frame is four bytes of length and a marshalled object. Marshal, because both e
 installation, it is the fastest codec there is for tuples of plain values, and unlike pickle it cannot run code. It promises
 nothing between versions of Python, which is why nothing that leaves the machine is written with it.
 
-To the child: a list of `Task`s, or an empty list: finish and end. From the child: a list of `Done`s, or once at its start a
-`Hello`.
+To the child: a list of `Task`s, or an empty list: finish and end. From the child: a list of `Done`s, or a `Hello`: once at its
+start, and once when it is to be replaced.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ Done = tuple[int, Result]
 """seq, result."""
 
 Hello = tuple[str, str, "list[tuple[str, str]]"]
-"""`ready` or `failed`; why it failed; modules that left something behind when the forkserver imported them, and what."""
+"""`ready`, `failed` or `retiring`; why it failed or retires; modules that left something behind when the forkserver imported them,
+and what."""
 
 _LENGTH_BYTES = 4
 

@@ -63,6 +63,14 @@ def test_an_unknown_setting_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("max_tasks_per_child", 0),
+        ("max_tasks_per_child", "-3"),
+        ("max_memory_per_child", 300_000),
+        ("max_memory_per_child", "300"),
+        ("max_memory_per_child", "0MB"),
+        ("max_memory_per_child", "-1GB"),
+        ("max_memory_per_child", "300 apples"),
+        ("max_memory_per_child", "9" * 400 + "GB"),
         ("concurrency", 0),
         ("concurrency", "-1"),
         ("concurrency", "many"),
@@ -147,3 +155,11 @@ def test_settings_survive_the_way_to_a_child_process() -> None:
     settings = of(group="x", kafka={"a": "b"})
 
     assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301  # our own bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("300MB", 300_000_000), ("512MiB", 2**29), ("1.5g", 1_500_000_000), (" 64 kib ", 65_536)],
+)
+def test_a_size_is_read_by_its_unit(text: str, size: int) -> None:
+    assert of(max_memory_per_child=text).max_memory_per_child == size

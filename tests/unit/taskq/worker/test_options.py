@@ -102,6 +102,15 @@ def test_time_limits_that_the_pool_cannot_keep_are_told(pool: str, is_told: bool
     )
 
 
+def test_limits_of_processes_that_the_pool_does_not_have_are_told() -> None:
+    app = App()
+    app.adopt(Sources((Layer("flag", {"pool": "threads", "max_tasks_per_child": 3}),)))
+
+    assert list(doubts(app.settings, app.registry)) == [
+        "max_tasks_per_child is not used: the pool threads has no processes"
+    ]
+
+
 @pytest.mark.parametrize("queue", ["a/b", "x.dlq", ""])
 def test_bad_queue_names_are_refused(queue: str) -> None:
     with pytest.raises(InvalidQueueName):
