@@ -15,6 +15,7 @@ from taskq.broker import Broker, formats, written_format
 from taskq.canvas import Followup
 from taskq.delays import When
 from taskq.errors import PublishFailed, UnknownOption, UsageError
+from taskq.limits import Rate
 from taskq.message import Format, Formats, Writer, new_task_id
 from taskq.middleware import PUBLISH_HOOKS, RUN_HOOKS, WORKER_HOOKS, Hooks
 from taskq.near import nearest
@@ -191,6 +192,7 @@ class App:
         kwargs: Mapping[str, Any] | None = None,
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
+        rate_limit: Rate | None = None,
     ) -> TaskDecorator: ...
     @overload
     def task(
@@ -217,6 +219,7 @@ class App:
         kwargs: Mapping[str, Any] | None = None,
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
+        rate_limit: Rate | None = None,
     ) -> BoundTaskDecorator: ...
     def task(self, name: Any = None, **options: Any) -> Any:
         """Register a function as a task: `@app.task`, `@app.task("name", queue="billing")`.
@@ -231,7 +234,8 @@ class App:
                 each that follows, at most `retry_backoff_max` (600); True: 1; False, the default: `default_retry_delay` (180)
                 before each. `retry_jitter`: whether a random part of the backoff is waited (the default), or all of it.
                 `time_limit`: seconds after which a run is ended. `soft_time_limit`: seconds after which `SoftTimeLimitExceeded`
-                is raised in it. `cron`: when beat sends it, with `timezone` (default UTC), `dialect` (default auto), and `args` and
+                is raised in it. `rate_limit`: how often it may start in each worker: `"10/s"`, `"100/m"`, `"5/h"`, or a number
+                a second. `cron`: when beat sends it, with `timezone` (default UTC), `dialect` (default auto), and `args` and
                 `kwargs` for it.
 
         Raises:

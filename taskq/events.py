@@ -31,6 +31,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "intake.no_partition": "There are more workers than partitions; this one has none. `queue`.",
         "intake.partition_blocked": "A partition waits for a task that is not finished. `queue`, `partition`, `offset`.",
         "intake.partition_freed": "A partition that stood still goes on. `queue`, `partition`.",
+        "intake.rate_limited": "So many tasks are above their `rate_limit` that their queue waits with them. `queue`.",
         "intake.rebalanced": "Partitions came or went. `queue`.",
         "intake.refused": "The broker refuses what a queue's intake asks; it is tried again. `queue`.",
         "intake.rejoined": "A worker that had left is back in the group. `queue`.",

@@ -1,17 +1,27 @@
-"""How long a run may take: what users and messages say, checked. Pure.
+"""How long a run may take and how often a task may start: what users and messages say, checked. Pure.
 
-Who keeps to it: pools (`time_limit`), alarms.py and asynclimits.py (`soft_time_limit`).
+Who keeps to it: pools (`time_limit`), alarms.py and asynclimits.py (`soft_time_limit`), worker/rates.py (`rate_limit`).
 """
 
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 from taskq.errors import InvalidArguments
 
 LONGEST = 366 * 86400.0
 """Seconds that a limit may have: more are a mistake of units, and timers of the system have an end, too."""
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+"""Seconds by the letter of a rate."""
+
+_RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*([A-Za-z]+)\s*)?")
+_MOST_A_SECOND = 1e6
+
+Rate = str | int | float
+"""How users write a rate: `"10/s"`, `"100/m"`, `"5/h"`, or a number a second."""
 
 
 class TimeLimits(NamedTuple):
@@ -79,3 +89,43 @@ def limits_of(own: TimeLimits | None, header: object) -> TimeLimits | None:
     if own is not None:
         hard, soft = hard or own.hard, soft or own.soft
     return TimeLimits(hard, soft) if hard or soft else None
+
+
+def check_rate_limit(task: str, rate: Rate | None) -> float | None:
+    """Return a rate in starts a second; None where there is none.
+
+    Raises:
+        InvalidArguments: It is no rate.
+    """
+    if rate is None:
+        return None
+    number, unit = _parts(task, rate)
+    seconds = _UNITS.get(unit)
+    if seconds is None:
+        near = (
+            f"; did you mean '{number:g}/{unit[0].lower()}'?" if unit[0].lower() in _UNITS else ""
+        )
+        raise _no_rate(task, rate, f"{near}")
+    a_second = number / seconds
+    if not 0 < a_second <= _MOST_A_SECOND:
+        raise _no_rate(task, rate, "; without a limit leave it out" if not a_second else "")
+    return a_second
+
+
+def _parts(task: str, rate: object) -> tuple[float, str]:
+    if isinstance(rate, str):
+        found = _RATE.fullmatch(rate)
+        if found is None:
+            raise _no_rate(task, rate)
+        return float(found[1]), found[2] or "s"
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not math.isfinite(rate):
+        raise _no_rate(task, rate)
+    return float(rate), "s"
+
+
+def _no_rate(task: str, rate: object, more: str = "") -> InvalidArguments:
+    return InvalidArguments(
+        task,
+        "rate_limit must be '10/s', '100/m', '5/h' or a number a second, above 0 and at most a million a second, "
+        f"not {rate!r}{more}",
+    )

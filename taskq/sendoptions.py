@@ -25,7 +25,7 @@ RETRY_OPTIONS = (
     "retry_jitter",
 )
 
-LIMIT_OPTIONS = ("soft_time_limit", "time_limit")
+LIMIT_OPTIONS = ("rate_limit", "soft_time_limit", "time_limit")
 """Options of `@task`, which Celery's users may look for among those of a call."""
 
 _ELSEWHERE = frozenset(
@@ -43,7 +43,6 @@ _ELSEWHERE = frozenset(
         "link_error",
         "priority",
         "producer",
-        "rate_limit",
         "reply_to",
         "retries",
         "retry",

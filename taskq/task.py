@@ -22,7 +22,7 @@ from typing import (
 
 from taskq.arguments import ArgumentCheck, check_shape
 from taskq.errors import InvalidArguments, InvalidSchedule
-from taskq.limits import check_time_limits
+from taskq.limits import Rate, check_rate_limit, check_time_limits
 from taskq.message import Envelope, Format, Writer, new_task_id, new_task_ids
 from taskq.protocols import Outgoing
 from taskq.publication import Publication
@@ -135,6 +135,7 @@ class Task(Generic[P, C, R]):
         kwargs: Mapping[str, Any] | None = None,
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
+        rate_limit: Rate | None = None,
     ) -> None:
         """Take a function; users write `@task` instead.
 
@@ -162,6 +163,7 @@ class Task(Generic[P, C, R]):
             kwargs: Keyword arguments that beat sends.
             time_limit: Seconds after which a run is ended.
             soft_time_limit: Seconds after which `SoftTimeLimitExceeded` is raised in it.
+            rate_limit: How often it may start in each worker.
 
         Raises:
             InvalidArguments: A name, a limit, or what is said of deliveries or retries, is not usable, or arguments for beat do not
@@ -187,6 +189,7 @@ class Task(Generic[P, C, R]):
             default_retry_delay=default_retry_delay,
         )
         self.limits = check_time_limits(self.name, time_limit, soft_time_limit)
+        self.rate = check_rate_limit(self.name, rate_limit)
         self.is_async = inspect.iscoroutinefunction(fn)
         self._app = app
         self._queue = None if queue is None else check_queue(queue)

@@ -13,6 +13,7 @@ from taskq.logs import log_failure
 from taskq.worker.allocator import Allocator, Grant
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.protocol import Pool
+from taskq.worker.rates import Rates
 from taskq.worker.runtimes import Runtimes
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,15 @@ Conclude = Callable[[Sequence[tuple[Delivery, Result]]], None]
 class Dispatcher:
     """Thread-safe. What is handed out was claimed: it is in the pool or among the returned until its result has come."""
 
-    def __init__(self, pool: Pool, *, claim_ahead: int, conclude: Conclude, clock: Clock) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        claim_ahead: int,
+        conclude: Conclude,
+        clock: Clock,
+        rates: Rates | None = None,
+    ) -> None:
         """Make the lanes for a pool.
 
         Args:
@@ -32,7 +41,9 @@ class Dispatcher:
             claim_ahead: Records a slot may hold ahead at most.
             conclude: Told of results, in the pool's threads.
             clock: For how long all slots have been busy.
+            rates: How often tasks may start; None: as they come.
         """
+        self.rates = rates or Rates({})
         self._pool = pool
         self._conclude = conclude
         self._clock = clock

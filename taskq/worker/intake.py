@@ -1,7 +1,8 @@
 """One queue's thread: fetch, look at the headers, claim, hand out. It owns the queue's channel; nobody else calls it.
 
 In hand are records that were fetched and not claimed: a rebalance voids them, leaving the group gives them back. Nothing runs
-before `channel.claim` has granted it.
+before `channel.claim` has granted it. What is above its task's rate waits in hand, and others of the queue pass it, until the hand
+is full of such.
 
 Tasks with `acks_late` are started by the same claim that settles the others, and settled here when lateacks.py says so: with the
 next claim, or a tenth of a second later. The channel stays in its group until none is at work: whoever stops waits for them as long
@@ -39,6 +40,11 @@ logger = logging.getLogger(__name__)
 
 _MOST_RECORDS = 1000
 """Records a fetch at most: a claim of that many is one commit, and they are in memory."""
+
+_MOST_ABOVE_RATE = 200
+_MOST_BYTES_ABOVE_RATE = 8 * 1024 * 1024
+"""What may wait in hand for its task's rate; beyond that the queue waits with it. It is taken from again when half of it is gone:
+stopping to fetch throws up to a megabyte of prefetched records away."""
 
 _FETCH_SECONDS = 0.2
 """Longest wait for a record; also how soon a stop is seen."""
@@ -92,6 +98,7 @@ class Intake:
         self._app = app
         self._dispatcher = dispatcher
         self._slots = dispatcher.slots
+        self._rates = dispatcher.rates
         self._outbox = outbox
         self._clock = clock
         self._revoked = Revocations() if revoked is None else revoked
@@ -110,6 +117,8 @@ class Intake:
         # The thread's own, from here on:
         self._hand: list[Delivery] = []
         self._may_expire = False
+        self._is_above_rate = False
+        self._has_told_rate = False
         self._revocations_seen = 0
         self._claiming: list[Delivery] = []
         self._claiming_since = 0.0
@@ -289,23 +298,74 @@ class Intake:
         if self._outbox.is_full:
             self._wait_for_room(channel, version)
             return
-        if not self._hand:
-            self._fetch(channel)
+        ready, wait = self._ready(channel)
+        if not ready:
+            self._fetch_more(channel, wait)
+            ready, _ = self._ready(channel)
         if self._stopping.is_set():
             return
-        if self._hand and not self._claim(channel):
+        if ready and not self._claim(channel, ready):
             self._wait_for_room(channel, version)
+
+    def _ready(self, channel: IntakeChannel) -> tuple[Sequence[Delivery], float]:
+        """Return what of the hand may start now, and the seconds until more of it may."""
+        if self._may_expire:
+            self._skip_expired(channel)
+        if self._revocations_seen != self._revoked.version:
+            self._drop_all_revoked(channel)
+        return self._rates.split(self._hand, self._clock.monotonic())
 
     # Fetching
 
-    def _fetch(self, channel: IntakeChannel) -> None:
+    def _fetch_more(self, channel: IntakeChannel, wait: float) -> None:
+        """Fetch while nothing in hand may start.
+
+        Args:
+            channel: The queue's.
+            wait: Seconds until something may.
+        """
+        if not self._hand:
+            self._is_above_rate = self._has_told_rate = False
+            self._fetch(channel, _FETCH_SECONDS)
+            return
+        self._dispatcher.leave_line(self.queue)  # the slot that is kept for it there is others'
+        share = 0.5 if self._is_above_rate else 1.0
+        self._is_above_rate = (
+            len(self._hand) >= share * _MOST_ABOVE_RATE
+            or sum(each.size for each in self._hand) >= share * _MOST_BYTES_ABOVE_RATE
+        )
+        if self._is_above_rate:
+            self._say_above_rate()
+            self._keep_membership(channel)
+            longest = _ROOM_SECONDS if self._late.is_empty() else _LATE_SECONDS
+            self._clock.wait(self._stopping, min(longest, wait))
+        else:
+            self._fetch(channel, min(_FETCH_SECONDS, wait))
+
+    def _say_above_rate(self) -> None:
+        """Say that the queue waits with its tasks: once, until none of them waits."""
+        if self._has_told_rate:
+            return
+        self._has_told_rate = True
+        logger.info(
+            "queue %s waits with %d tasks that are above their rate_limit, such as %s; what stands behind them waits, too",
+            self.queue,
+            len(self._hand),
+            self._hand[0].task,
+            extra={"event": "intake.rate_limited", "queue": self.queue},
+        )
+
+    def _fetch(self, channel: IntakeChannel, timeout: float) -> None:
         if self._fullness.is_paused:
             channel.resume()
             self._fullness.is_paused = False
         # At least one for each slot: the queue then stands in line with records in hand, and takes slots as soon as they are free.
         limit = min(max(self._slots, self._dispatcher.room(self._last_task)), _MOST_RECORDS)
-        seconds = _FETCH_SECONDS if self._late.is_empty() else _LATE_SECONDS
-        self._sort(channel, self._poll(channel, limit, seconds))
+        if self._hand:
+            limit = min(limit, _MOST_ABOVE_RATE - len(self._hand))
+        if not self._late.is_empty():
+            timeout = min(timeout, _LATE_SECONDS)
+        self._sort(channel, self._poll(channel, limit, timeout))
 
     def _poll(self, channel: IntakeChannel, limit: int, timeout: float) -> Sequence[Record]:
         """Fetch, and look at what a rebalance has done to the records in hand."""
@@ -424,22 +484,16 @@ class Intake:
 
     # Claiming
 
-    def _claim(self, channel: IntakeChannel) -> bool:
-        """Claim as much of the hand as has slots, and hand it out; return whether there was a slot for anything."""
-        if self._may_expire:
-            self._skip_expired(channel)
-        if self._revocations_seen != self._revoked.version:
-            self._drop_all_revoked(channel)
-        if not self._hand:
-            return True
-        grants = self._dispatcher.reserve(self.queue, self._hand)
+    def _claim(self, channel: IntakeChannel, ready: Sequence[Delivery]) -> bool:
+        """Claim as much of what is ready in hand as has slots, and hand it out; return whether there was a slot for anything."""
+        grants = self._dispatcher.reserve(self.queue, ready)
         if not grants:
-            self._wait_for_isolation()
+            self._wait_for_isolation(ready[0])
             return False
         self._fullness.found_slot()
         self._claiming_since = self._clock.monotonic()
-        batch = self._claiming = self._hand[: grants[-1].stop]
-        del self._hand[: len(batch)]
+        batch = self._claiming = list(ready[: grants[-1].stop])
+        self._take_from_hand(batch)
         self._last_task = batch[-1].task
         late = [delivery for delivery in batch if delivery.late]
         try:
@@ -467,6 +521,14 @@ class Intake:
         self._dispatcher.hand_out(batch)
         self._claiming = []
         return True
+
+    def _take_from_hand(self, batch: Sequence[Delivery]) -> None:
+        if self._hand[: len(batch)] == batch:
+            del self._hand[: len(batch)]
+        else:  # others wait in hand for their rate
+            taken = set(batch)
+            self._hand = [each for each in self._hand if each not in taken]
+        self._rates.take(batch)
 
     def _name_lost(self, batch: Sequence[Delivery]) -> None:
         """Name what a claim without a definite answer was for: it must not run, and its offsets may be committed."""
@@ -540,9 +602,8 @@ class Intake:
 
     # Suspects
 
-    def _wait_for_isolation(self) -> None:
+    def _wait_for_isolation(self, head: Delivery) -> None:
         """Let a suspect go on in company that waits too long for its process to be empty."""
-        head = self._hand[0]
         if not head.is_suspect or not self._dispatcher.is_shared:
             return  # a process with one slot is alone with what it runs
         if self._isolation.is_awaited_long(head, self._clock.monotonic()):

@@ -33,6 +33,7 @@ from taskq.worker.intake import Intake
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outbox import Outbox
 from taskq.worker.pools.protocol import Pool
+from taskq.worker.rates import Rates
 from taskq.worker.revocations import RevocationReader
 from taskq.worker.signals import STOP_SIGNALS, Signals, term_raises
 
@@ -110,7 +111,11 @@ class Worker:
         self._outbox = Outbox(lambda: app.broker.publisher, lambda: app.broker.logs, clock)
         aftermath = Aftermath(app.registry, self._outbox, plan, worker=options.name, clock=clock)
         self._dispatcher = Dispatcher(
-            pool, claim_ahead=options.claim_ahead, conclude=aftermath.conclude, clock=clock
+            pool,
+            claim_ahead=options.claim_ahead,
+            conclude=aftermath.conclude,
+            clock=clock,
+            rates=Rates({task.name: task.rate for task in app.registry if task.rate}),
         )
         self._revocations = RevocationReader(app.broker, clock)
         self._intakes = [

@@ -19,11 +19,12 @@ from taskq.worker.aftermath import Aftermath
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.intake import Intake
 from taskq.worker.outbox import Outbox
+from taskq.worker.rates import Rates
 from tests.support.fake_broker import isolated_app
 from tests.support.fake_channel import FakeChannel
 from tests.support.fake_logs import FakeLogs, StoredRecord
 from tests.support.held_pool import HeldPool
-from tests.support.pools import PlainRecord, record_of
+from tests.support.pools import PlainRecord, delivery_of, record_of
 from tests.support.waiting import wait_until
 
 
@@ -52,6 +53,7 @@ class Stage:
     def __post_init__(self) -> None:
         self.app, self.broker = isolated_app()
         self.app.task("a")(lambda *args: None)
+        self.app.task("limited")(lambda *args: None)
         self.broker.open_channel = lambda: self.channel  # type: ignore[attr-defined]  # only workers ask
         self.pool = HeldPool(self.slots)
         self.app.task("late", acks_late=True, max_deliveries=2)(lambda *args: None)
@@ -63,6 +65,7 @@ class Stage:
             claim_ahead=self.claim_ahead,
             conclude=aftermath.conclude,
             clock=self.clock,
+            rates=Rates({"limited": 1 / 3600}),
         )
         self.pool.start(self.dispatcher)
         self.revoked = Revocations()
@@ -439,6 +442,107 @@ def test_an_intake_whose_thread_has_ended_says_so(stage: Stage) -> None:
     stage.stop()
 
     assert not stage.intake.pulse.is_running
+
+
+def _started(stage: Stage) -> list[str]:
+    return [each.task for each in stage.pool.started]
+
+
+def test_tasks_above_their_rate_wait_and_others_of_their_queue_pass_them() -> None:
+    stage = Stage(slots=9).start()
+    limited = [record_of("limited") for _ in range(3)]
+
+    stage.channel.put(*limited, record_of("a"))
+    stage.pool.wait_started(2)
+    stage.channel.put(record_of("a"))
+    stage.pool.wait_started(3)
+
+    assert _started(stage) == ["limited", "a", "a"]
+    assert stage.channel.claimed.count(limited[1].delivery_tag) == 0
+    stage.stop()
+
+
+def test_a_task_above_its_rate_starts_when_its_time_has_come() -> None:
+    stage = Stage(slots=9).start()
+    stage.channel.put(*(record_of("limited") for _ in range(3)))
+    stage.pool.wait_started(1)
+
+    stage.clock.pushed += 3601
+    stage.pool.wait_started(2)
+
+    assert len(stage.channel.claimed) == 2
+    stage.stop()
+
+
+def test_a_queue_waits_with_its_tasks_when_its_hand_is_full_of_those_above_their_rate(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    stage = Stage(slots=9).start()
+
+    stage.channel.put(*(record_of("limited") for _ in range(250)), record_of("a"))
+    stage.channel.wait(lambda: "pause" in stage.channel.calls)
+
+    assert _started(stage) == ["limited"]
+    assert len(stage.intake._hand) == 200
+    assert stage.dispatcher.room(None) == 8
+    stage.stop()
+    events = [getattr(record, "event", "") for record in caplog.records]
+    assert events.count("intake.rate_limited") == 1
+
+
+def test_late_tasks_are_settled_while_their_queue_waits_with_those_above_their_rate() -> None:
+    stage = Stage(slots=9).start()
+    late = record_of("late")
+    stage.channel.put(late, *(record_of("limited") for _ in range(250)))
+    stage.channel.wait(lambda: "pause" in stage.channel.calls)
+
+    stage.pool.end(next(each for each in stage.pool.held if each.record is late))
+    stage.channel.wait(lambda: stage.channel.settled and "commit" in stage.channel.calls)
+
+    assert stage.channel.settled == [late.delivery_tag]
+    stage.stop()
+
+
+def test_what_is_revoked_while_it_waits_for_its_rate_is_settled_and_does_not_run() -> None:
+    stage = Stage(slots=9).start()
+    first, revoked = record_of("limited"), record_of("limited", id="revoked")
+    stage.channel.put(first, revoked)
+    stage.pool.wait_started(1)
+    wait_until(lambda: stage.intake._hand, timeout=5, what="one in hand")
+
+    write = revoked_write("revoked", stage.clock.now())
+    now_ms = int(stage.clock.time() * 1000)
+    stage.revoked.apply(StoredRecord(write.key, write.value, timestamp_ms=now_ms), now_ms)
+    stage.channel.wait(lambda: stage.channel.settled)
+
+    assert stage.channel.settled == [revoked.delivery_tag]
+    assert _started(stage) == ["limited"]
+    stage.stop()
+
+
+def test_a_task_above_its_rate_keeps_no_slot_from_other_queues() -> None:
+    stage = Stage(slots=2).start()
+    stage.channel.put(*(record_of("limited") for _ in range(3)))
+    stage.pool.wait_started(1)
+    wait_until(lambda: len(stage.intake._hand) == 2, timeout=5, what="two in hand")
+
+    grants = stage.dispatcher.reserve("other", [delivery_of("a")])
+
+    assert len(grants) == 1
+    stage.stop()
+
+
+def test_what_waits_for_its_rate_is_void_after_a_rebalance() -> None:
+    stage = Stage(slots=9).start()
+    stage.channel.put(*(record_of("limited") for _ in range(3)))
+    stage.pool.wait_started(1)
+    wait_until(lambda: len(stage.intake._hand) == 2, timeout=5, what="two in hand")
+
+    stage.channel.rebalance(Rebalance("lost", (0,)))
+
+    wait_until(lambda: not stage.intake._hand, timeout=5, what="an empty hand")
+    stage.stop()
 
 
 def test_what_has_an_eta_that_has_not_come_is_moved_and_not_claimed(stage: Stage) -> None:

@@ -20,7 +20,7 @@ def named(customer: str, amount: int = 1) -> int:
     return amount
 
 
-@task("limited", time_limit=30, soft_time_limit=2.5)
+@task("limited", time_limit=30, soft_time_limit=2.5, rate_limit="10/s")
 def limited(number: int) -> int:
     return number
 

@@ -20,6 +20,12 @@ def loop_hard() -> None:
     note("started")
 
 
+@app.task("seldom", rate_limit="1/h")
+def seldom() -> None:
+    note("started")
+    note("ended")
+
+
 def _loop_once(self: Context) -> None:
     note("started")
     while not self.request.retries:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from taskq import App, InvalidArguments, UnknownOption
-from taskq.limits import TimeLimits, is_header, limits_of
+from taskq.limits import TimeLimits, check_rate_limit, is_header, limits_of
 from taskq.task import Task
 
 
@@ -31,6 +31,40 @@ def test_a_time_limit_is_seconds_above_0_and_at_most_a_year(name: str, value: An
 def test_a_soft_limit_that_is_not_below_the_hard_one_is_refused(soft: float) -> None:
     with pytest.raises(InvalidArguments, match=rf"soft_time_limit \({soft} s\) must be below"):
         _task(time_limit=30, soft_time_limit=soft)
+
+
+@pytest.mark.parametrize(
+    ("rate", "a_second"),
+    [
+        ("10/s", 10.0),
+        ("100/m", 100 / 60),
+        ("5/h", 5 / 3600),
+        (" 0.5 / s ", 0.5),
+        ("3", 3.0),
+        (7, 7.0),
+        (0.1, 0.1),
+        (None, None),
+    ],
+)
+def test_a_rate_is_read_as_celery_reads_it(rate: Any, a_second: float | None) -> None:
+    assert check_rate_limit("a", rate) == a_second
+
+
+@pytest.mark.parametrize(
+    "rate",
+    ["", "10/x", "/s", "10/", "-1/s", "ten/s", "10/s/m", 0, "0/s", -1, True, float("nan"), [10]],
+)
+def test_what_is_no_rate_is_refused_with_the_forms_there_are(rate: Any) -> None:
+    with pytest.raises(InvalidArguments, match="rate_limit must be '10/s', '100/m', '5/h'"):
+        _task(rate_limit=rate)
+
+
+@pytest.mark.parametrize(("rate", "near"), [("10/sec", "10/s"), ("10/Min", "10/m"), ("2/d", None)])
+def test_a_unit_that_is_written_otherwise_names_the_nearest(rate: str, near: str | None) -> None:
+    with pytest.raises(InvalidArguments) as caught:
+        check_rate_limit("a", rate)
+
+    assert (f"did you mean '{near}'?" in str(caught.value)) is (near is not None)
 
 
 def test_a_limit_that_is_misspelt_names_the_nearest() -> None:
