@@ -86,6 +86,14 @@ def _of_topic(topic: str, dead: str, *, is_prefix: bool, auto_create: bool) -> I
             use="know how large a dead letter may be",
             optional=True,
         )
+    yield on(
+        "worker",
+        topic,
+        "Delete",
+        "DescribeConfigs",
+        use="delete finished tasks",
+        optional=True,
+    )
     yield on("queues, find", topic, "Describe", "Read", use="count and read what waits")
     yield on("find, dlq", dead, "Describe", "Read", use="read dead letters")
     yield on("dlq redrive, dlq discard", dead, "Describe", "Read", "Write", use="take letters out")
@@ -188,6 +196,7 @@ def _of_cluster(*, auto_create: bool) -> Iterator[Right]:
             "DescribeConfigs",
             use="make topics with the right min.insync.replicas",
         )
+    yield on("worker", "Describe", use="see all groups, to delete finished tasks")
     yield on("worker", "DescribeConfigs", use="know how long offsets are kept, and make topics")
     yield on(
         "topics, doctor",

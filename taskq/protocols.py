@@ -513,6 +513,12 @@ class Admin(Protocol):
         Workers still run what they had fetched before.
         """
 
+    def trim(self, queues: Sequence[str], *, keep: float, timeout: float) -> Mapping[str, int]:
+        """Delete what every group of the cluster has finished and was sent more than `keep` seconds ago.
+
+        Returns how many offsets went, by queue; queues of which nothing went are left out.
+        """
+
     def cluster(self, *, group: str, timeout: float) -> ClusterStatus:
         """Return how the cluster is set up."""
 

@@ -316,6 +316,12 @@ class Settings:
         None,
         "Replicas of a topic that is made; default: the cluster's.",
     )
+    keep_finished: float = _row(
+        "seconds",
+        _seconds(zero=True),
+        86400.0,
+        "How long after its sending a finished task stays in its topic; 0: for ever.",
+    )
     dlq_retention: float = _row(
         "seconds", _seconds(zero=False), 90 * 86400.0, "How long dead letters are kept."
     )

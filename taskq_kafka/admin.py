@@ -1,7 +1,7 @@
 """What an operator or a worker asks of the brokers, and making topics: one object for all of it.
 
-Each subject is a file of its own: topicmaker.py, logtopics.py, backlog.py, members.py, search.py, clusterview.py. Any thread may
-call; every call blocks, at most `timeout` seconds, and ends with an error of ours.
+Each subject is a file of its own: topicmaker.py, logtopics.py, backlog.py, trimming.py, members.py, search.py, clusterview.py. Any
+thread may call; every call blocks, at most `timeout` seconds, and ends with an error of ours.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .search import Found, FoundRecord, Search
 from .shared import shared
 from .topicmaker import TopicMaker, TopicStatus
 from .topics import dlq_queue_of, queue_of, topic_of
+from .trimming import Trimmer
 
 ATTEMPT: Final = 0.5
 """Seconds of one attempt of `check`: between two it looks whether the broker refuses us, which no waiting will change."""
@@ -51,6 +52,7 @@ class Admin:
         self._logs = LogTopics(options, self._questions, self._topics)
         self._members = Members(options, self._questions)
         self._backlog = Backlog(options, self._questions, self._members, self._reader, now)
+        self._trimmer = Trimmer(options, self._questions, self._members, self._backlog.delete, now)
         self._search = Search(options, self._questions, self._members, self._reader)
         self._cluster = ClusterView(options, self._questions)
 
@@ -166,6 +168,10 @@ class Admin:
         A worker still runs what it had fetched before.
         """
         return self._backlog.purge(queue, group=group, timeout=timeout)
+
+    def trim(self, queues: Sequence[str], *, keep: float, timeout: float) -> Mapping[str, int]:
+        """Delete what every group has finished and was sent more than `keep` seconds ago; see `Trimmer.trim`."""
+        return self._trimmer.trim(queues, keep=keep, timeout=timeout)
 
     # -- dead letters
 

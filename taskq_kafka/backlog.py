@@ -119,11 +119,11 @@ class Backlog:
             places = [TopicPartition(each.topic, number) for number in range(each.partitions)]
             ends = self._questions.offsets(places, OffsetSpec.latest(), deadline)
             cuts = [TopicPartition(topic, number, end) for (topic, number), end in ends.items()]
-            self._delete(cuts, deadline)
+            self.delete(cuts, deadline)
         return sum(each.lag for each in waits)
 
-    def _delete(self, cuts: list[TopicPartition], deadline: float) -> None:
-        """Delete what stands below the offsets."""
+    def delete(self, cuts: list[TopicPartition], deadline: float) -> None:
+        """Delete what stands below the offsets, for every group."""
         remaining = max(0.001, deadline - time.monotonic())
         answers = self._questions.client.delete_records(cuts, request_timeout=remaining)
         for answer in answers.values():

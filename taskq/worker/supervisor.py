@@ -36,6 +36,7 @@ from taskq.worker.pools.protocol import Pool
 from taskq.worker.rates import Rates
 from taskq.worker.revocations import RevocationReader
 from taskq.worker.signals import STOP_SIGNALS, Signals, term_raises
+from taskq.worker.trimmer import Trimmer
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +133,9 @@ class Worker:
         ]
         self._claim_watch = ClaimWatch()
         self._timekeeper = Timekeeper(app.broker, clock) if options.timers else None
+        self._trimmer = Trimmer(
+            app.broker, self._own_queues, keep=app.settings.keep_finished, clock=clock
+        )
         self._phase = _Phase.STARTING
         self._since = 0.0
         self._is_greeted = False
@@ -356,7 +360,12 @@ class Worker:
             intake.start()
         if self._timekeeper is not None:
             self._timekeeper.start()
+        self._trimmer.start()
         self._enter(_Phase.RUNNING)
+
+    def _own_queues(self) -> list[str]:
+        """Return the queues whose first partition is ours: one worker of all trims each."""
+        return [intake.queue for intake in self._intakes if 0 in intake.status.partitions]
 
     def _print_banner(self) -> None:
         """Print it before anything is taken, so that no task's line comes first."""
@@ -398,6 +407,7 @@ class Worker:
             _Phase.DRAINING
         )  # first: from here on a thread that has ended is as it should be
         self._revocations.stop()
+        self._trimmer.stop()
         for intake in self._intakes:
             intake.stop()
         if self._timekeeper is not None:

@@ -205,6 +205,21 @@ def test_worker_without_rights_says_so_without_a_traceback_and_lives(place: Stat
     assert "Traceback" not in worker.text
 
 
+def test_worker_without_the_right_to_delete_says_so_and_runs_tasks(place: Station) -> None:
+    become(place, "sender")
+    code, text = place.command("send", "wire.note", "-a", "[1]")
+    assert code == 0, text
+    become(place, "worker")
+    place.variables["TASKQ_KEEP_FINISHED"] = "0.001"
+
+    worker = place.worker("-c", "1")
+
+    place.ran(text.strip())
+    line = worker.wait_for_line("finished tasks stay in", timeout=30).string
+    assert " WARNING worker: " in line
+    assert worker.stop() == 0, worker.text
+
+
 def logs_of(guarded: SecureKafka, user: str, **options: Any) -> Logs:
     kafka = {
         "security.protocol": "SASL_PLAINTEXT",

@@ -93,6 +93,9 @@ class FakeAdmin:
         self.members = GroupStatus("taskq", "consumer", ())
         self.records: list[FoundRecord] = []
         self.purged: list[str] = []
+        self.trimmed: list[tuple[tuple[str, ...], float]] = []
+        self.trim_error: Exception | None = None
+        self.trims: dict[str, int] = {}
         self.cluster_status = ClusterStatus(1, None, {})
         self.told_rights: dict[tuple[str, str], frozenset[str]] = {}
         self.transactions: list[Sequence[Removal]] = []
@@ -186,6 +189,12 @@ class FakeAdmin:
             (each for each in self.records if (each.queue, each.partition, each.offset) == place),
             None,
         )
+
+    def trim(self, queues: Sequence[str], *, keep: float, timeout: float) -> Mapping[str, int]:
+        self.trimmed.append((tuple(queues), keep))
+        if self.trim_error is not None:
+            raise self.trim_error
+        return self.trims
 
     def purge(self, queue: str, *, group: str, timeout: float) -> int:
         self.purged.append(queue)
