@@ -274,14 +274,14 @@ def _unknown_task(random: Random, id: str) -> Raw:
     return BODY, own(id, random.choice(names)), UNKNOWN
 
 
-def _future(random: Random, id: str) -> Raw:
+def _no_eta(random: Random, id: str) -> Raw:
     etas = (
-        b"2099-01-01T00:00:00Z",
-        b"2099-01-01T00:00:00.000001+05:30",
-        b"2099-01-01",
-        b"9999-12-31T23:59:59",
+        b"10000-01-01T00:00:00Z",
+        b"2099-01-01T25:00:00Z",
+        b"2099-02-30",
+        b"in a week",
     )
-    return BODY, [*own(id), ("eta", random.choice(etas))], UNSUPPORTED
+    return BODY, [*own(id), ("eta", random.choice(etas))], UNREADABLE
 
 
 def _wrong_arguments(random: Random, id: str) -> Raw:
@@ -323,7 +323,7 @@ def _noise(random: Random, id: str) -> Raw:
 _KINDS: list[Callable[[Random, str], Raw]] = [
     _truncated, _wrong_body, _wrong_embed, _unsupported_embed, _wrong_protocol_header, _no_utf8_header, _no_utf8_body,
     _no_value, _empty, _deep, _huge_number, _marked, _duplicated, _null_header, _missing_header, _content, _compressed,
-    _json_names, _strange_id, _unknown_task, _future, _wrong_arguments, _plain, _noise,
+    _json_names, _strange_id, _unknown_task, _no_eta, _wrong_arguments, _plain, _noise,
 ]  # fmt: skip
 
 
