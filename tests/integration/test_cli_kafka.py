@@ -242,8 +242,12 @@ def test_prefix_stands_before_topics_and_groups(kafka: Kafka, place: Station, ta
     assert {each for each in topics if place.queue in each} == {
         f"{prefix}orders",
         f"{prefix}orders.dlq",
+        f"{prefix}taskq.timers",
     }
-    assert {each for each in groups if place.queue in each} == {f"{prefix}crew"}
+    assert {each for each in groups if place.queue in each} == {
+        f"{prefix}crew",
+        f"{prefix}taskq-timers",
+    }
     assert [row["queue"] for row in taskq("queues", "--json").json] == ["orders"]
     assert [row["id"] for row in taskq("dlq", "list", "--json").json] == [bad.out.strip()]
     assert f"group:   {prefix}crew" in worker.text

@@ -63,8 +63,9 @@ def test_beats_lines_are_json(
     entry = {"id": "a", "cron": "* * * * * *", "task": "act", "queue": queue}
     (tmp_path / "plan.json").write_text(json.dumps([entry]))
     command = ("beat", "-s", "plan.json", "-b", kafka.bootstrap, "-l", "debug")
+    own = ("--namespace", queue)  # other tests have a plan.json, too
 
-    beat = processes.taskq(*command, "--log-format", "json")
+    beat = processes.taskq(*command, *own, "--log-format", "json")
     beat.wait_for_line('"occurrence.sent"', timeout=START_SECONDS)
 
     assert beat.stop() == 0
