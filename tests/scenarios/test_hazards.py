@@ -19,8 +19,9 @@ from tests.support.processes import Process, process_table, wait_asleep
 from tests.support.scene import Scene
 from tests.support.waiting import wait_until
 
-MOST_AHEAD = 64
-"""Tasks that a slot may hold ahead, at most."""
+FEW = 8
+"""Tasks that a slot surely holds ahead of what the worker knows as short: ten of half a millisecond are worth 5 ms, half of what a
+slot may hold, and until then it takes every one that comes."""
 
 
 def only_child(scene: Scene) -> int:
@@ -35,25 +36,39 @@ def freeze_idle(child: int) -> None:
     os.kill(child, signal.SIGSTOP)
 
 
-def hand_out_to_frozen(scene: Scene, child: int, what: str, detail: object, *, behind: int) -> str:
-    """Have a frozen child hold a task and others behind it; return the first's id. It runs when the child is thawed."""
+def make_surely_short(scene: Scene, worker: Process) -> None:
+    """Run tasks until the worker's own clock gave the last twenty less than half a millisecond each, so that `FEW` go ahead."""
+
+    def look() -> bool:
+        took = re.findall(r"succeeded in (\S+)s$", worker.text, re.MULTILINE)
+        if len(took) < len(scene.sent):
+            return False  # the log comes after the ledger
+        if set(took[-20:]) == {"0.000"}:
+            return True
+        scene.make_short(20)
+        return False
+
+    scene.make_short()
+    wait_until(look, timeout=30, what="twenty short tasks in a row")
+
+
+def hand_out_to_frozen(scene: Scene, child: int, what: str, detail: object) -> str:
+    """Have a frozen child hold a task and `FEW` behind it; return the first's id. It runs when the child is thawed."""
     claimed = scene.claimed()
     freeze_idle(child)
     first = scene.send(what, detail)
-    scene.send_many(behind)
-    scene.wait_claimed(claimed + 1 + behind)
+    scene.send_many(FEW)
+    scene.wait_claimed(claimed + 1 + FEW)
     return first
 
 
 def test_orphaned_child_finishes_its_task_and_drops_the_others(kafka: Kafka, scene: Scene) -> None:
     kafka.create_topic(scene.queue, partitions=1)
     worker = scene.ready_worker(slots=1)
-    scene.make_short()
+    make_surely_short(scene, worker)
     child = only_child(scene)
     gate = scene.gate()
-    last = hand_out_to_frozen(
-        scene, child, "kill, then wait for gate", f"{worker.pid} {gate}", behind=30
-    )
+    last = hand_out_to_frozen(scene, child, "kill, then wait for gate", f"{worker.pid} {gate}")
 
     os.kill(child, signal.SIGCONT)
     assert worker.wait() == -signal.SIGKILL
@@ -63,7 +78,7 @@ def test_orphaned_child_finishes_its_task_and_drops_the_others(kafka: Kafka, sce
     worker.wait_gone()
 
     lost = scene.never_ran()
-    assert len(lost) == 30  # claimed, handed out, and dropped by the child
+    assert len(lost) == FEW  # claimed, handed out, and dropped by the child
     heir = scene.ready_worker(slots=1)
     scene.wait_ended(*scene.send_many(20))
     assert heir.stop() == 0
@@ -83,9 +98,9 @@ def test_idle_children_end_with_their_parent(kafka: Kafka, scene: Scene) -> None
 def test_dead_childs_tasks_in_hand_are_run_once_by_another(kafka: Kafka, scene: Scene) -> None:
     kafka.create_topic(scene.queue, partitions=1)
     worker = scene.ready_worker(slots=1)
-    scene.make_short()
+    make_surely_short(scene, worker)
     child = only_child(scene)
-    last = hand_out_to_frozen(scene, child, "kill itself", "", behind=30)
+    last = hand_out_to_frozen(scene, child, "kill itself", "")
 
     os.kill(child, signal.SIGCONT)
 
@@ -216,13 +231,14 @@ def test_short_tasks_behind_a_slow_one_run_elsewhere_meanwhile(kafka: Kafka, sce
     worker = scene.ready_worker(slots=2)
     scene.make_short()
     wait_until(lambda: make_both_run(scene), timeout=30, what="tasks in both children")
+    make_surely_short(scene, worker)
     children = scene.pids()
     claimed = scene.claimed()
     for child in children:
         freeze_idle(child)
     slow = scene.send("wait for gate", scene.gate())
-    short = scene.send_many(40)
-    scene.wait_claimed(claimed + 41)
+    short = scene.send_many(2 * FEW)
+    scene.wait_claimed(claimed + 1 + 2 * FEW)
 
     for child in children:
         os.kill(child, signal.SIGCONT)
