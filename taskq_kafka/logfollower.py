@@ -52,14 +52,19 @@ class LogFollower:
     def fetch(self, timeout: float) -> list[LogRecord]:
         """Return what has come, each partition in its order; waits up to `timeout` seconds for the first.
 
+        The first look does not wait where there is nothing to read: then it is caught up, and that is news.
+
         Raises:
             TaskqKafkaError: No broker answered the first question, or we may not read it.
         """
         self._owner.require()
-        if self._consumer is None and not self._begin():
-            # Not a wait for an event: nobody tells that a topic was made.
-            time.sleep(min(timeout, LOOK_AGAIN))
-            return []
+        if self._consumer is None:
+            is_first = self._unread is None
+            if not self._begin():
+                if not is_first:
+                    # Not a wait for an event: nobody tells that a topic was made.
+                    time.sleep(min(timeout, LOOK_AGAIN))
+                return []
         assert self._consumer is not None
         try:
             first = self._consumer.poll(timeout)

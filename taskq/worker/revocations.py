@@ -50,6 +50,11 @@ class RevocationReader:
         """Read no more; returns at once."""
         self._stopping.set()
 
+    def join(self, timeout: float) -> None:
+        """Wait until the thread has ended, at most `timeout` seconds; it may not have been started."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
     def _run(self) -> None:
         backoff = _FIRST_BACKOFF
         while not self._stopping.is_set():

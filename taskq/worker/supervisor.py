@@ -157,7 +157,6 @@ class Worker:
         self._prepare()  # before the signals are ours: Ctrl-C ends the wait for a broker
         with Signals() as signals:
             self._outbox.start()
-            self._revocations.start()
             if not self._pool.uses_main_thread:
                 return self._supervise(signals)
             self._pool.start(self._dispatcher)
@@ -191,15 +190,16 @@ class Worker:
 
     def _prepare(self) -> None:
         """Ask the broker what is to be known. Processes start meanwhile: both take a few tenths of a second."""
-        if not self._pool.starts_beside:
-            self._prepare_broker()
-            return
         with term_raises():
-            self._pool.start(self._dispatcher)
             try:
+                if self._pool.starts_beside:
+                    self._pool.start(self._dispatcher)
                 self._prepare_broker()
             except BaseException:  # Ctrl-C, too
-                self._end_pool()
+                self._revocations.stop()
+                if self._pool.starts_beside:
+                    self._end_pool()
+                self._revocations.join(_LET_GO_SECONDS)
                 raise
 
     def _end_pool(self) -> None:
@@ -217,6 +217,7 @@ class Worker:
         broker, settings = self._app.broker, self._app.settings
         with quiet_client():
             broker.check()
+        self._revocations.start()
         if settings.auto_create:
             with broker.errors():
                 for queue in self._options.queues:
