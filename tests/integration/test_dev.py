@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,13 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """An empty folder for temporary files, with a path that is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="dev-") as name:
+        yield Path(name)
+
+
 def wait_gone(pids: set[int]) -> None:
     """Wait until none of the processes lives."""
     wait_until(
@@ -55,10 +64,8 @@ def has_left(process: Process, family: list[int]) -> set[int]:
 
 
 def test_ctrl_c_ends_it_all_and_leaves_nothing(
-    processes: Processes, folder: Path, tmp_path: Path
+    processes: Processes, folder: Path, temporary: Path
 ) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
     (folder / "plan.json").write_text(
         '[{"id": "1", "cron": "@every 1s", "task": "greet", "args": ["you"]}]'
     )
@@ -194,10 +201,8 @@ def test_a_worker_that_dies_ends_it_all(processes: Processes, folder: Path) -> N
 
 
 def test_a_second_signal_ends_it_at_once_and_leaves_nothing(
-    processes: Processes, folder: Path, tmp_path: Path
+    processes: Processes, folder: Path, temporary: Path
 ) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
     dev = processes.taskq(
         *("dev", "-A", "own_tasks", "--", sys.executable, *SEND, "sleep"),
         cwd=folder,

@@ -131,6 +131,20 @@ def test_module_that_fails_in_pool_processes_alone_ends_the_worker(
     worker.wait_gone()
 
 
+def test_folder_for_temporary_files_that_is_too_long_is_named(
+    scene: Scene, folder: Path, tmp_path: Path
+) -> None:
+    write(folder, "")
+    temporary = tmp_path / ("long" * 20)
+    temporary.mkdir()
+
+    worker = scene.worker(app="shop", cwd=folder, env={"TMPDIR": str(temporary)})
+
+    assert worker.wait(timeout=START_SECONDS) == 1
+    assert f"{temporary} is too long for a socket's folder; set TMPDIR to a shorter" in worker.text
+    assert "Traceback" not in worker.text
+
+
 def test_module_that_ends_the_forkserver_is_imported_by_each_child(
     scene: Scene, folder: Path
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.sharedctypes import RawArray
@@ -170,7 +171,7 @@ class ChildStarter:
             ):  # no answer from the forkserver, which imports the modules before it answers
                 self._forkserver_died(lane)
             except OSError as error:  # no memory, no process, no file left
-                self.note_failure(lane, f"the system refused it: {error}")
+                self.note_failure(lane, f"the system refused it: {_reason(error)}")
         with self._guard:
             self._pending -= 1
 
@@ -199,3 +200,10 @@ class ChildStarter:
         )
         self._processes.stop_preloading()
         self.want(lane)
+
+
+def _reason(error: OSError) -> str:
+    """Return why the system refused something; where it is the place of multiprocessing's sockets, with what to do."""
+    if "AF_UNIX" not in str(error):
+        return str(error)
+    return f"{error}: {tempfile.gettempdir()} is too long for a socket's folder; set TMPDIR to a shorter one"
