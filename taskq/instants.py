@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
+from functools import lru_cache
 
 _FORM = re.compile(
     r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(:\d{2})?(?:\.(\d{1,9}))?(Z|z|[+-]\d{2}:?\d{2})?",
@@ -38,8 +39,12 @@ def read_instant(text: str) -> datetime:
         raise ValueError("is no time that exists") from None
 
 
+@lru_cache(maxsize=1024)
 def write_instant(moment: datetime) -> str:
-    """Return an instant as `2026-11-23T17:00:00Z`, with microseconds where it has any."""
+    """Return an instant as `2026-11-23T17:00:00Z`, with microseconds where it has any.
+
+    Kept, because a thousand schedules that are due together write the same few.
+    """
     text = moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat()
     return f"{text}Z"
 

@@ -76,8 +76,8 @@ MOST_FIRINGS: Final = 500
 """In one transaction: enough that what it costs is spread thin, few enough that it takes milliseconds."""
 
 MOST_BYTES: Final = 500_000
-"""In one transaction, so that what goes to one partition is one batch (librdkafka's `batch.size` is a million): with two of them in
-flight the second may be taken and the first refused, which the client would not see."""
+"""To one partition in one transaction, so that it is one batch (librdkafka's `batch.size` is a million): with two of them in flight
+the second may be taken and the first refused, which the client would not see."""
 
 FIRST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 5.0

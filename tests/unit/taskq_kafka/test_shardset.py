@@ -43,11 +43,17 @@ def shards(*fakes: Fake, ready: bool = True) -> ShardSet:
     return found
 
 
-def due(count: int, size: int = 0) -> list[Due]:
+def due(count: int, size: int = 0, queue: str = "q") -> list[Due]:
     owner = OpenShard(0, cast(Any, Fake()))
     return [
-        Due(owner, Firing(str(number), [Outgoing("q", b"x" * size, [])])) for number in range(count)
+        Due(owner, Firing(str(number), [Outgoing(queue, b"x" * size, [])]))
+        for number in range(count)
     ]
+
+
+def writing(partition: int, size: int) -> Due:
+    owner = OpenShard(partition, cast(Any, Fake()))
+    return Due(owner, Firing(str(partition), writes=[(b"key", b"x" * size)]))
 
 
 def names(found: list[Due]) -> list[str]:
@@ -105,10 +111,19 @@ def test_a_forgotten_shard_is_neither_asked_nor_counted() -> None:
     assert found.status(member=True).waiting == 1
 
 
-def test_a_transaction_holds_no_more_bytes_than_it_may() -> None:
+def test_a_transaction_holds_no_more_bytes_for_a_queue_than_it_may() -> None:
     found = list(batches(due(5, size=1_000), 3_500))
 
     assert [len(batch) for batch in found] == [2, 2, 1]
+
+
+def test_what_goes_elsewhere_does_not_count() -> None:
+    mixed = [*due(2, size=1_000, queue="a"), *due(2, size=1_000, queue="b")]
+    spread = [writing(number, 3_000) for number in range(5)]
+
+    assert [len(batch) for batch in batches(mixed, 3_500)] == [4]
+    assert [len(batch) for batch in batches(spread, 3_500)] == [5]
+    assert [len(batch) for batch in batches([*spread, writing(2, 3_000)], 3_500)] == [5, 1]
 
 
 def test_a_firing_larger_than_a_transaction_may_be_goes_alone() -> None:
