@@ -44,8 +44,8 @@ class DelayDriver(Driver, Protocol):
     delayed_rate: float
     """Tasks a second that `send_at` can send at least."""
 
-    def send_at(self, task: str, etas: Sequence[float]) -> None:
-        """Send a call for each instant (seconds since 1970), with that as its argument and as its eta."""
+    def send_at(self, task: str, etas: Sequence[float], *, is_counted: bool = True) -> None:
+        """Send a call for each instant (seconds since 1970) as its eta, and as its argument if it counts; else 0."""
 
 
 @dataclass
@@ -89,13 +89,15 @@ class Taskq:
         """Send by `delay`."""
         self.app.send_task(task, args)
 
-    def send_at(self, task: str, etas: Sequence[float]) -> None:
+    def send_at(self, task: str, etas: Sequence[float], *, is_counted: bool = True) -> None:
         """Send as `apply_async(eta=...)` does, with one wait for many."""
         for start in range(0, len(etas), 5000):
             writes = []
             for at in etas[start : start + 5000]:
                 time, id = When(datetime.fromtimestamp(at, tz=timezone.utc)), new_task_id()
-                value, headers = Writer(task).write(id, (at,), {}, headers=time.headers)
+                value, headers = Writer(task).write(
+                    id, (at * is_counted,), {}, headers=time.headers
+                )
                 message = Outgoing(self.queue, value, headers)
                 writes.append(time.outgoing(message, id, self.app.now()))
             errors = self.app.broker.publish(writes)
@@ -152,13 +154,13 @@ class Celery:
         """Send by `send_task`."""
         self.app.send_task(task, args)
 
-    def send_at(self, task: str, etas: Sequence[float]) -> None:
+    def send_at(self, task: str, etas: Sequence[float], *, is_counted: bool = True) -> None:
         """Send one by one on one connection."""
         with self.app.connection_for_write() as connection, connection.channel() as channel:
             producer = self.app.amqp.Producer(channel)
             for at in etas:
                 eta = datetime.fromtimestamp(at, tz=timezone.utc)
-                self.app.send_task(task, (at,), eta=eta, producer=producer)
+                self.app.send_task(task, (at * is_counted,), eta=eta, producer=producer)
 
     def worker(
         self, processes: Processes, times: Path, *, pool: str = "prefork", concurrency: int = 2
