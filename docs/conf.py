@@ -42,3 +42,6 @@ nitpick_ignore_regex = [
 html_theme = "furo"
 html_title = "taskq"
 html_show_sphinx = False
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]

@@ -19,7 +19,6 @@ from taskq.events import EVENTS
 from taskq.settings import SETTINGS
 
 MARK = re.compile(r"^<!-- taskq: (\w+) -->$", re.MULTILINE)
-_NO_VARIABLE = {"kafka": "`TASKQ_KAFKA_...`"}
 
 
 def expand(text: str) -> str:
@@ -34,12 +33,11 @@ def expand(text: str) -> str:
 def settings() -> str:
     """Return the table of all settings."""
     lines = [
-        "| name | environment | value | default | meaning |",
-        "| --- | --- | --- | --- | --- |",
+        "| name | value | default | meaning |",
+        "| --- | --- | --- | --- |",
     ]
     for row in SETTINGS.values():
-        variable = _NO_VARIABLE.get(row.name, f"`TASKQ_{row.name.upper()}`")
-        cells = (f"`{row.name}`", variable, row.type, _default(row.default), row.doc)
+        cells = (f"`{row.name}`", row.type, _default(row.default), row.doc)
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
     return "\n".join(lines)
 
@@ -137,8 +135,14 @@ def _pieces(command: click.Command, context: click.Context) -> list[str]:
 
 
 def _help(command: click.Command) -> str:
-    """Return a command's help as Markdown."""
-    text = inspect.cleandoc(command.help or "").replace("\b", "")
+    """Return a command's help as Markdown; what click leaves as it is stands as it is here, too."""
+    return "\n\n".join(map(_paragraph, inspect.cleandoc(command.help or "").split("\n\n")))
+
+
+def _paragraph(text: str) -> str:
+    first, _, rest = text.partition("\n")
+    if first == "\b":
+        return f"```text\n{inspect.cleandoc(rest)}\n```"
     # Words such as <TAB> or *.json are text, not markup.
     return re.sub(r"([<>*_|])", r"\\\1", text)
 

@@ -20,7 +20,7 @@ _VARIABLE = (
 @click.command(cls=TaskqCommand)
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> None:
-    r"""Print the script for SHELL: bash, zsh or fish.
+    """Print the script for SHELL: bash, zsh or fish.
 
     \b
     bash:  taskq completion bash > ~/.local/share/bash-completion/completions/taskq
@@ -28,7 +28,7 @@ def completion(shell: str) -> None:
     fish:  taskq completion fish > ~/.config/fish/completions/taskq.fish
 
     Names of tasks and queues are those of the app that -A or taskq.toml names; no broker is asked.
-    """
+    """  # noqa: D301 - the backslash is click's mark for lines that stay as they are
     from taskq.cli.main import cli
 
     found = get_completion_class(shell)

@@ -183,6 +183,12 @@ def test_summaries_of_commands_are_not_cut(taskq: Taskq) -> None:
     assert "..." not in taskq("schedule", "--help").out.partition("Commands:")[2]
 
 
+def test_help_keeps_the_lines_of_a_script(taskq: Taskq) -> None:
+    lines = taskq("completion", "--help").out.splitlines()
+
+    assert "  fish:  taskq completion fish > ~/.config/fish/completions/taskq.fish" in lines
+
+
 def test_the_workers_help_tells_defaults(taskq: Taskq) -> None:
     help = " ".join(taskq("worker", "--help").out.split())
 
