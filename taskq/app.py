@@ -362,11 +362,16 @@ class App:
         """Return the present instant by the broker's clock, aware, in UTC: the system's, but on `memory://` that of the test."""
         return self.broker.clock.now()
 
-    def revoke(self, *ids: str) -> None:
+    def revoke(self, *ids: str, terminate: bool = False) -> None:
         """Have tasks not run: those that wait for their time are cancelled, and for a day no worker begins them.
 
-        A task that a worker has begun, or has claimed, is not stopped. An id that nobody knows is taken: it counts for the day,
-        too. Blocks until the broker has acknowledged all of it, at most twice `publish_timeout` seconds.
+        A task that runs goes on, unless `terminate` is set. An id that nobody knows is taken: it counts for the day, too. Blocks
+        until the broker has acknowledged all of it, at most twice `publish_timeout` seconds; workers hear of it a moment later.
+
+        Args:
+            ids: The tasks'.
+            terminate: Whether a task that runs is ended, too: in a process by killing it, elsewhere by an exception in the task
+                (`Terminated`, or the cancellation of a coroutine). It counts as revoked: no retry, no dead letter.
 
         Raises:
             UsageError: Something is no task's id.
@@ -374,7 +379,7 @@ class App:
             BrokerRefused: The logs of revocations and timers cannot be used.
         """
         now = self.now()
-        revoked = [revoked_write(check_id(id), now) for id in ids]
+        revoked = [revoked_write(check_id(id), now, terminate=terminate) for id in ids]
         if not revoked:
             return
         # First what the workers read: a timer that leaves before it is cancelled is then known to be revoked.

@@ -23,6 +23,8 @@
 `Reject` and `Ignore`, which a task raises itself, hang on the same root and are in outcome.py; `TaskNotRun` and `NeverIdle`, which
 only tests see, in testing/engine.py. Each error carries its data as
 attributes; its text says what happened, to what, and what to do next. Programs test types and attributes, never the text.
+
+`Terminated` is no error and not of the tree: as asyncio's CancelledError it passes `except Exception`.
 """
 
 from __future__ import annotations
@@ -332,6 +334,17 @@ class TimeLimitExceeded(TaskqError):
     def __init__(self, seconds: float, what: str = "") -> None:
         super().__init__(f"it ran longer than its time_limit of {seconds:g} s{what}")
         self.seconds = seconds
+
+
+class Terminated(BaseException):
+    """Raised in a plain function that runs in a thread when its task is revoked with `terminate`.
+
+    Coroutines are cancelled instead, and pool processes are killed. A function that raises anything after it counts as revoked; one
+    that returns all the same has succeeded. It passes `except Exception`, so that a loop that shrugs off errors ends, too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("its task was revoked, and is to be ended")
 
 
 class UnknownTask(TaskqError):

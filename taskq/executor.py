@@ -25,6 +25,7 @@ from taskq.errors import (
     TimeLimitExceeded,
     UnknownTask,
 )
+from taskq.interrupts import Interruptible, Interrupts
 from taskq.limits import TimeLimits, limits_of
 from taskq.logs import LogPlan, TaskLines
 from taskq.message import Envelope, Writer, new_task_id, read_body, read_headers
@@ -56,14 +57,17 @@ if TYPE_CHECKING:
     from taskq.app import App
     from taskq.registry import AnyTask
 
-SUCCEEDED, IGNORED, FAILED, RETRIED, REQUEUED = range(5)
+SUCCEEDED, IGNORED, FAILED, RETRIED, REQUEUED, REVOKED = range(6)
 """How a run ended. Numbers, because an enum cannot be marshalled."""
 
 Message = tuple[str, bytes, "list[tuple[str, bytes]]"]
 """A record to be written: queue, value, headers."""
 
 Detail = tuple[str, str, str, "list[Message]"]
-"""A dead letter's reason (empty: none is due), error, traceback, and what is to be sent afterwards."""
+"""A dead letter's reason (empty: none is due), error, traceback, and what is to be sent afterwards.
+
+Of what is REVOKED: no reason, and as the error how its run ended; empty if it had not begun.
+"""
 
 Return = tuple[int, str, str]
 """Of what is RETRIED or REQUEUED: when it is due, in milliseconds since 1970 (0: at once), error, traceback."""
@@ -100,7 +104,7 @@ class Alarm(Protocol):
         """Raise no more."""
 
 
-class Call:
+class Call(Interruptible):
     """A message that is ready to run."""
 
     __slots__ = ("args", "embed", "kwargs", "limits", "record", "request", "task")
@@ -114,6 +118,7 @@ class Call:
         kwargs: dict[str, Any],
         embed: dict[str, Any] | None,
     ) -> None:
+        super().__init__()
         self.record = record
         self.request = request
         self.task = task
@@ -127,7 +132,13 @@ class Executor:
     """Runs messages. Any thread may call it, many at a time."""
 
     def __init__(
-        self, app: App, plan: LogPlan, clock: Clock | None = None, *, alarm: Alarm | None = None
+        self,
+        app: App,
+        plan: LogPlan,
+        clock: Clock | None = None,
+        *,
+        alarm: Alarm | None = None,
+        interrupts: Interrupts | None = None,
     ) -> None:
         """Take an app with all its tasks.
 
@@ -136,6 +147,7 @@ class Executor:
             plan: How log lines are made.
             clock: Says what has expired.
             alarm: Interrupts runs at their time limits; None: nothing does.
+            interrupts: Ends runs on demand; None: nothing does.
         """
         self.hooks = Hooks(app.middleware)
         self._app = app
@@ -146,6 +158,7 @@ class Executor:
         self._clock: Clock = clock or SystemClock()
         self._loops = _Loops()
         self._alarm = alarm
+        self._interrupts = interrupts
         self._has_before = self.hooks.has("before_run")
         self._has_after = self.hooks.has("after_run")
         self._has_publish = self.hooks.has("before_publish")
@@ -196,7 +209,7 @@ class Executor:
                 self.hooks.call("before_run", call.request)
             value = self._call(call)
             if type(value) is CoroutineType:
-                value = self._loops.run(self._within(value, call.limits))
+                value = self._loops.run(self._interruptible(call, self._within(value, call.limits)))
         except BaseException as error:  # noqa: BLE001 - around the user's function
             # Also SystemExit and KeyboardInterrupt: a task that calls sys.exit() fails, its process lives.
             return self._raised(call, error, perf_counter() - started)
@@ -212,16 +225,36 @@ class Executor:
         try:
             if self._has_before:
                 self.hooks.call("before_run", call.request)
-            value = await self._within(call.task.run(*call.args, **call.kwargs), call.limits)
+            work = self._within(call.task.run(*call.args, **call.kwargs), call.limits)
+            value = await self._interruptible(call, work)
         except BaseException as error:  # noqa: BLE001 - around the user's function
-            # As in run(); a CancelledError is the task's own doing, the worker cancels only at the hard limit.
+            # As in run(); a CancelledError is the task's own doing, the worker cancels only at the hard limit and what is revoked.
             return self._raised(call, error, perf_counter() - started)
         else:
             return self._returned(call, value, perf_counter() - started)
         finally:
             request.leave(token)
 
+    def end(self, call: Call) -> bool:
+        """End a call that was revoked, if it runs at the moment: an exception in its function, of which `REVOKED` comes.
+
+        Returns:
+            Whether that was asked for now: not where there are no `interrupts`, and only once.
+        """
+        return self._interrupts is not None and self._interrupts.end(call)
+
     def _call(self, call: Call) -> Any:
+        """Call the function; a plain one so that it can be ended."""
+        interrupts = self._interrupts
+        if interrupts is None or call.task.is_async:
+            return self._call_in_time(call)
+        interrupts.enter(call)
+        try:
+            return self._call_in_time(call)
+        finally:
+            interrupts.leave(call)
+
+    def _call_in_time(self, call: Call) -> Any:
         """Call the function; a plain one within its soft limit."""
         limits, alarm = call.limits, self._alarm
         if limits is None or limits.soft is None or alarm is None or call.task.is_async:
@@ -242,6 +275,25 @@ class Executor:
 
         hard = limits.hard if self._alarm.cancels else None
         return run_within(work, TimeLimits(hard, limits.soft))
+
+    def _interruptible(
+        self, call: Call, work: Coroutine[Any, Any, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that can be ended."""
+        return work if self._interrupts is None else self._await(self._interrupts, call, work)
+
+    async def _await(
+        self, interrupts: Interrupts, call: Call, work: Coroutine[Any, Any, Any]
+    ) -> Any:
+        import asyncio  # as in _Loops
+
+        task = asyncio.current_task()
+        assert task is not None, "coroutines are run as tasks of a loop"
+        interrupts.enter_task(call, asyncio.get_running_loop(), task)
+        try:
+            return await work
+        finally:
+            interrupts.leave_task(call)
 
     def close(self) -> None:
         """Close the event loop of the calling thread, if it has one."""
@@ -269,6 +321,9 @@ class Executor:
 
     def _raised(self, call: Call, error: BaseException, runtime: float) -> Result:
         asked = call.request
+        if call.is_terminated:
+            self._after(call, Ignored("revoked"))
+            return revoked(f"ended with {type(error).__name__}", runtime)
         if isinstance(error, Ignore):
             self._after(call, Ignored(error.reason))
             line = self._lines.ignored(asked.task, asked.id, asked, runtime, one_line(error.reason))
@@ -434,6 +489,11 @@ class _Loops:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
             del self._local.loop
+
+
+def revoked(how: str = "", runtime: float = 0.0) -> Result:
+    """Return the result of what was revoked: after a run that ended somehow, or before it had begun."""
+    return REVOKED, runtime, None, ("", how, "", [])
 
 
 def _source(record: Record) -> str:

@@ -121,7 +121,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """The task raised `Ignore`, or its time to be run had passed."""
+    """The task raised `Ignore`, its time to be run had passed, or it was revoked: the `reason` is `revoked` then."""
 
     reason: str
 

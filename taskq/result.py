@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from taskq.errors import UsageError
 
 R = TypeVar("R", covariant=True)
+
+
+class Revoke(Protocol):
+    """An app's `revoke`."""
+
+    def __call__(self, *ids: str, terminate: bool = False) -> None:
+        """Have tasks not run, or ended if they run."""
 
 
 class AsyncResult(Generic[R]):
@@ -15,9 +21,7 @@ class AsyncResult(Generic[R]):
 
     __slots__ = ("_revoke", "id", "queue", "task")
 
-    def __init__(
-        self, id: str, task: str, queue: str, *, revoke: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, id: str, task: str, queue: str, *, revoke: Revoke | None = None) -> None:
         """Note what was sent.
 
         Args:
@@ -31,10 +35,13 @@ class AsyncResult(Generic[R]):
         self.queue = queue
         self._revoke = revoke
 
-    def revoke(self) -> None:
+    def revoke(self, *, terminate: bool = False) -> None:
         """Have the task not run: one that waits for its time is cancelled, and for a day no worker begins it.
 
-        A worker that has begun it, or has claimed it, is not stopped. Blocks until the broker has acknowledged it.
+        Blocks until the broker has acknowledged it; workers hear of it a moment later.
+
+        Args:
+            terminate: Whether it is ended, too, if it runs; else it goes on. See the app's `revoke`.
 
         Raises:
             BrokerUnreachable: No broker answered; it may or may not be revoked.
@@ -45,7 +52,7 @@ class AsyncResult(Generic[R]):
             raise UsageError(
                 f"nothing says which app sent {self.id}; call revoke({self.id!r}) of that app"
             )
-        self._revoke(self.id)
+        self._revoke(self.id, terminate=terminate)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the app, which is its process's."""

@@ -98,8 +98,8 @@ class Sender(Protocol):
     ) -> None:
         """Write messages and wait for the broker's acknowledgement of each; raises PublishFailed."""
 
-    def revoke(self, *ids: str) -> None:
-        """Have tasks not run."""
+    def revoke(self, *ids: str, terminate: bool = False) -> None:
+        """Have tasks not run, or ended if they run."""
 
 
 class Task(Generic[P, C, R]):

@@ -20,27 +20,31 @@ from taskq.waiting import WaitingTimer, read_waiting
 
 @click.command(cls=TaskqCommand, data=True)
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.option(
+    "--terminate",
+    is_flag=True,
+    help="End them, too, if they run: a pool process is killed, threads and coroutines get an exception.",
+)
 @pass_invocation
-def revoke(invocation: Invocation, ids: Sequence[str]) -> None:
+def revoke(invocation: Invocation, ids: Sequence[str], *, terminate: bool) -> None:
     """Have the tasks with these ids not run: cancel their timers, and tell the workers.
 
-    Kept for a day, also for workers that start later. A task that a worker has claimed is not stopped. An id may be
-    one that nobody has sent yet, such as a schedule's NAMESPACE/ID@TIME.
+    Kept for a day, also for workers that start later. A task that runs goes on, unless --terminate is given. An id may
+    be one that nobody has sent yet, such as a schedule's NAMESPACE/ID@TIME.
     """
     app = invocation.app()
     ids = list(dict.fromkeys(check_id(id) for id in ids))
     with admin_of(app):
         timers = {id: _timers(app, id) for id in ids}
-        app.revoke(*ids)
+        app.revoke(*ids, terminate=terminate)
     if invocation.json:
-        print_json([_document(id, timers[id]) for id in ids])
+        print_json([_document(id, timers[id], terminate=terminate) for id in ids])
         return
     for id in ids:
-        click.echo(escaped(f"revoked {id}: {_meaning(timers[id])}"))
+        click.echo(escaped(f"revoked {id}: {_meaning(timers[id], terminate=terminate)}"))
     if not all(timers.values()):
         click.echo(
-            "taskq: workers that have not claimed it will not run it for a day; whether it ran already, or exists, "
-            "'taskq find ID' may tell",
+            "taskq: no worker will begin it for a day; whether it ran already, or exists, 'taskq find ID' may tell",
             err=True,
         )
 
@@ -50,12 +54,14 @@ def _timers(app: App, id: str) -> list[WaitingTimer]:
     return read_waiting(records).of(id)
 
 
-def _document(id: str, timers: Sequence[WaitingTimer]) -> dict[str, Any]:
-    return {"id": id, "due": [write_due(timer.due_ms) for timer in timers]}
+def _document(id: str, timers: Sequence[WaitingTimer], *, terminate: bool) -> dict[str, Any]:
+    due = [write_due(timer.due_ms) for timer in timers]
+    return {"id": id, "due": due, "terminate": terminate}
 
 
-def _meaning(timers: Sequence[WaitingTimer]) -> str:
+def _meaning(timers: Sequence[WaitingTimer], *, terminate: bool) -> str:
     if not timers:
-        return "no timer of it waits"
+        running = "; a worker that runs it ends it" if terminate else ""
+        return f"no timer of it waits{running}"
     due = ", ".join(write_due(timer.due_ms) for timer in timers)
     return f"it waited until {due}, which is cancelled"

@@ -150,6 +150,10 @@ class Engine:
             for channel, delivery in batch:
                 if count >= limit:
                     raise NeverIdle(limit, delivery.task)
+                self._read_revoked()  # by a task that ran meanwhile, perhaps
+                if delivery.envelope.id in self._revoked:
+                    self._drop(channel, Revoked(delivery.record, delivery.envelope))
+                    continue
                 tags = [delivery.record.delivery_tag]
                 granted, _ = channel.claim(tags, start=tags if delivery.late else ())
                 if granted:

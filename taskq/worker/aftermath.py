@@ -17,6 +17,7 @@ from taskq.executor import (
     FAILED,
     REQUEUED,
     RETRIED,
+    REVOKED,
     SUCCEEDED,
     Detail,
     Result,
@@ -32,6 +33,7 @@ from taskq.worker.deadletters import dead_letter
 from taskq.worker.delivery import Acks, Delivery
 from taskq.worker.outbox import Entry, Outbox
 from taskq.worker.overruns import after_overrun, is_overrun
+from taskq.worker.revoked import say_revoked
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +148,10 @@ class Aftermath:
         if kind in (RETRIED, REQUEUED):
             self._write(delivery, [self._return(delivery, kind, cast(Return, more))])
             return line
+        if kind == REVOKED:
+            say_revoked(delivery, result)
+            self._write(delivery, [])
+            return None
         reason, error, traceback, messages = cast(Detail, more)
         found = self._registry.get(delivery.task)
         if reason == "worker_died" and delivery.acks is not None and found is not None:

@@ -31,6 +31,8 @@ class Delivery:
 
     Of a `late` one (`acks_late`) `acks` is told the end, from its claim on; it `is_void` when its partition went to another worker
     meanwhile, so that its end settles nothing. One that `is_suspect` is to be alone at work in its process.
+
+    One that `is_revoked` is not to be started, and not to be started again; one that `is_to_end` is to be ended, too, if it runs.
     """
 
     __slots__ = (
@@ -38,7 +40,9 @@ class Delivery:
         "ahead_bytes",
         "cost_ns",
         "envelope",
+        "is_revoked",
         "is_suspect",
+        "is_to_end",
         "is_void",
         "lane",
         "late",
@@ -73,6 +77,8 @@ class Delivery:
         self.late = late
         self.is_suspect = late and record.is_suspect
         self.is_void = False
+        self.is_revoked = False
+        self.is_to_end = False
         self.acks: Acks | None = None
         self.time_limit = time_limit
         value = record.value

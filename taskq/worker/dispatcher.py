@@ -6,9 +6,10 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from taskq.clock import Clock
-from taskq.executor import Result
+from taskq.executor import Result, revoked
 from taskq.logs import log_failure
 from taskq.worker.allocator import Allocator, Grant
 from taskq.worker.delivery import Delivery
@@ -20,6 +21,19 @@ logger = logging.getLogger(__name__)
 
 Conclude = Callable[[Sequence[tuple[Delivery, Result]]], None]
 """Told of results, before their slots are free."""
+
+
+class Revoked(Protocol):
+    """Which tasks are revoked; see `taskq.revocation.Revocations`."""
+
+    def __len__(self) -> int:
+        """Return how many."""
+
+    def __contains__(self, id: object) -> bool:
+        """Return whether one is."""
+
+    def terminates(self, id: str) -> bool:
+        """Return whether a task is to be ended, too, if it runs."""
 
 
 class Dispatcher:
@@ -149,22 +163,40 @@ class Dispatcher:
             returned = list(self._returned)
         return returned + self._pool.unfinished()
 
+    def drop_revoked(self, tasks: Revoked) -> None:
+        """Have what is handed out and revoked not start, and end what runs of it that is to be ended.
+
+        Called again and again: what is on its way somewhere at the moment is met by a later call.
+        """
+        if not len(tasks):
+            return
+        found = []
+        for delivery in self.unfinished():
+            id = delivery.envelope.id
+            if id in tasks:
+                delivery.is_to_end = tasks.terminates(id)
+                delivery.is_revoked = True
+                found.append(delivery)
+        if found:
+            self._drop_returned()
+            self._pool.drop(found)
+
+    def _drop_returned(self) -> None:
+        with self._change:
+            dropped = [each for each in self._returned if each.is_revoked]
+            if not dropped:
+                return
+            kept = [each for each in self._returned if not each.is_revoked]
+            self._returned = deque(kept)
+            self._changed()
+        self._conclude_revoked(dropped)
+
     # For the pool
 
     def on_results(self, lane: int, results: Sequence[tuple[Delivery, Result]]) -> None:
         """Take results from the pool; see `PoolEvents`."""
         # First, so that whoever finds all idle finds the dead letters in the outbox.
-        try:
-            self._conclude(results)
-        except BaseException:  # noqa: BLE001 - the app's log handlers are called there
-            # The slots are free whatever happens: a thread of the pool that ended here would leave the worker idle for ever.
-            log_failure(
-                logger,
-                "what follows the end of %d tasks went wrong, the first of them %s",
-                len(results),
-                results[0][0],
-                extra={"event": "task.unconcluded"},
-            )
+        self._try_to_conclude(results)
         observe = self._runtimes.observe
         with self._change:
             for delivery, result in results:
@@ -176,10 +208,13 @@ class Dispatcher:
         self.hand_out(again)
 
     def on_returned(self, deliveries: Sequence[Delivery]) -> None:
-        """Take back deliveries that were not started; see `PoolEvents`."""
+        """Take back deliveries that were not started, and drop those that are revoked; see `PoolEvents`."""
+        dropped = [each for each in deliveries if each.is_revoked]
+        if dropped:
+            self._conclude_revoked(dropped)
         with self._change:
             self._allocator.release(deliveries)
-            self._returned.extend(deliveries)
+            self._returned.extend(each for each in deliveries if not each.is_revoked)
             again = self._place_returned()
             self._changed()
         self.hand_out(again)
@@ -196,6 +231,22 @@ class Dispatcher:
             again = self._place_returned()
             self._changed()
         self.hand_out(again)
+
+    def _conclude_revoked(self, deliveries: Sequence[Delivery]) -> None:
+        self._try_to_conclude([(delivery, revoked()) for delivery in deliveries])
+
+    def _try_to_conclude(self, results: Sequence[tuple[Delivery, Result]]) -> None:
+        try:
+            self._conclude(results)
+        except BaseException:  # noqa: BLE001 - the app's log handlers are called there
+            # The slots are free whatever happens: a thread of the pool that ended here would leave the worker idle for ever.
+            log_failure(
+                logger,
+                "what follows the end of %d tasks went wrong, the first of them %s",
+                len(results),
+                results[0][0],
+                extra={"event": "task.unconcluded"},
+            )
 
     # Within the lock
 

@@ -33,6 +33,7 @@ from taskq.worker.lateacks import LateAcks
 from taskq.worker.moves import Moves
 from taskq.worker.outbox import Outbox
 from taskq.worker.refusals import Refusals
+from taskq.worker.revoked import say_not_run
 from taskq.worker.screening import Early, Expired, Refused, Revoked, Screen
 from taskq.worker.spare import Spare
 
@@ -435,12 +436,7 @@ class Intake:
 
     def _drop_revoked(self, channel: IntakeChannel, revoked: Revoked | Delivery) -> None:
         channel.settle([revoked.record.delivery_tag])
-        logger.info(
-            "task %s[%s] was revoked; it is not run",
-            revoked.envelope.task,
-            revoked.envelope.id,
-            extra={"event": "task.revoked", **_fields_of(revoked)},
-        )
+        say_not_run(revoked.envelope, revoked.record)
 
     def _drop_all_revoked(self, channel: IntakeChannel) -> None:
         """Write off what was revoked while it waited in hand for a slot."""
@@ -771,5 +767,5 @@ def _say_suspect(delivery: Delivery) -> None:
     )
 
 
-def _fields_of(expired: Expired | Revoked | Delivery) -> dict[str, object]:
+def _fields_of(expired: Expired | Delivery) -> dict[str, object]:
     return task_fields(expired.envelope.task, expired.envelope.id, expired.record)

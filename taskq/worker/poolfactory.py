@@ -8,6 +8,7 @@ from functools import partial
 from taskq.app import App
 from taskq.clock import Clock
 from taskq.executor import Executor
+from taskq.interrupts import Interrupts
 from taskq.loading import load_app
 from taskq.logs import LogPlan
 from taskq.sources import Sources
@@ -50,7 +51,7 @@ def make_pool(
     from taskq.worker.pools.alarms import SignalAlarm, ThreadAlarm
 
     alarm = SignalAlarm(cancels=True) if options.pool == "solo" else ThreadAlarm(clock)
-    executor = Executor(app, plan, clock, alarm=alarm)
+    executor = Executor(app, plan, clock, alarm=alarm, interrupts=Interrupts())
     if options.pool == "threads":
         from taskq.worker.pools.threads import ThreadsPool
 

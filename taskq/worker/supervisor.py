@@ -323,6 +323,7 @@ class Worker:
                 )
                 self._drain()
             self._pool.tick()
+            self._dispatcher.drop_revoked(self._revocations.revoked)
             self._watch_claims()
             code = self._next()
             if code is not None:
@@ -407,7 +408,6 @@ class Worker:
         self._enter(
             _Phase.DRAINING
         )  # first: from here on a thread that has ended is as it should be
-        self._revocations.stop()
         self._trimmer.stop()
         for intake in self._intakes:
             intake.stop()
@@ -422,6 +422,7 @@ class Worker:
             late_run = any(intake.holds_late for intake in self._intakes)
             patience = min(_SHUTDOWN_SECONDS, self._options.grace)
             if not intakes_run or (elapsed > patience and not late_run):
+                self._revocations.stop()  # not before: what holds up the end may be revoked
                 self._pool.shut_down()
                 self._enter(_Phase.ENDING)
                 return None
@@ -470,6 +471,7 @@ class Worker:
 
     def _end_at_once(self, code: int) -> int:
         """Kill what runs and name what is lost."""
+        self._revocations.stop()
         self._pool.kill()
         self._let_go()
         claiming = [delivery for intake in self._intakes for delivery in intake.claiming()]

@@ -26,6 +26,7 @@ class HeldPool:
         self.is_killed = False
         self.broken: str | None = None
         self.events: PoolEvents | None = None
+        self.dropped: list[Delivery] = []
 
     def start(self, events: PoolEvents) -> None:
         self.events = events
@@ -42,6 +43,9 @@ class HeldPool:
 
     def tick(self) -> None:
         """Do nothing."""
+
+    def drop(self, deliveries: Sequence[Delivery]) -> None:
+        self.dropped += deliveries
 
     def unfinished(self) -> list[Delivery]:
         return list(self.held)

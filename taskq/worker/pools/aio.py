@@ -78,19 +78,21 @@ class AsyncioPool(InProcessPool):
 
     def _begin(self, delivery: Delivery) -> None:
         self._busy += 1
-        prepared = self._executor.prepare(delivery.record)
+        prepared = self._prepare(delivery)
         if not isinstance(prepared, Call):
             self._end(delivery, prepared)
             return
         if prepared.task.is_async:
             task = self._loop.create_task(self._executor.run_async(prepared))
             self._tasks.add(task)  # the loop itself keeps no strong reference
+            self._calls[delivery] = prepared
             task.add_done_callback(partial(self._end_async, delivery))
         else:
             self._crew.submit(partial(self._run, delivery, prepared))
 
     def _end_async(self, delivery: Delivery, task: asyncio.Task[Result]) -> None:
         self._tasks.discard(task)
+        del self._calls[delivery]
         try:
             result = task.result()
         except BaseException as error:  # noqa: BLE001 - such as the CancelledError of a task that was cancelled before its first step
@@ -99,7 +101,7 @@ class AsyncioPool(InProcessPool):
 
     def _run(self, delivery: Delivery, call: Call) -> None:
         try:
-            result = self._executor.run(call)
+            result = self._run_call(delivery, call)
         except BaseException as error:  # noqa: BLE001 - such as a hook of a run that calls sys.exit
             result = escaped(error)
         self._loop.call_soon_threadsafe(self._end, delivery, result)

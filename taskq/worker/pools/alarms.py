@@ -14,6 +14,7 @@ from typing import Any
 
 from taskq.clock import Clock
 from taskq.errors import SoftTimeLimitExceeded
+from taskq.interrupts import raise_in
 
 
 class SignalAlarm:
@@ -91,7 +92,7 @@ class ThreadAlarm:
             self._set.pop(thread, None)
             if thread in self._rung:
                 self._rung.discard(thread)
-                _raise_in(thread, None)
+                raise_in(thread, None)
 
     def _watch(self) -> None:
         while True:
@@ -105,14 +106,6 @@ class ThreadAlarm:
             for thread in [thread for thread, at in self._set.items() if at <= now]:
                 del self._set[thread]
                 self._rung.add(thread)
-                _raise_in(thread, SoftTimeLimitExceeded)
+                raise_in(thread, SoftTimeLimitExceeded)
             self._next = min(self._set.values(), default=math.inf)
             return self._next - now if self._set else None
-
-
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Have an exception raised in a thread at its next step of Python code; None takes back one that was not raised yet."""
-    import ctypes  # a megabyte that workers without such limits do without
-
-    what = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)

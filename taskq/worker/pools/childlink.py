@@ -76,8 +76,8 @@ class ChildLink:
         self.is_retiring = False
         """Whether it ends after its task, because a limit of its process is met; a successor is wanted already."""
 
-        self.overran: float | None = None
-        """Seconds that its task had run when it was killed for its time limit."""
+        self.ended_after: float | None = None
+        """Seconds that its task had run when it was killed for it: for its time limit, or because it was revoked."""
 
         link.setblocking(False)
         self._link = link
@@ -243,15 +243,14 @@ class ChildLink:
             lock = self._state_lock
             if lock is None or self._is_closed or not lock.acquire(block=False):
                 return False
-            try:  # as long as the lock is held nothing else starts
-                started = self._state[STARTED]
-                if started == self._state[DONE] or started != delivery.seq + 1:
-                    return False
-                self.overran = seconds
-                self.kill()
-                return True
-            finally:
+            started = self._state[STARTED]
+            if started == self._state[DONE] or started != delivery.seq + 1:
                 lock.release()
+                return False
+            # The lock is kept: nothing else starts there before the signal has come.
+            self.ended_after = seconds
+            self.kill()
+            return True
 
     def ensure_dead(self, patience: float) -> str:
         """Wait for the process to end, kill it if it does not, and say how it ended.

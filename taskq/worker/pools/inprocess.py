@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 
-from taskq.executor import FAILED, Executor, Result, error_text, traceback_text
+from taskq.executor import FAILED, Call, Executor, Result, error_text, revoked, traceback_text
 from taskq.middleware import HookFailed
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.protocol import PoolEvents
+
+logger = logging.getLogger(__name__)
 
 
 class InProcessPool:
@@ -27,6 +30,9 @@ class InProcessPool:
         self._slots = slots
         self._executor = executor
         self._held: dict[Delivery, None] = {}
+        self._calls: dict[Delivery, Call] = {}
+        """What may run at the moment."""
+
         self._is_ready = False
         self._is_stopping = False
         self._has_ended = False
@@ -66,6 +72,26 @@ class InProcessPool:
     def tick(self) -> None:
         """Do nothing: what is claimed ahead stands in one line for all slots, so none waits behind a slow one."""
 
+    def drop(self, deliveries: Sequence[Delivery]) -> None:
+        """Have those end that run and are to end; one that waits for a thread is looked at before it starts. See `Pool`."""
+        for delivery in deliveries:
+            call = self._calls.get(delivery)
+            if call is not None and delivery.is_to_end and self._executor.end(call):
+                self._say_ending(delivery, call)
+
+    def _say_ending(self, delivery: Delivery, call: Call) -> None:
+        how = (
+            "it is cancelled where it awaits"
+            if call.task.is_async
+            else "Terminated is raised in it; a thread cannot be killed, and a call into C ends first"
+        )
+        logger.warning(
+            "%s was revoked while it runs: %s",
+            delivery,
+            how,
+            extra={"event": "task.terminating", **delivery.fields},
+        )
+
     def unfinished(self) -> list[Delivery]:
         """Return what is handed over and not reported."""
         return list(self._held)
@@ -90,9 +116,22 @@ class InProcessPool:
     def _execute(self, delivery: Delivery) -> Result:
         """Run a delivery in the calling thread."""
         try:
-            return self._executor.execute(delivery.record)
+            prepared = self._prepare(delivery)
+            return self._run_call(delivery, prepared) if isinstance(prepared, Call) else prepared
         except BaseException as error:  # noqa: BLE001 - the pool's threads must go on
             return escaped(error)
+
+    def _prepare(self, delivery: Delivery) -> Call | Result:
+        """Return what is to be run, or the result at once."""
+        return revoked() if delivery.is_revoked else self._executor.prepare(delivery.record)
+
+    def _run_call(self, delivery: Delivery, call: Call) -> Result:
+        """Run a call in the calling thread, so that it can be ended."""
+        self._calls[delivery] = call
+        try:
+            return self._executor.run(call)
+        finally:
+            del self._calls[delivery]
 
     def _report(self, results: Sequence[tuple[Delivery, Result]]) -> None:
         assert self._events is not None, "start() comes first"

@@ -176,11 +176,42 @@ class PreforkPool:
 
     def _end_overrun(self, link: ChildLink, delivery: Delivery, seconds: float) -> None:
         """Kill the process of a task that has run for longer than its limit; the reading thread does the rest."""
-        if link.overran is None and link.kill_in(delivery, seconds):
+        if link.ended_after is None and link.kill_in(delivery, seconds):
             logger.warning(
                 "%s has run longer than its time_limit of %g s: its %s is killed, and replaced",
                 delivery,
                 delivery.time_limit,
+                link.description,
+                extra={"event": "pool.process_killed", **delivery.fields},
+            )
+
+    def drop(self, deliveries: Sequence[Delivery]) -> None:
+        """Take back what a child has not started, and kill the child of what runs and is to end. See `Pool`."""
+        wanted = set(deliveries)
+        for link in self._links():
+            found = wanted.intersection(link.held())
+            if not found:
+                continue
+            running = link.running()
+            if running is not None and running in found:
+                found.discard(running)
+                if running.is_to_end:
+                    self._end_revoked(link, running)
+            if found:
+                returned = (
+                    link.recall()
+                )  # with all else that it has not started: that is how it is done
+                if returned:
+                    self._tell.on_returned(returned)
+
+    def _end_revoked(self, link: ChildLink, delivery: Delivery) -> None:
+        """Kill the process of a task that was revoked while it runs; the reading thread does the rest."""
+        known, since = self._runs.get(link.lane, (None, 0.0))
+        seconds = self._clock.monotonic() - since if known is delivery else 0.0
+        if link.ended_after is None and link.kill_in(delivery, seconds):
+            logger.warning(
+                "%s was revoked while it runs: its %s is killed, and replaced",
+                delivery,
                 link.description,
                 extra={"event": "pool.process_killed", **delivery.fields},
             )
@@ -421,7 +452,7 @@ class PreforkPool:
         elif not link.is_ready:
             self._starter.note_failure(link.lane, link.failure or f"it {how} in start-up")
         elif not self._is_stopping:
-            if link.overran is None and not (link.is_retiring and not link.process.exitcode):
+            if link.ended_after is None and not (link.is_retiring and not link.process.exitcode):
                 logger.error(
                     "pool %s %s; it is replaced",
                     link.description,

@@ -60,6 +60,13 @@ class Pool(Protocol):
     def tick(self) -> None:
         """Do what time brings: replace dead children, call back what waits behind a slow task. Called every 50 ms or so."""
 
+    def drop(self, deliveries: Sequence[Delivery]) -> None:
+        """Have deliveries that are revoked not start, and end those that run and are to end; what is not held is passed over.
+
+        What is not done at once may be done when it is called again, which it is as long as it is unfinished: with `tick`, and
+        by the same thread.
+        """
+
     def unfinished(self) -> list[Delivery]:
         """Return what the lanes hold: handed over and not reported."""
 

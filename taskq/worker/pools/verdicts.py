@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from taskq.errors import TimeLimitExceeded
-from taskq.executor import FAILED, SUCCEEDED, Detail, Result, error_text
+from taskq.executor import FAILED, SUCCEEDED, Detail, Result, error_text, revoked
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.childlink import ChildLink, Verdict
 
@@ -38,7 +38,9 @@ def _failed(link: ChildLink, delivery: Delivery, how: str) -> Result:
 
     Whether it is retried is for whoever acts on results (aftermath.py) to say: it has all that a child's own result has.
     """
-    seconds, limit = link.overran, delivery.time_limit
+    seconds, limit = link.ended_after, delivery.time_limit
+    if seconds is not None and delivery.is_to_end:
+        return revoked(f"the {link.description} that ran it {how}", seconds)
     if seconds is not None and limit is not None:
         error = error_text(TimeLimitExceeded(limit, f"; the {link.description} that ran it {how}"))
         return FAILED, seconds, None, ("time_limit", error, "", [])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 from pathlib import Path
 from typing import Any, cast
@@ -215,6 +216,16 @@ def test_a_result_revokes_its_task() -> None:
     app.send_task("t").revoke()
 
     assert {each.log for each in broker.logs.written} == {"taskq.revoked", "taskq.timers"}
+
+
+@pytest.mark.parametrize("terminate", [False, True])
+def test_revoking_says_whether_a_run_is_to_be_ended(terminate: bool) -> None:
+    app, broker = isolated_app()
+
+    app.send_task("t").revoke(terminate=terminate)
+
+    revoked, _ = broker.logs.written
+    assert json.loads(revoked.value or b"")["terminate"] is terminate
 
 
 def test_a_result_from_elsewhere_says_how_to_revoke_it() -> None:

@@ -8,6 +8,7 @@ from tests.support.clock import START
 from tests.support.fake_logs import StoredRecord
 
 VALUE = b'{"format": 1, "at": "2026-11-23T17:00:00Z", "terminate": false}'
+TERMINATING = b'{"format": 1, "at": "2026-11-23T17:00:00Z", "terminate": true}'
 
 
 def test_what_is_written_is_read_back() -> None:
@@ -25,8 +26,38 @@ def test_bytes_of_this_version_are_read_for_ever() -> None:
     revoked = Revocations()
 
     revoked.apply(StoredRecord(b"x", VALUE), 0)
+    revoked.apply(StoredRecord(b"y", TERMINATING), 0)
+
+    assert ("x" in revoked, "y" in revoked) == (True, True)
+    assert (revoked.terminates("x"), revoked.terminates("y")) == (False, True)
+
+
+def test_bytes_of_this_version_are_written() -> None:
+    writes = [revoked_write("x", START), revoked_write("x", START, terminate=True)]
+
+    assert [write.value for write in writes] == [VALUE, TERMINATING]
+
+
+@pytest.mark.parametrize("value", [b'{"format": 1}', b'{"format": 1, "terminate": "yes", "z": 1}'])
+def test_what_asks_for_more_than_is_known_here_revokes_and_ends_nothing(value: bytes) -> None:
+    revoked = Revocations()
+
+    revoked.apply(StoredRecord(b"x", value), 0)
 
     assert "x" in revoked
+    assert not revoked.terminates("x")
+
+
+def test_what_is_to_be_ended_stays_so_until_it_is_forgotten() -> None:
+    revoked = Revocations()
+    revoked.apply(StoredRecord(b"x", TERMINATING, timestamp_ms=0), 0)
+    revoked.apply(StoredRecord(b"x", VALUE, timestamp_ms=0), 0)
+
+    before = revoked.terminates("x")
+    revoked.tidy(KEPT_MS)
+
+    assert before
+    assert not revoked.terminates("x")
 
 
 @pytest.mark.parametrize(
@@ -64,11 +95,12 @@ def test_a_revocation_counts_for_a_day() -> None:
 
 def test_a_tombstone_takes_a_revocation_back() -> None:
     revoked = Revocations()
-    revoked.apply(StoredRecord(b"x", VALUE), 0)
+    revoked.apply(StoredRecord(b"x", TERMINATING), 0)
 
     revoked.apply(StoredRecord(b"x", None), 0)
 
     assert "x" not in revoked
+    assert not revoked.terminates("x")
 
 
 def test_revoking_twice_is_revoking_once_and_counts_anew() -> None:

@@ -55,7 +55,7 @@ def test_revoke_says_what_it_has_cancelled_and_what_it_does_not_know(
         "revoked mine: it waited until 2026-11-26T09:00:00Z, which is cancelled",
         "revoked unknown: no timer of it waits",
     ]
-    assert "will not run it for a day" in run.err
+    assert "no worker will begin it for a day" in run.err
     assert [each.key for each in broker.logs.written[1:]] == [
         b"mine",
         b"unknown",
@@ -64,13 +64,23 @@ def test_revoke_says_what_it_has_cancelled_and_what_it_does_not_know(
     ]
 
 
+def test_revoke_says_that_it_ends_what_runs(taskq: Taskq, broker: FakeBroker) -> None:
+    run = taskq("revoke", "--terminate", "x")
+    document = taskq("revoke", "y", "--terminate", "--json").json
+
+    assert run.out == "revoked x: no timer of it waits; a worker that runs it ends it\n"
+    assert document == [{"id": "y", "due": [], "terminate": True}]
+    revoked = [each for each in broker.logs.written if each.log == "taskq.revoked"]
+    assert [b'"terminate": true' in (each.value or b"") for each in revoked] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         ((), "missing argument"),
         (("",), "no task's id"),
         (("a\nb",), "no task's id"),
-        (("--terminate", "x"), "unknown option '--terminate'"),
+        (("--terminat", "x"), "did you mean '--terminate'"),
         (("-b", "memory://", "x"), "memory://"),
     ],
 )

@@ -539,6 +539,35 @@ class TestRevokedTasks:
         assert (first.id, first.outcome) == (result.id, Ignored("revoked"))
         assert isinstance(second.outcome, Succeeded)
 
+    def test_one_that_a_task_before_it_revokes_does_not_run(self, app: App) -> None:
+        @app.task("gives up")
+        def gives_up(id: str) -> None:
+            app.revoke(id, terminate=True)
+
+        @app.task("remind")
+        def remind() -> None: ...
+
+        with on_memory(app) as testing:
+            gives_up.delay("x")
+            app.send_task("remind", task_id="x")
+
+            first, second = testing.run_until_idle()
+
+        assert isinstance(first.outcome, Succeeded)
+        assert (second.id, second.outcome) == ("x", Ignored("revoked"))
+
+    def test_one_that_revokes_itself_runs_to_its_end(self, app: App) -> None:
+        @app.task("gives up")
+        def gives_up(id: str) -> None:
+            app.revoke(id, terminate=True)
+
+        with on_memory(app) as testing:
+            gives_up.apply_async(args=("x",), task_id="x")
+
+            [run] = testing.run_until_idle()
+
+        assert isinstance(run.outcome, Succeeded)
+
     def test_one_that_waits_for_its_time_is_cancelled(self, app: App) -> None:
         @app.task("remind")
         def remind() -> None: ...

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from taskq.attempts import Attempt, read_attempts
-from taskq.executor import FAILED, REQUEUED, RETRIED, Result
+from taskq.executor import FAILED, REQUEUED, RETRIED, Result, revoked
 from taskq.logs import LogPlan
 from taskq.protocols import Outgoing
 from taskq.registry import Registry
@@ -101,3 +101,22 @@ def test_what_settles_late_is_settled_when_its_retry_is_acknowledged() -> None:
     outbox.close()
 
     assert (before, told.acked, len(logs.written)) == ([], [delivery], 1)
+
+
+@pytest.mark.parametrize(("how", "runtime"), [("", 0.0), ("its process was killed", 2.5)])
+def test_what_was_revoked_is_settled_and_neither_retried_nor_put_aside(
+    how: str, runtime: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    outbox = Outbox(FakePublisher, FakeLogs, FakeClock())
+    aftermath = Aftermath(Registry(), outbox, PLAN, worker="w", clock=FakeClock())
+    delivery = delivery_of("a", id="x")
+    delivery.acks = told = Told()
+
+    aftermath.conclude([(delivery, revoked(how, runtime))])
+
+    assert (told.acked, outbox.held()) == ([delivery], [])
+    [record] = caplog.records
+    assert (vars(record)["event"], vars(record)["id"]) == ("task.revoked", "x")
+    assert vars(record)["terminated"] is bool(how)
+    assert how in record.getMessage()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import selectors
 import socket
-import threading
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawArray
@@ -15,12 +14,13 @@ from typing import Any, cast
 import pytest
 
 from taskq.clock import SystemClock
+from taskq.executor import REVOKED
 from taskq.worker.dispatcher import Dispatcher
-from taskq.worker.pools.child import ChildSetup
+from taskq.worker.pools.child import DONE, STARTED, ChildSetup
 from taskq.worker.pools.childlink import ChildLink
 from taskq.worker.pools.prefork import PreforkPool
 from taskq.worker.pools.wire import frame
-from tests.support.pools import delivery_of
+from tests.support.pools import PoolLog, delivery_of
 
 
 class DeadProcess:
@@ -43,6 +43,16 @@ class DeadProcess:
         os.close(self._write_end)
 
 
+class Door:
+    """What is used here of a lock of multiprocessing; nobody else wants it."""
+
+    def acquire(self, *, block: bool) -> bool:
+        return True
+
+    def release(self) -> None:
+        """Let the next in, of whom there is none."""
+
+
 class Bench:
     """A pool of one lane whose two threads do not run: the test is them."""
 
@@ -58,7 +68,7 @@ class Bench:
         mine, self.theirs = socket.socketpair()
         self.link = ChildLink(
             *(0, cast("BaseProcess", self.process), mine),
-            *(RawArray("q", 4), cast("Lock", threading.Lock())),
+            *(RawArray("q", 4), cast("Lock", Door())),
             is_preloaded=True,
         )
         self.pool._children[0] = self.link
@@ -138,3 +148,52 @@ def test_failure_of_the_starting_thread_breaks_the_pool_with_its_reason(
     starter._run()
 
     assert bench.pool.broken == "pool processes cannot be started: RuntimeError: a bug"
+
+
+def test_revoked_task_in_a_childs_hand_comes_back_with_what_it_has_not_started(
+    bench: Bench,
+) -> None:
+    running, revoked, other = delivery_of("a"), delivery_of("a"), delivery_of("a")
+    bench.link.hand_over([running, revoked, other])
+    bench.link._state[STARTED] = 1
+    told = PoolLog()
+    bench.pool._events = told
+
+    bench.pool.drop([revoked])
+
+    assert told.returned == [revoked, other]
+    assert bench.pool.unfinished() == [running]
+
+
+def test_process_is_killed_for_a_revoked_task_only_while_it_runs(bench: Bench) -> None:
+    first, revoked = delivery_of("a"), delivery_of("a")
+    revoked.is_revoked = revoked.is_to_end = True
+    bench.link.hand_over([first, revoked])
+    bench.link._state[STARTED] = 1
+    bench.pool._events = told = PoolLog()
+
+    bench.pool.drop([revoked])  # it waits behind the first
+    bench.link.hand_over([revoked])
+    bench.link._state[DONE], bench.link._state[STARTED] = 1, 3
+    before = bench.link.ended_after
+    bench.pool.drop([revoked])
+    bench.pool._bury(bench.link)
+
+    assert before is None
+    assert bench.link.ended_after is not None
+    kind, _, _, detail = told.result_of(revoked)
+    assert kind == REVOKED
+    assert detail is not None
+    assert "was killed by signal 9" in str(detail[1])
+
+
+def test_revoked_task_that_is_not_to_end_runs_on(bench: Bench) -> None:
+    running = delivery_of("a")
+    running.is_revoked = True
+    bench.link.hand_over([running])
+    bench.link._state[STARTED] = 1
+
+    bench.pool.drop([running])
+
+    assert bench.link.ended_after is None
+    assert bench.pool.unfinished() == [running]
