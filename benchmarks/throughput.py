@@ -73,15 +73,21 @@ def all_systems(bootstrap: str, redis: str | None, count: int) -> Iterator[Row]:
 def late_acks(bootstrap: str, count: int) -> Iterator[Row]:
     """Measure what settling after the run costs, beside settling before it, pool by pool."""
     for pool, concurrency in (("prefork", 2), ("prefork", 8), ("threads", 8)):
+        rates: list[float] = []
         for task, when in ((NOOP, "at most once"), (LATE_NOOP, "acks_late")):
-            yield from throughput(
+            system = f"taskq {pool}, {when}"
+            for row in throughput(
                 Taskq(bootstrap),
                 pool=pool,
                 concurrency=concurrency,
                 count=count,
-                system=f"taskq {pool}, {when}",
+                system=system,
                 task=task,
-            )
+            ):
+                yield row
+                if row.figure == "tasks/s":
+                    rates.append(row.value)
+                    yield Row(row.measure, system, "% of at most once", 100 * rates[-1] / rates[0])
 
 
 def sleepers(bootstrap: str, redis: str | None, count: int) -> Iterator[Row]:
