@@ -429,6 +429,24 @@ class ClusterStatus:
     """What the workers' group has set; empty where that cannot be read."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeldPartition:
+    """A partition in which an open transaction holds back all who read what is committed."""
+
+    topic: str
+    """Kafka's name of it, with the prefix."""
+
+    partition: int
+    offset: int
+    """The transaction's first record: nothing from there on is read."""
+
+    behind: int
+    """How many offsets there are from there on."""
+
+    since_ms: int | None
+    """When that record was written, in milliseconds since 1970; None where it could not be read."""
+
+
 class Admin(Protocol):
     """Questions to the broker, and making queues. Any thread may call it; every call blocks, at most `timeout` seconds."""
 
@@ -529,6 +547,9 @@ class Admin(Protocol):
 
         A resource that the broker tells nothing about is left out. Names are Kafka's, with the prefix.
         """
+
+    def held_up(self, topics: Sequence[str], *, timeout: float) -> Sequence[HeldPartition]:
+        """Return the partitions of topics, by Kafka's names, in which a transaction is open now; it may be about to end."""
 
     def newest_commit_ms(self, *, timeout: float) -> int | None:
         """Return when a broker last wrote a commit of any group, by its own clock, in milliseconds since 1970.

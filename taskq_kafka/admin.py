@@ -15,6 +15,7 @@ from .clusterview import ClusterStatus, ClusterView
 from .deadletters import StoredDeadLetter
 from .errors import AuthenticationFailed
 from .groups import Groups
+from .heldup import HeldPartition, HeldUp
 from .letterreader import LetterReader
 from .logtopics import LogTopics
 from .members import GroupStatus, Members
@@ -55,6 +56,7 @@ class Admin:
         self._trimmer = Trimmer(options, self._questions, self._members, self._backlog.delete, now)
         self._search = Search(options, self._questions, self._members, self._reader)
         self._cluster = ClusterView(options, self._questions)
+        self._held_up = HeldUp(options, self._questions)
 
     @classmethod
     def shared(cls, options: TransportOptions) -> Admin:
@@ -213,6 +215,10 @@ class Admin:
     def cluster(self, *, group: str, timeout: float) -> ClusterStatus:
         """Return how the cluster is set up."""
         return self._cluster.status(group, time.monotonic() + timeout)
+
+    def held_up(self, topics: Sequence[str], *, timeout: float) -> Sequence[HeldPartition]:
+        """Return the partitions of topics, by Kafka's names, in which a transaction is open now."""
+        return self._held_up.find(topics, time.monotonic() + timeout)
 
     def rights(
         self, queues: Sequence[str], *, group: str, timeout: float

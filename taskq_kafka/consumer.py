@@ -182,6 +182,7 @@ class QueueConsumer:
             time.sleep(min(left, timeout))
             return []
         self.commit_settled()
+        membership.watch_transactions()
         deadline = time.monotonic() + timeout
         rebalances = membership.rebalances
         while True:

@@ -17,6 +17,7 @@ from . import forks
 from .assignment import Assignment, Owned, Trouble
 from .errors import map_error
 from .groups import Groups
+from .heldwatch import HELD_SECONDS, HeldWatch
 from .offsets import NewerFormat, State
 from .options import TransportOptions
 from .topics import topic_of
@@ -88,6 +89,7 @@ class Membership:
         self._before_revoke = before_revoke
         self._on_rebalance = on_rebalance
         self.watchdog = Watchdog(patience=max(PATIENCE, SESSIONS * options.session_timeout))
+        self._held = HeldWatch()
         self._replacements = Replacements()
         self._reopen_at: float | None = None
         """When the next Consumer is made; None while there is one."""
@@ -191,6 +193,44 @@ class Membership:
                 self.watchdog.put_off()
             else:
                 self.replace_because = self.watchdog.judge(sighting)
+
+    def watch_transactions(self) -> None:
+        """Say, once for each, that an open transaction holds up a partition. Asks leaders where it looks like one, else nobody."""
+        now = time.monotonic()
+        if not self._held.is_due(now):
+            return
+        places = {} if self.paused or not self.joined else self._positions()
+        suspects = self._held.suspects(
+            {number: place for number, place in places.items() if place < self._written(number)},
+            now,
+        )
+        if not suspects:
+            return
+        ends = self._groups.ends(self.topic, suspects, is_committed=False)
+        stable = self._groups.ends(self.topic, suspects)
+        for partition, offset in self._held.held(suspects, stable, ends):
+            logger.error(
+                "queue %s partition %d: an open transaction has held back all from offset %d on for %.0f s; if it is no long one "
+                "of another program, it hangs: 'taskq doctor' says how to end it",
+                self.queue,
+                partition,
+                offset,
+                HELD_SECONDS,
+                extra={
+                    "event": "consumer.held_up",
+                    "queue": self.queue,
+                    "partition": partition,
+                    "offset": offset,
+                },
+            )
+
+    def _written(self, partition: int) -> int:
+        """Return where a partition ended at its last fetch, also behind an open transaction. Asks nobody."""
+        place = TopicPartition(self.topic, partition)
+        try:
+            return int(self.consumer.get_watermark_offsets(place, timeout=1, cached=True)[1])
+        except KafkaException:
+            return 0
 
     def _ask_others(self) -> Sighting | None:
         """Return what the group and the leaders of our partitions say; None if no broker answers."""

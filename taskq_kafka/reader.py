@@ -30,9 +30,15 @@ PARTITION_EOF: Final = -191
 class Reader:
     """One Consumer for reads by `assign()`. Any thread may call it; one read runs at a time."""
 
-    def __init__(self, options: TransportOptions) -> None:
-        """Build it; the client is made at the first read and kept, as making one takes longer than reading."""
+    def __init__(self, options: TransportOptions, *, isolation: str = "") -> None:
+        """Build it; the client is made at the first read and kept, as making one takes longer than reading.
+
+        Args:
+            options: The connection's options.
+            isolation: What it sees, in Kafka's words; empty: what is committed.
+        """
         self._options = options
+        self._isolation = isolation
         self._lock = threading.Lock()
         self._consumer: Consumer | None = None
         self._error_log: ErrorLog | None = None
@@ -121,6 +127,8 @@ class Reader:
         try:
             if self._consumer is None:
                 config = self._options.reader_config()
+                if self._isolation:
+                    config["isolation.level"] = self._isolation
                 self._error_log = config["error_cb"]
                 self._consumer = new_consumer(config)
             self._consumer.assign(starts)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Event
 from typing import Any
 
 import click
@@ -17,11 +18,15 @@ from taskq.cli.output import print_json, print_table
 from taskq.clock import Clock, SystemClock
 from taskq.doctor import Facts, Finding, Level, Stamp, TimersSeen, examine, our_queues
 from taskq.printing import counted, escaped
-from taskq.protocols import Admin, GroupStatus, QueueStatus, TopicStatus
+from taskq.protocols import Admin, GroupStatus, HeldPartition, QueueStatus, TopicStatus
+from taskq.schedulelog import LOG as SCHEDULES
 from taskq.timers import GROUP, LOG
 from taskq.waiting import read_waiting
 
 _FAILED = 1
+
+_LOOK_AGAIN = 2.0
+"""Seconds until an open transaction is looked for again: one that just fires what is due is over in milliseconds."""
 
 
 @click.command(cls=TaskqCommand, data=True)
@@ -83,6 +88,13 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
         seen = _timers(app, clock)
     ours = our_queues(needed, prefix=settings.prefix, topics=topics, group=members)
     asked = [queue for queue in existing if queue in ours]
+    held: list[HeldPartition] = []
+    with _noting("open transactions", unseen):
+        seen_topics = [each.topic for each in topics if each.partitions and each.queue in ours]
+        seen_topics += [each.topic for each in logs if each.partitions]
+        held += _held(admin, seen_topics, clock, timeout)
+    with suppress(PermissionError):  # who has no schedules need not be allowed to see them
+        held += _held(admin, [settings.prefix + SCHEDULES], clock, timeout)
     rights = admin.rights(asked, group=group, timeout=timeout)
     return Facts(
         address=str(app.broker.address),
@@ -100,9 +112,23 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
         logs=logs,
         owners=owners,
         timers=seen,
+        held=held,
+        now_ms=int(clock.time() * 1000),
         unseen=unseen,
         stamps=(first, _stamp(admin, clock, timeout)),
     )
+
+
+def _held(admin: Admin, topics: Sequence[str], clock: Clock, timeout: float) -> list[HeldPartition]:
+    """Return the open transactions that are still open a while later."""
+    first = {
+        (held.topic, held.partition, held.offset) for held in admin.held_up(topics, timeout=timeout)
+    }
+    if not first:
+        return []
+    clock.wait(Event(), _LOOK_AGAIN)
+    again = admin.held_up(sorted({topic for topic, *_ in first}), timeout=timeout)
+    return [held for held in again if (held.topic, held.partition, held.offset) in first]
 
 
 def _timers(app: App, clock: Clock) -> TimersSeen:

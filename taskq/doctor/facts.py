@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from taskq.protocols import ClusterStatus, GroupStatus, QueueStatus, TopicStatus
+from taskq.protocols import ClusterStatus, GroupStatus, HeldPartition, QueueStatus, TopicStatus
 from taskq.topicdifferences import exists
 
 
@@ -65,6 +65,12 @@ class Facts:
 
     timers: TimersSeen | None = None
     """None where they could not be read, or there is no such log."""
+
+    held: Sequence[HeldPartition] = ()
+    """Partitions in which one transaction was open at two looks, some seconds apart."""
+
+    now_ms: int = 0
+    """When the second look was, by this machine's clock; milliseconds since 1970."""
 
     unseen: Sequence[str] = ()
     """What this user may not look at, in words."""

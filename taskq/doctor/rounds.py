@@ -10,6 +10,7 @@ from taskq.doctor.queues import dead_letters, queues, spare_members
 from taskq.doctor.rights import rights
 from taskq.doctor.timers import logs, timers
 from taskq.doctor.topics import topics
+from taskq.doctor.transactions import transactions
 
 _CHECKS = (
     broker,
@@ -21,6 +22,7 @@ _CHECKS = (
     topics,
     logs,
     timers,
+    transactions,
     queues,
     spare_members,
     dead_letters,

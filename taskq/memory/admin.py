@@ -15,6 +15,7 @@ from taskq.protocols import (
     FoundRecord,
     GroupMember,
     GroupStatus,
+    HeldPartition,
     QueueStatus,
     Record,
     StoredDeadLetter,
@@ -200,6 +201,10 @@ class Admin:
     ) -> dict[tuple[str, str], frozenset[str]]:
         """Return nothing: there are no rights here, everything is allowed."""
         return {}
+
+    def held_up(self, topics: Sequence[str], *, timeout: float) -> list[HeldPartition]:
+        """Return nothing: a transaction is one step here."""
+        return []
 
     def newest_commit_ms(self, *, timeout: float) -> int | None:
         """Return None: the clock is this process's."""

@@ -226,3 +226,9 @@ def test_the_newest_commit_is_after_an_older_one_or_not_told(broker: Broker, que
         )
     else:
         assert before is None
+
+
+def test_no_partition_is_held_up_where_no_transaction_is_open(broker: Broker, queue: str) -> None:
+    broker.send(queue, b"a")
+
+    assert broker.admin.held_up([queue, f"{queue}.none"], timeout=PATIENCE) == []

@@ -17,6 +17,7 @@ from taskq_kafka.commits import CommitRequest, commit
 from taskq_kafka.consumer import QueueConsumer
 from taskq_kafka.errors import ClaimGivenUp
 from taskq_kafka.groups import Groups
+from taskq_kafka.heldwatch import HeldWatch
 from taskq_kafka.membership import RebalanceEvent
 from taskq_kafka.offsets import State
 from taskq_kafka.options import TransportOptions
@@ -482,6 +483,41 @@ def test_markers_of_transactions_do_not_show_as_lag(
     (end,) = admin.list_offsets({TopicPartition(queue, 3): OffsetSpec.latest()}).values()
 
     poll_until(lambda: members.committed()[3] == end.result(10).offset, consumer)
+
+
+def test_a_transaction_that_holds_up_a_partition_is_named_once(
+    members: Members,
+    kafka: Kafka,
+    queue: str,
+    send: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watch = HeldWatch(patience=0.1, every=0.02)
+    monkeypatch.setattr("taskq_kafka.membership.HeldWatch", lambda: watch)
+    consumer = members.join()
+    send(PARTITIONS)
+    fetch(consumer, PARTITIONS)
+    other = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": queue})
+    other.init_transactions(10)
+    other.begin_transaction()
+    other.produce(queue, b"x", partition=3)
+    assert other.flush(10) == 0
+    send(1, partition=3)
+
+    def said() -> list[tuple[int, int]]:
+        return [
+            (vars(each)["partition"], vars(each)["offset"])
+            for each in caplog.records
+            if vars(each).get("event") == "consumer.held_up"
+        ]
+
+    poll_until(lambda: bool(said()), consumer)
+    other.abort_transaction(10)
+    behind = fetch(consumer, 1)
+
+    assert said() == [(3, 1)]
+    assert [(record.partition, record.offset) for record in behind] == [(3, 2)]
 
 
 def test_a_member_that_does_not_poll_in_time_is_refused_and_goes_on_afterwards(

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
+from taskq.clock import SystemClock
 from tests.support.commands import Taskq
-from tests.support.kafka import Kafka
+from tests.support.kafka import QUIET, Kafka
 from tests.support.processes import environment
 from tests.support.scene import Scene
 from tests.support.station import PATIENCE, TASKS, Station, station
@@ -290,6 +292,32 @@ print("sending", flush=True)
 while True:
     app.send_task("wire.note", (), queue="billing")
 """
+
+
+def test_doctor_names_a_partition_that_another_programs_transaction_holds_up(
+    kafka: Kafka, place: Station, taskq: Taskq
+) -> None:
+    topic = f"{place.queue}-billing"
+    kafka.create_topic(topic, partitions=2)
+    other = Producer(
+        {"bootstrap.servers": kafka.bootstrap, "transactional.id": place.queue, "logger": QUIET}
+    )
+    other.init_transactions(PATIENCE)
+    other.begin_transaction()
+    begun_ms = int(SystemClock().time() * 1000) - 300_000
+    other.produce(topic, b"[]", partition=1, timestamp=begun_ms)
+    assert other.flush(PATIENCE) == 0
+
+    done = taskq("doctor", "--json")
+    other.abort_transaction(PATIENCE)
+    again = taskq("doctor", "--json")
+
+    finding = Findings(done.json).about(f"partition {topic} 1")
+    assert finding["level"] == "problem"
+    assert finding["finding"].startswith("an open transaction holds back 1 offset from 0 on, since")
+    assert "(5m " in finding["finding"]
+    assert f"abort --topic {topic} --partition 1 --start-offset 0" in finding["advice"]
+    assert not [row for row in again.json if row["subject"].startswith("partition ")]
 
 
 def test_doctor_prints_rights_for_prefixes(taskq: Taskq) -> None:

@@ -17,6 +17,7 @@ from taskq.protocols import (
     Found,
     FoundRecord,
     GroupStatus,
+    HeldPartition,
     Outgoing,
     QueueStatus,
     Record,
@@ -94,6 +95,7 @@ class FakeAdmin:
         self.records: list[FoundRecord] = []
         self.purged: list[str] = []
         self.trimmed: list[tuple[tuple[str, ...], float]] = []
+        self.held: list[HeldPartition] = []
         self.trim_error: Exception | None = None
         self.trims: dict[str, int] = {}
         self.cluster_status = ClusterStatus(1, None, {})
@@ -207,6 +209,9 @@ class FakeAdmin:
         self, queues: Sequence[str], *, group: str, timeout: float
     ) -> Mapping[tuple[str, str], frozenset[str]]:
         return self.told_rights
+
+    def held_up(self, topics: Sequence[str], *, timeout: float) -> Sequence[HeldPartition]:
+        return [each for each in self.held if each.topic in topics]
 
     def newest_commit_ms(self, *, timeout: float) -> int | None:
         return None

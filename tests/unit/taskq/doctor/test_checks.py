@@ -10,7 +10,14 @@ import pytest
 from taskq.doctor import Facts, Finding, Level, Stamp, TimersSeen, examine, our_queues
 from taskq.doctor.clock import bounds
 from taskq.doctor.timers import logs, timers
-from taskq.protocols import ClusterStatus, GroupMember, GroupStatus, QueueStatus, TopicStatus
+from taskq.protocols import (
+    ClusterStatus,
+    GroupMember,
+    GroupStatus,
+    HeldPartition,
+    QueueStatus,
+    TopicStatus,
+)
 
 SETTINGS = {
     "transaction.partition.verification.enable": "true",
@@ -401,3 +408,45 @@ def test_what_waits_and_nobody_would_send_is_a_problem(
     [finding] = timers(replace(FINE, timers=seen, owners=owners))
 
     assert finding.level is level
+
+
+# Open transactions
+
+
+def held(seconds: float | None, **own: Any) -> Finding:
+    """What is said of one that was seen so long after its begin."""
+    since_ms = None if seconds is None else int(1_700_000_000_000 - seconds * 1000)
+    own = {"address": "kafka:9092", **own}
+    return found(
+        "partition billing 3",
+        held=[HeldPartition("billing", 3, 17, 5, since_ms)],
+        now_ms=1_700_000_000_000,
+        **own,
+    )
+
+
+def test_a_transaction_that_its_program_may_still_end_is_a_note() -> None:
+    finding = held(5)
+
+    assert finding.level is Level.NOTE
+    assert finding.finding == (
+        "an open transaction holds back 5 offsets from 17 on, since 2023-11-14T22:13:15Z (5s)"
+    )
+
+
+@pytest.mark.parametrize("seconds", [300, None])
+def test_a_transaction_that_nobody_ends_is_a_problem(seconds: float | None) -> None:
+    finding = held(seconds)
+
+    assert finding.level is Level.PROBLEM
+    assert "the lag does not count it" in finding.meaning
+    tool = "kafka-transactions.sh --bootstrap-server kafka:9092"
+    where = "--topic billing --partition 3"
+    assert f"{tool} find-hanging {where}" in finding.advice
+    assert f"{tool} abort {where} --start-offset 17" in finding.advice
+
+
+def test_the_tools_are_given_the_brokers_and_no_name_of_a_user() -> None:
+    finding = held(300, address="taskqs://me:***@one:9093,two:9093")
+
+    assert "--bootstrap-server one:9093,two:9093 " in finding.advice
