@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from taskq.app import App
 from taskq.clock import Clock, SystemClock
 from taskq.errors import TaskqError, UsageError
-from taskq.hostthread import HostThread
+from taskq.hostthread import HostThread, timekeeper
 from taskq.instants import write_seconds
 from taskq.logs import quiet_client
 from taskq.reconcile import Offer, is_in_force
@@ -24,9 +24,8 @@ from taskq.scheduleloader import ScheduleLoader, check_apart
 from taskq.schedulelog import GROUP, LOG
 from taskq.scheduleshard import ScheduleShard
 from taskq.schedulesource import ScheduleSource, offers_of_code
-from taskq.shards import Shard, ShardHost
+from taskq.shards import Shard
 from taskq.standby import StandBy
-from taskq.timekeeper import Timekeeper
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +104,7 @@ class Beat:
         )
         self._loaded: dict[tuple[str, str], _Loaded] = {}
         self._threads: list[HostThread] = []
-        self._timekeeper = Timekeeper(app.broker, self._clock)
+        self._timekeeper = timekeeper(app.broker, self._clock)
         self._stop = threading.Event()
         self._next_check = 0.0
         self.is_running = False
@@ -197,19 +196,21 @@ class Beat:
                 host=self._host,
             )
 
-        def make() -> ShardHost:
-            return self._app.broker.logs.host(
-                LOG, f"{GROUP}{namespace}", open_shard, now_ms=self._standby.now_ms
-            )
-
-        return HostThread(f"schedules of {namespace}", make)
+        return HostThread(
+            f"schedules of {namespace}",
+            self._app.broker,
+            self._clock,
+            log=LOG,
+            group=f"{GROUP}{namespace}",
+            open_shard=open_shard,
+            now_ms=self._standby.now_ms,
+        )
 
     def _raise_failure(self) -> None:
         """Raise why a thread has ended, if one has: without it beat would look alive and send nothing."""
         for thread in self._threads:
             if thread.failure is not None:
-                with self._app.broker.errors():
-                    raise thread.failure
+                raise thread.failure
 
     def _end(self) -> int:
         """Hand over all shards; returns how many threads did not end in time."""
@@ -228,7 +229,7 @@ class Beat:
                 extra={"event": "beat.stuck", "host": thread.name},
             )
         # What it owned is taken over in any case, and it has said why it cannot let go.
-        self._timekeeper.join(max(0.0, end - self._clock.monotonic()))
+        self._timekeeper.join(end - self._clock.monotonic())
         logger.info("beat has stopped", extra={"event": "beat.stopped"})
         return len(stuck)
 

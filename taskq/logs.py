@@ -35,12 +35,11 @@ TEXT, JSON = "text", "json"
 _SOURCES = {
     "taskq.worker": "worker",
     "taskq.beat": "beat",
-    "taskq.hostthread": "beat",
+    "taskq.hostthread": "shards",
     "taskq.scheduleloader": "beat",
     "taskq.scheduleshard": "beat",
     "taskq.schedulesource": "beat",
     "taskq.standby": "beat",
-    "taskq.timekeeper": "timers",
     "taskq.timershard": "timers",
     "taskq_kafka": "kafka",
 }

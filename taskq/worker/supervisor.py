@@ -19,9 +19,9 @@ from taskq.app import App
 from taskq.clock import Clock
 from taskq.errors import BrokerRefused, TaskqError, UsageError
 from taskq.exitcodes import FAILED, FINE, SIGNALLED
+from taskq.hostthread import timekeeper
 from taskq.logs import TEXT, LogPlan, quiet_client
 from taskq.middleware import Hooks
-from taskq.timekeeper import Timekeeper
 from taskq.timers import LOG as TIMERS
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.banner import Place, banner, banner_fields
@@ -132,7 +132,7 @@ class Worker:
             for queue in options.queues
         ]
         self._claim_watch = ClaimWatch()
-        self._timekeeper = Timekeeper(app.broker, clock) if options.timers else None
+        self._timekeeper = timekeeper(app.broker, clock) if options.timers else None
         self._trimmer = Trimmer(
             app.broker, self._own_queues, keep=app.settings.keep_finished, clock=clock
         )
