@@ -165,6 +165,11 @@ def _of_logs(prefix: str, *, auto_create: bool) -> Iterator[Right]:
         yield on("topics apply", log, "Create", use="make logs")
     yield on("timers list", timers, "Describe", "Read", use="print what waits")
     yield on("find, dlq", f"{timers}.dlq", "Describe", "Read", use="read dead letters")
+    moves, letters = "dlq redrive, dlq discard", ("Describe", "Read", "Write")
+    yield on(moves, f"{timers}.dlq", *letters, use="take out letters of what waited")
+    if not prefix:  # else that of all queues covers it
+        id, may = f"{_REDRIVE}{timers}", ("Describe", "Write")
+        yield Right(moves, "transactional-id", id, False, may, "let one command at a time do so")
     steers = ("Describe", "Read", "Write")
     yield on("schedule", "taskq.schedules", *steers, use="list, pause and resume schedules")
     owners = f"{prefix}taskq-beat-"

@@ -34,12 +34,12 @@ def log_removals(removals: Iterable[Removal], order: Order) -> None:
         }
         what = f"dead letter {view.task or '?'}[{view.id}] ({view.reason}) of {view.source}"
         why = f"by {order.by}{f': {order.note}' if order.note else ''}"
-        if order.to is None:
+        if each.record is None:
             extra = {"event": "dlq.discarded", **fields}
             logger.info("%s", escaped(f"discarded {what} {why}"), extra=extra)
         else:
-            extra = {"event": "dlq.redriven", "to": order.to, **fields}
-            logger.info("%s", escaped(f"redriven {what} to {order.to} {why}"), extra=extra)
+            extra = {"event": "dlq.redriven", "to": each.record.queue, **fields}
+            logger.info("%s", escaped(f"redriven {what} to {each.record.queue} {why}"), extra=extra)
 
 
 def who_am_i() -> str:

@@ -17,6 +17,9 @@ _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]")
 _DERIVED = re.compile(r"\.(dlq|p[0-9]+|pN)\Z")
 _RESERVED = "taskq."
 
+TIMERS = "taskq.timers"
+"""The log of the timers, which has dead letters as a queue has."""
+
 
 def check_queue(name: str, *, prefix: str = "") -> str:
     """Return the name if it is allowed.
@@ -30,6 +33,15 @@ def check_queue(name: str, *, prefix: str = "") -> str:
     if why:
         raise InvalidQueueName(name, why)
     return name
+
+
+def check_letters(name: str, *, prefix: str = "") -> str:
+    """Return the name if it can have dead letters: a queue's, or that of the timers, whose own are what could not be sent.
+
+    Raises:
+        InvalidQueueName: It is neither.
+    """
+    return name if name == TIMERS else check_queue(name, prefix=prefix)
 
 
 def check_prefix(prefix: str) -> str:

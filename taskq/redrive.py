@@ -13,6 +13,8 @@ from taskq.deadletters import PREFIX, REDRIVEN, REDRIVEN_FROM, DeadLetterView
 from taskq.instants import read_instant, write_instant
 from taskq.protocols import Removal, ReturnedRecord, StoredDeadLetter
 from taskq.returning import REQUEUED
+from taskq.timerletters import task_record
+from taskq.timers import LOG as TIMERS
 
 MOST_REDRIVES = 5
 """What has come back so often will come back again: it is left, unless that is forced."""
@@ -27,6 +29,7 @@ class Left(Enum):
 
     OFTEN = f"redriven {MOST_REDRIVES} times or more already"
     EXPIRED = "past 'expires', so a worker would drop them"
+    NO_TASK = "no readable task with a queue, so there is nothing to send; discard them"
     NEWER = "written by a newer taskq, in a format that this one does not know"
 
 
@@ -40,7 +43,7 @@ class Order:
     now: datetime
     note: str = ""
     to: str | None = None
-    """The queue that letters go back to; None: they are discarded."""
+    """The queue that letters go back to; None: they are discarded. `taskq.timers`: each to the queue that its task was for."""
 
     is_forced: bool = False
 
@@ -61,7 +64,11 @@ class Chosen:
         """Return why it is left, or None if it goes."""
         if self.view.is_newer:
             return Left.NEWER
-        if order.to is None or order.is_forced:
+        if order.to is None:
+            return None
+        if self.view.queue == TIMERS and task_record(self.letter, 0) is None:
+            return Left.NO_TASK
+        if order.is_forced:
             return None
         if self.view.redriven >= MOST_REDRIVES:
             return Left.OFTEN
@@ -69,8 +76,12 @@ class Chosen:
 
     def removal(self, order: Order) -> Removal:
         """Return what is to be written."""
-        record = None if order.to is None else returned(self.letter, self.view, order.to)
-        return Removal(self.letter, _note(self.view, order), record)
+        record = None
+        if order.to is not None and self.view.queue == TIMERS:
+            record = returned_timer(self.letter, self.view, order)
+        elif order.to is not None:
+            record = returned(self.letter, self.view, order.to)
+        return Removal(self.letter, _note(self.view, order, record), record)
 
 
 def returned(letter: StoredDeadLetter, view: DeadLetterView, queue: str) -> ReturnedRecord:
@@ -85,9 +96,29 @@ def returned(letter: StoredDeadLetter, view: DeadLetterView, queue: str) -> Retu
             key = value
         elif not name.startswith(PREFIX) and name not in _OF_ONE_LIFE:
             headers.append((name, value))
-    headers.append((REDRIVEN, str(view.redriven + 1).encode()))
-    headers.append((REDRIVEN_FROM, _bytes(letter.id)))
-    return ReturnedRecord(queue, view.value, headers, key)
+    return ReturnedRecord(queue, view.value, [*headers, *_origin(letter, view)], key)
+
+
+def returned_timer(
+    letter: StoredDeadLetter, view: DeadLetterView, order: Order
+) -> ReturnedRecord | None:
+    """Return the record of a task that its queue would not take when its time had come, as it would have been written then.
+
+    With its `retries`: it is no attempt that has failed.
+    """
+    message = task_record(letter, int(order.now.timestamp() * 1000))
+    if message is None:
+        return None
+    queue = message.queue if order.to in (None, TIMERS) else order.to
+    headers = [each for each in message.headers if each[0] not in (REDRIVEN, REDRIVEN_FROM)]
+    return ReturnedRecord(
+        queue or "", message.value, [*headers, *_origin(letter, view)], message.key
+    )
+
+
+def _origin(letter: StoredDeadLetter, view: DeadLetterView) -> list[tuple[str, bytes]]:
+    """Return the headers that say where a record comes from."""
+    return [(REDRIVEN, str(view.redriven + 1).encode()), (REDRIVEN_FROM, _bytes(letter.id))]
 
 
 def counts(views: Iterable[DeadLetterView]) -> list[tuple[str, str | None, str | None, int]]:
@@ -97,13 +128,15 @@ def counts(views: Iterable[DeadLetterView]) -> list[tuple[str, str | None, str |
     return sorted(rows, key=lambda row: (row[0], -row[3], row[1] or "", row[2] or ""))
 
 
-def _note(view: DeadLetterView, order: Order) -> list[tuple[str, bytes]]:
+def _note(
+    view: DeadLetterView, order: Order, record: ReturnedRecord | None
+) -> list[tuple[str, bytes]]:
     """Return the tombstone's headers: the letter is gone, these tell what became of it until the topic is compacted."""
     texts = {
         "action": order.action,
         "by": order.by,
         "at": write_instant(order.now),
-        "to": order.to if order.to != view.queue else None,
+        "to": record.queue if record is not None and record.queue != view.queue else None,
         "note": order.note,
         "id": view.id,
         "task": view.task,

@@ -34,6 +34,7 @@ from taskq.schedulelog import (
     state_text,
 )
 from taskq.shards import Firing, LogRecord, TimerLetter
+from taskq.timerletters import QUEUE, SOURCE_KEY
 from taskq.timetable import Change, Timetable
 
 logger = logging.getLogger(__name__)
@@ -341,7 +342,11 @@ class ScheduleShard:
         by_id = {each.task_id.encode(): each for each in taken.change.decision.occurrences}
         letters = [
             self._letter(
-                by_id[dict(message.headers)["id"]], message.value, message.headers, reason, error
+                by_id[dict(message.headers)["id"]],
+                message.value,
+                [*message.headers, *_way_back(message)],
+                reason,
+                error,
             )
             for message in firing.messages
         ]
@@ -349,6 +354,12 @@ class ScheduleShard:
 
     def __len__(self) -> int:
         return len(self._timetable)
+
+
+def _way_back(message: Outgoing) -> list[tuple[str, bytes]]:
+    """Return the headers by which a letter's message can be sent after all."""
+    queue = (QUEUE, message.queue.encode())
+    return [queue] if message.key is None else [queue, (SOURCE_KEY, message.key)]
 
 
 def _say_left_out(name: str, left_out: LeftOut) -> None:

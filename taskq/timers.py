@@ -27,22 +27,22 @@ from taskq.errors import DecodeError, InvalidQueueName
 from taskq.instants import write_instant
 from taskq.message import FIRED, is_task_id
 from taskq.protocols import HeaderList, Outgoing
-from taskq.queues import check_queue
+from taskq.queues import TIMERS, check_queue
 from taskq.shards import LogRecord, TimerLetter, Write
 
-LOG = "taskq.timers"
+LOG = TIMERS
 GROUP = "taskq-timers"
 """The group of those who own its partitions, without prefix."""
 
 FORMAT = 1
 
-_FORMAT_HEADER = "timer-format"
+FORMAT_HEADER = "timer-format"
 _DUE_HEADER = "timer-due"
 _QUEUE_HEADER = "timer-queue"
 _KEY_HEADER = "timer-key"
 _CANCEL = b"cancel"
 _CANCEL_END = b"/cancel"
-_FORMAT_1 = (_FORMAT_HEADER, b"1")
+_FORMAT_1 = (FORMAT_HEADER, b"1")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -108,7 +108,7 @@ def timer_write(
     """
     headers = [header for header in message.headers if header[0] != FIRED]
     headers += [
-        (_FORMAT_HEADER, str(FORMAT).encode()),
+        (FORMAT_HEADER, str(FORMAT).encode()),
         (_DUE_HEADER, str(due_ms).encode()),
         (_QUEUE_HEADER, message.queue.encode()),
     ]
@@ -248,14 +248,14 @@ def _quick_due(headers: HeaderList) -> bytes | None:
 def _parted(headers: HeaderList) -> tuple[HeaderList, dict[str, bytes | None]]:
     """Return the task's headers and the timer's own, which stand behind them."""
     for place in range(len(headers) - 1, -1, -1):
-        if headers[place][0] == _FORMAT_HEADER:
+        if headers[place][0] == FORMAT_HEADER:
             break
     else:
-        raise DecodeError("unreadable", f"there is no header {_FORMAT_HEADER!r}")
+        raise DecodeError("unreadable", f"there is no header {FORMAT_HEADER!r}")
     found = headers[place][1] or b""
     if found != b"1":
         if not found.isdigit() or len(found) > 15 or int(found) <= FORMAT:
-            raise DecodeError("unreadable", f"the header {_FORMAT_HEADER!r} is no version")
+            raise DecodeError("unreadable", f"the header {FORMAT_HEADER!r} is no version")
         raise NewerTimer
     return headers[:place], dict(headers[place + 1 :])
 

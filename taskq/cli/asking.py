@@ -10,6 +10,7 @@ from taskq.cli.options import refuse_memory
 from taskq.errors import TaskqError
 from taskq.near import nearest
 from taskq.protocols import Admin
+from taskq.queues import TIMERS
 from taskq.shards import Logs
 
 
@@ -62,7 +63,7 @@ def require_queue(admin: Admin, queue: str, timeout: float) -> None:
 
 def no_letters(admin: Admin, queue: str, timeout: float) -> str:
     """Return that a queue has no dead letters, and if there is no such queue, which was probably meant."""
-    known = {*admin.queues(timeout=timeout), *admin.dead_letter_queues(timeout=timeout)}
+    known = {*admin.queues(timeout=timeout), *admin.dead_letter_queues(timeout=timeout), TIMERS}
     near = None if queue in known else nearest(queue, known)
     absent = "" if queue in known else "; there is no such queue"
     hint = f"; did you mean {near!r}?" if near else ""

@@ -22,9 +22,8 @@ from taskq.deadletters import DeadLetterView, read_dead_letter, source_queue
 from taskq.errors import TaskqError
 from taskq.printing import counted, escaped
 from taskq.protocols import Admin
-from taskq.queues import check_queue
+from taskq.queues import check_letters
 from taskq.redrive import counts
-from taskq.timers import LOG as TIMERS
 
 _COLUMNS = ("id", "task", "queue", "reason", "error", "attempts", "failed_at", "source")
 _LAYOUT = "\n\t"
@@ -131,8 +130,7 @@ def _newest(views: list[DeadLetterView], limit: int) -> list[DeadLetterView]:
 
 def _queues(admin: Admin, queue: str | None, timeout: float) -> list[str]:
     if queue is not None:
-        # What could not be sent when its time had come has a place of its own.
-        return [queue if queue == TIMERS else check_queue(queue)]
+        return [check_letters(queue)]
     return list(admin.dead_letter_queues(timeout=timeout))
 
 

@@ -24,7 +24,7 @@ from taskq.letteraudit import who_am_i
 from taskq.lettermoves import Moves
 from taskq.printing import counted
 from taskq.protocols import Admin, StoredDeadLetter
-from taskq.queues import check_queue
+from taskq.queues import check_letters, check_queue
 from taskq.redrive import Chosen, Order
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -85,11 +85,12 @@ def redrive(
 ) -> None:
     """Send dead letters of QUEUE back to it, as they were, with their attempts counted anew.
 
+    Those of taskq.timers, which could not be sent when their time had come, go to the queue that each was for.
     Select by --id, by one or more filters (all of them must fit), or with --all. Each goes exactly once: a command that was
     killed can be started again. Exit code 1 if nothing fits the filters, or an id is unknown.
     """
     app = invocation.app()
-    check_queue(queue, prefix=app.settings.prefix)
+    check_letters(queue, prefix=app.settings.prefix)
     target = queue if to is None else check_queue(to, prefix=app.settings.prefix)
     order = Order(who_am_i(), SystemClock().now(), note, to=target, is_forced=force)
     _run(ctx, invocation, app, queue, order, **options)
@@ -108,7 +109,7 @@ def discard(
     id is unknown.
     """
     app = invocation.app()
-    check_queue(queue, prefix=app.settings.prefix)
+    check_letters(queue, prefix=app.settings.prefix)
     order = Order(who_am_i(), SystemClock().now(), note)
     _run(ctx, invocation, app, queue, order, **options)
 

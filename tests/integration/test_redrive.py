@@ -8,7 +8,13 @@ from typing import cast
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import NewPartitions
+from confluent_kafka.admin import (
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
 
 from taskq import protocols
 from taskq.protocols import Removal
@@ -152,6 +158,43 @@ def test_tombstones_stand_beside_their_letters_after_the_topic_has_grown(
     gone = {each.key(): each.partition() for each in records if each.value() is None}
     assert stood == gone
     assert len(place.read(place.queue)) == 20
+
+
+def test_a_task_that_its_queue_refused_when_its_time_had_come_runs_once_it_is_sent_again(
+    kafka: Kafka, place: Station, taskq: Taskq
+) -> None:
+    place.variables["TASKQ_PREFIX"] = prefix = f"{place.queue}-"
+    topic = f"{prefix}{place.queue}"
+    kafka.create_topic(topic, config={"max.message.bytes": "2000"})
+    text = "".join(map(str, range(1_500)))
+    worker = place.worker("-c", "1", "-P", "threads")
+    sent = taskq("send", "wire.note", "-a", f'["{text}"]', "--countdown", "0.1", "--task-id", "big")
+    assert sent.code == 0, sent
+    wait_until(
+        lambda: len(taskq("dlq", "list", "taskq.timers", "--json").json) == 1,
+        timeout=PATIENCE,
+        what="its letter",
+    )
+
+    [letter] = taskq("dlq", "list", "taskq.timers", "--json").json
+    refused = taskq("dlq", "redrive", "taskq.timers", "--id", "big", "--yes")
+    resource = ConfigResource(
+        ResourceType.TOPIC,
+        topic,
+        incremental_configs=[
+            ConfigEntry("max.message.bytes", "100000", incremental_operation=AlterConfigOpType.SET)
+        ],
+    )
+    operator = admin(kafka.bootstrap)
+    [altered] = operator.incremental_alter_configs([resource]).values()
+    altered.result(PATIENCE)
+    done = taskq("dlq", "redrive", "taskq.timers", "--all", "--yes")
+
+    assert (letter["task"], letter["reason"]) == ("wire.note", "refused")
+    assert (refused.code, done.code) == (1, 0), (refused, done)
+    assert done.out == "redriven 1 dead letter of queue taskq.timers\n"
+    worker.wait_for_line(r"task wire.note\[big\] succeeded", timeout=PATIENCE)
+    assert taskq("dlq", "list", "taskq.timers", "--json").json == []
 
 
 def test_another_programs_open_transaction_is_waited_for(

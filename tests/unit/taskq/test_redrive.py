@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
 
 from taskq.deadletters import read_dead_letter
 from taskq.message import read_headers
-from taskq.protocols import HeaderList, Removal, ReturnedRecord, StoredDeadLetter
+from taskq.protocols import HeaderList, Outgoing, Removal, ReturnedRecord, StoredDeadLetter
 from taskq.redrive import MOST_REDRIVES, Chosen, Left, Order, counts
+from taskq.timers import timer_write
 from taskq_kafka.records import Record
 
 NOW = datetime(2026, 11, 26, 9, tzinfo=timezone.utc)
@@ -151,3 +153,69 @@ def test_letters_are_counted_by_queue_task_and_reason() -> None:
     rows = counts(each.view for each in (other, chosen(), chosen()))
 
     assert rows == [("billing", "invoice", "failed", 2), ("billing", None, "unreadable", 1)]
+
+
+# What could not be sent when its time had come
+
+TO_ITS_QUEUE = replace(ORDER, to="taskq.timers")
+WAITED = timer_write(
+    Outgoing("mails", b"[]", [("task", b"remind"), ("retries", b"2")], b"customer-7"),
+    task_id="id-1",
+    due_ms=1_000,
+)
+
+
+def of_timers(
+    *headers: tuple[str, bytes], value: bytes = b"[]", source_key: bytes = WAITED.key
+) -> Chosen:
+    why = (*WHY, ("dlq-source-key", source_key))
+    letter = StoredDeadLetter("taskq.timers/3/17", "taskq.timers", value, (*headers, *why), 1, 5)
+    return Chosen(letter, read_dead_letter(letter))
+
+
+def test_a_task_that_waited_goes_to_its_queue_as_if_its_time_came_now() -> None:
+    chosen = of_timers(*WAITED.headers)
+
+    removal = chosen.removal(TO_ITS_QUEUE)
+
+    record = returned(removal)
+    assert chosen.why_left(TO_ITS_QUEUE) is None
+    assert (record.queue, record.value, record.key) == ("mails", b"[]", b"customer-7")
+    assert record.headers == [
+        ("task", b"remind"),
+        ("retries", b"2"),
+        ("taskq-fired", str(int(NOW.timestamp() * 1000)).encode()),
+        ("redriven", b"1"),
+        ("redriven-from", b"taskq.timers/3/17"),
+    ]
+    assert ("dlq-to", b"mails") in removal.note
+
+
+def test_an_occurrence_goes_to_the_queue_that_its_letter_names() -> None:
+    own = (("task", b"report"), ("id", b"n/a@2026"))
+    chosen = of_timers(*own, ("dlq-queue", b"reports"), source_key=b"k")
+
+    record = returned(chosen.removal(TO_ITS_QUEUE))
+
+    assert (record.queue, record.key, record.headers[:2]) == ("reports", b"k", list(own))
+
+
+def test_what_waited_goes_to_another_queue_where_that_is_wanted() -> None:
+    assert returned(of_timers(*WAITED.headers).removal(ORDER)).queue == "billing"
+
+
+@pytest.mark.parametrize(
+    "letter",
+    [
+        of_timers(("task", b"remind")),
+        of_timers(("timer-format", b"1"), ("timer-due", b"soon"), ("timer-queue", b"mails")),
+        of_timers(*WAITED.headers, source_key=b"no key of ours"),
+        of_timers(("dlq-queue", b"reports"), value=b"{}"),
+        of_timers(("task", b"report"), ("dlq-queue", b"no queue")),
+        of_timers(("task", b"report"), ("dlq-queue", b"\xff")),
+    ],
+)
+def test_what_waited_and_is_no_task_can_only_be_discarded(letter: Chosen) -> None:
+    assert letter.why_left(TO_ITS_QUEUE) is Left.NO_TASK
+    assert letter.why_left(replace(TO_ITS_QUEUE, is_forced=True)) is Left.NO_TASK
+    assert letter.why_left(Order("me@here", NOW)) is None

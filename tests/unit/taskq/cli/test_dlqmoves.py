@@ -378,7 +378,7 @@ def test_a_broker_that_goes_away_leaves_the_number_that_is_done(
     assert "taskq: redriven 100 of 150 so far; start it again for the rest\n" in run.err
 
 
-@pytest.mark.parametrize("queue", ["billing.dlq", "taskq.timers", "a/b"])
+@pytest.mark.parametrize("queue", ["billing.dlq", "taskq.schedules", "a/b"])
 def test_what_is_no_queue_is_refused(taskq: Taskq, queue: str) -> None:
     run = taskq("dlq", "redrive", queue, "--all", "--yes")
 
