@@ -90,6 +90,9 @@ LONGEST_REST: Final = 600.0
 FORBIDDEN_SECONDS: Final = 10.0
 """For which a queue counts as one we may not write to, without another try."""
 
+UNMADE_SECONDS: Final = 30.0
+"""Until a queue is tried again that could not be made: too few brokers are up, a quota, a policy."""
+
 HANGING_SECONDS: Final = 60.0
 """After which a transaction that holds up a shard is ended by nobody: the broker ends ours after 10 to 20."""
 
@@ -143,7 +146,8 @@ class ShardHost:
         self._resting: dict[int, float] = {}
         self._rest_backoff = Backoff(FIRST_REST, LONGEST_REST)
         self._forbidden: dict[str, tuple[float, TaskqKafkaError]] = {}
-        """Queues that we may not write to, as far as was seen lately; until when, and how the broker put it."""
+        """Queues that we may not write to, or that could not be made, as far as was seen lately; until when, and how the broker put
+        it."""
         self._was_ready = False
         self._is_fruitless = False
         self._said_at: float | None = None
@@ -540,6 +544,8 @@ class ShardHost:
             refusal = self._refusal(each.firing)
             if refusal is None:
                 good.append(each)
+            elif isinstance(refusal, RequestRefused):
+                self._postpone(each, refusal)
             else:
                 self._give_up(each, refusal)
         for batch in batches(good, MOST_BYTES):
@@ -610,6 +616,22 @@ class ShardHost:
             extra={"event": "shards.stuck", "log": self._log, "partition": partition},
         )
 
+    def _postpone(self, due: Due, error: TaskqKafkaError) -> None:
+        """Leave a firing for later whose queue cannot be made now, which is no fault of its own; the others of its shard go on."""
+        partition = due.owner.partition
+        if partition in self._resting:
+            return
+        self._resting[partition] = time.monotonic() + UNMADE_SECONDS
+        logger.error(
+            "%s [%d]: %s, and perhaps others, cannot be sent now, as a topic could not be made: %s; tried again in %.0f s",
+            self._topic,
+            partition,
+            due.firing.name,
+            error,
+            UNMADE_SECONDS,
+            extra={"event": "shards.stuck", "log": self._log, "partition": partition},
+        )
+
     def _write(self, due: Sequence[Due]) -> None:
         producer = self._producer
         if producer is None:  # lost inside a poll, with all shards
@@ -648,7 +670,12 @@ class ShardHost:
                 if forbidden is not None and time.monotonic() < until:
                     return forbidden
                 make = partial(self._ask().create_queue, queue, timeout=timeout)
-                self._make_sure(topic_of(self._options.prefix, queue), make)
+                try:
+                    self._make_sure(topic_of(self._options.prefix, queue), make)
+                except RequestRefused as error:
+                    # Not asked again for each of many that are due.
+                    self._forbidden[queue] = (time.monotonic() + UNMADE_SECONDS, error)
+                    return error
             if firing.letters:
                 make = partial(self._ask().create_dead_letter_topic, TIMERS, timeout=timeout)
                 self._make_sure(self._letters_topic, make)

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -44,9 +45,9 @@ class Stage:
         self._running: list[tuple[ShardHost, threading.Thread]] = []
         self._reader = Reader(self.options)
 
-    def host(self, *, forgetful: bool = False) -> ShardHost:
+    def host(self, *, forgetful: bool = False, logs: Logs | None = None) -> ShardHost:
         """Start a host in a thread."""
-        host = toy_host(self.logs, LOG, GROUP, forgetful=forgetful)
+        host = toy_host(logs or self.logs, LOG, GROUP, forgetful=forgetful)
         thread = threading.Thread(target=host.run, daemon=True)
         thread.start()
         self._running.append((host, thread))
@@ -326,6 +327,25 @@ def test_a_record_too_large_for_its_queue_becomes_a_letter_and_holds_up_nobody(
     headers = dict(letters[0].headers)
     assert headers["dlq-reason"] == b"refused"
     assert b"larger" in (headers["dlq-error"] or b"").lower() or headers["dlq-error"]
+
+
+def test_what_is_due_waits_while_its_queue_cannot_be_made_and_holds_up_nobody(
+    kafka: Kafka, stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("taskq_kafka.shardhost.UNMADE_SECONDS", 0.3)
+    kafka.create_topic(f"{stage.options.prefix}q")
+    stage.put(*(timer(LOG, f"early-{n}", 0, "unmade") for n in range(20)), *timers(20))
+    few = replace(stage.options, replication=3)  # of which one broker is up
+
+    stage.host(logs=shared(Logs, few))
+    assert values(stage.wait_for(20)) == each_once(20)
+    wait_until(
+        lambda: "INVALID_REPLICATION_FACTOR" in caplog.text, timeout=PATIENCE, what="the refusal"
+    )
+    kafka.create_topic(f"{stage.options.prefix}unmade")
+
+    assert values(stage.wait_for(20, "unmade")) == Counter(b"early-%d" % n for n in range(20))
+    assert stage.letters() == []
 
 
 def test_a_log_that_would_lose_records_is_refused_before_anything_is_owned(
