@@ -46,6 +46,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @click.option(
     "--replace", is_flag=True, help="Let a changed file remove every schedule that it held before."
 )
+@click.option("--if-any", is_flag=True, hidden=True)  # dev's: no schedule is no error
 @log_format_option
 @pass_invocation
 def beat(
@@ -53,6 +54,7 @@ def beat(
     files: tuple[str, ...],
     namespace: str | None,
     replace: bool,
+    if_any: bool,
     log_format: str | None,
 ) -> int:
     """Send the tasks of schedules when they are due, until SIGINT or SIGTERM; a second signal ends it at once.
@@ -67,6 +69,8 @@ def beat(
         settings = app.settings
         configure_logging(settings.log_level, settings.log_format)
     refuse_memory(app)
+    if if_any and not settings.schedule and not any(task.schedule for task in app.registry):
+        return 0
     sender = Beat(
         app,
         settings.schedule,

@@ -82,6 +82,7 @@ def dev(
             beat=("--replace",) if is_embedded else (),
             schedule=settings.schedule,
             has_code_schedules=any(task.schedule for task in app.registry),
+            reloads=reload,
             takes_schedule_queues=not queues,
             command=command,
             environ=child_environ(environ, variables),

@@ -43,7 +43,10 @@ class DevPlan:
     """Schedule files."""
 
     has_code_schedules: bool
-    """Whether tasks had a `cron` when dev was started. Without that and without files there is no beat."""
+    """Whether tasks had a `cron` when dev was started."""
+
+    reloads: bool
+    """Whether tasks may get one while it runs: then beat starts each time, and ends at once where it has nothing to send."""
 
     takes_schedule_queues: bool
     command: tuple[str, ...]
@@ -68,13 +71,14 @@ class DevPlan:
         )
 
     def beat_plan(self, lifeline: int) -> ChildPlan | None:
-        """Return beat, if it has something to do."""
-        if not self.schedule and not self.has_code_schedules:
+        """Return beat, if it has something to do, or may have."""
+        if not (self.schedule or self.has_code_schedules or self.reloads):
             return None
+        if_any = ("--if-any",) if self.reloads else ()
         files = [word for file in self.schedule for word in ("--schedule", file)]
         return ChildPlan(
             BEAT,
-            _taskq(lifeline, "beat", *self.common, *self.beat, *files),
+            _taskq(lifeline, "beat", *self.common, *self.beat, *if_any, *files),
             self.environ,
             patience=self.settings.publish_timeout + _MARGIN,
             lifeline=lifeline,

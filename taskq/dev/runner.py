@@ -107,6 +107,8 @@ class Dev:
             self._terminal.say(f"{self._plan.shown_command} {child.end}")
             return False
         if self._watch is not None:
+            if child.name == BEAT and child.ended_well:
+                return False  # it has nothing to send
             self._terminal.say(f"{child.name} {child.end}; it starts again when a file changes")
             return False
         self._terminal.say(f"{child.name} {child.end}, so dev stops")

@@ -275,3 +275,19 @@ def test_reload_starts_anew_after_a_change_and_survives_a_mistake(
 
     assert dev.stop(timeout=60) == 0
     assert has_left(dev, family) == set()
+
+
+def test_reload_starts_beat_for_the_first_cron_and_is_silent_without_one(
+    processes: Processes, folder: Path
+) -> None:
+    dev = processes.taskq("dev", *FAST, "--reload", cwd=folder)
+    dev.wait_for_line(r"^worker \| .* ready$", timeout=60)
+
+    added = (
+        '\n\n@task("tick", cron="@every 1s", queue="greetings")\ndef tick():\n    print("tick")\n'
+    )
+    (folder / "own_tasks.py").write_text(TASKS + added)
+    dev.wait_for_line(r"^worker \| tick$", timeout=60)
+
+    assert dev.stop(timeout=60) == 0
+    assert "beat ended" not in dev.text

@@ -18,6 +18,7 @@ PLAN = DevPlan(
     beat=(),
     schedule=(),
     has_code_schedules=False,
+    reloads=False,
     takes_schedule_queues=True,
     command=(),
     environ={"PATH": "/bin"},
@@ -72,6 +73,13 @@ def test_beat_is_there_for_tasks_with_a_cron() -> None:
 
     assert beat is not None
     assert beat.command[-1] == "--replace"
+
+
+def test_beat_is_there_for_tasks_that_may_get_a_cron() -> None:
+    beat = replace(PLAN, reloads=True).beat_plan(9)
+
+    assert beat is not None
+    assert beat.command[-1] == "--if-any"
 
 
 def test_a_worker_may_use_its_whole_grace() -> None:
