@@ -28,10 +28,10 @@ class ScheduleView:
 
     task: str | None = None
     last: datetime | None = None
-    """The planned time of its last occurrence."""
+    """When its last occurrence was sent."""
 
     next: datetime | None = None
-    """When it is due next."""
+    """When the next one is to be sent: with its part of the jitter."""
 
     lateness: float | None = None
     """Seconds: how late it is now, or its last occurrence was sent."""
@@ -75,7 +75,7 @@ def view_of(name: str, stored: Stored, now: datetime) -> ScheduleView | None:
         name=name,
         state=found,
         task=entry.task,
-        last=None if last is None else last.planned,
+        last=None if last is None else last.sent,
         next=following,
         lateness=lateness,
         words=sentence(entry.cron),

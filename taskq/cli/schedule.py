@@ -25,7 +25,7 @@ from taskq.cronsentence import sentence
 from taskq.errors import ScheduleFileError, TaskqError, UsageError
 from taskq.instants import write_seconds
 from taskq.near import nearest
-from taskq.occurrences import Definition, begin, planned_instants
+from taskq.occurrences import Definition, begin, delay_of, planned_instants
 from taskq.schedulesource import ScheduleSource
 
 _USAGE = 2
@@ -72,7 +72,7 @@ def validate(ctx: click.Context, invocation: Invocation, file: str | None) -> No
 )
 @pass_invocation
 def next_(invocation: Invocation, names: tuple[str, ...], count: int | None) -> None:
-    """Print when the schedules of FILE are due next, or the one with ID; earliest first."""
+    """Print when the schedules of FILE are sent next, or the one with ID, with their jitter; earliest first."""
     found, id = _definitions(invocation, names)
     if count is None:
         count = _MANY if id is not None else 1
@@ -212,9 +212,10 @@ def _file_and_id(invocation: Invocation, names: Sequence[str]) -> tuple[str | No
 
 
 def _upcoming(definition: Definition, count: int) -> Iterator[datetime]:
-    """Yield the next instants as if it was loaded now, which counts for an `@every` without start."""
+    """Yield when it is sent next, with its jitter, as if it was loaded now, which counts for an `@every` without start."""
     latest = datetime.max.replace(tzinfo=definition.effective_from.tzinfo)
-    return islice(planned_instants(begin(definition), latest), count)
+    delay = delay_of(definition)
+    return (at + delay for at in islice(planned_instants(begin(definition), latest), count))
 
 
 def _upcoming_of(cron: CronSchedule) -> list[datetime]:

@@ -46,6 +46,7 @@ namespace_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.opt
 def list_(invocation: Invocation, namespace: str | None) -> None:
     """Print the schedules that beats have loaded: state, last and next time, and the rule in words.
 
+    LAST is when the last one was sent, NEXT when the next one will be, with its jitter; 'schedule history' has planned times.
     LATENESS is how late the last was sent, in seconds; of one that is overdue, how late it is now.
     """
     app = invocation.app(namespace=namespace)

@@ -121,6 +121,24 @@ def test_next_takes_an_id_alone_where_the_settings_name_the_file(
     assert (row["schedule"], len(row["next"])) == ("taskscheduler/3", 2)
 
 
+def test_next_prints_times_with_the_jitter(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = (
+        '{"id": "a", "cron": "0 5 1 1 *", "task": "t", "jitter": 50}',
+        '{"id": "b", "cron": "0 5 1 1 *", "task": "t"}',
+    )
+    (elsewhere / "jobs.json").write_text(f"[{', '.join(entries)}]", "utf-8")
+
+    assert main(["schedule", "next", "jobs.json", "--json"]) == 0
+
+    later, exact = (
+        row["next"][0] for row in sorted(read_json(capsys), key=lambda r: r["schedule"])
+    )
+    assert exact.endswith("-01-01T05:00:00Z")
+    assert later > exact
+
+
 def test_schedule_that_is_never_due_says_so(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from taskq.clock import SystemClock
-from taskq.occurrences import Definition, begin
+from taskq.instants import write_seconds
+from taskq.occurrences import Definition, begin, delay_of
 from taskq.protocols import GroupMember, GroupStatus
 from taskq.schedulelog import (
     Fired,
@@ -35,13 +36,19 @@ def broker(broker: FakeBroker) -> FakeBroker:
     return broker
 
 
-def store(broker: FakeBroker, load: Definition, *, cursor: datetime | None = None) -> None:
+def store(
+    broker: FakeBroker,
+    load: Definition,
+    *,
+    cursor: datetime | None = None,
+    sent: datetime | None = None,
+) -> None:
     """Put a schedule into the log, and if it has come somewhere its state."""
     writes = [write_of(load.name, Part.DEFINITION, definition_to_json(load))]
     if cursor is not None:
         begun = begin(load)
         state = type(begun)(load, cursor, begun.anchor)
-        fired = (Fired(cursor, cursor + timedelta(milliseconds=12)),)
+        fired = (Fired(cursor, sent or cursor + timedelta(milliseconds=12)),)
         writes.append(write_of(load.name, Part.STATE, StoredState(state, fired).to_json()))
     broker.logs.append(writes, timeout=1)
 
@@ -86,6 +93,18 @@ class TestList:
         assert rows["f"]["next"] is None
         assert "format 99" in rows["g"]["words"]
         assert "no beat of namespace 'jobs' runs" in run.err
+
+    def test_its_times_are_those_of_the_sending(self, taskq: Taskq, broker: FakeBroker) -> None:
+        load = definition("a", "@every 1h", PAST, jitter=3000)
+        sent = NOW + delay_of(load)
+        assert sent - NOW > timedelta(seconds=1)
+        store(broker, load, cursor=NOW, sent=sent)
+
+        (row,) = taskq("schedule", "list", "--json").json
+
+        assert row["last"] == write_seconds(sent)
+        assert row["next"] == write_seconds(sent + timedelta(hours=1))
+        assert row["lateness"] == 0
 
     def test_it_is_a_table_for_people(self, taskq: Taskq, broker: FakeBroker) -> None:
         store(broker, definition("a", "@every 1h", NOW))
