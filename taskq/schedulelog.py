@@ -8,7 +8,7 @@ come (by the owner of its shard alone); of each thing that is loaded its manifes
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -67,6 +67,10 @@ class NewerFormat(ValueError):
     """A document of a version that is not known here: it is to be left untouched."""
 
 
+MOST_PAUSES = 50
+"""That a record keeps: so often is a schedule hardly paused and resumed between two of its occurrences."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pause:
     """From when on a schedule does not send, and until when."""
@@ -75,16 +79,41 @@ class Pause:
     until: datetime | None = None
     """When it was resumed; None: not yet."""
 
+    earlier: tuple[tuple[datetime, datetime], ...] = ()
+    """Pauses before this one that the schedule's owner may not have dealt with, oldest first."""
+
+    @property
+    def spans(self) -> tuple[tuple[datetime, datetime | None], ...]:
+        """From when to when it does not send, oldest first; the last one may be open."""
+        return (*self.earlier, (self.since, self.until))
+
+    def paused(self, now: datetime, cursor: datetime | None) -> Pause | None:
+        """Return it paused once more, or None where it is paused.
+
+        Args:
+            now: From when on.
+            cursor: How far the schedule's owner has come: what ended before is dealt with. None: there was none yet.
+        """
+        if self.until is None:
+            return None
+        spans = (*self.earlier, (self.since, self.until))
+        open_ones = tuple(span for span in spans if cursor is None or span[1] > cursor)
+        return Pause(now, earlier=open_ones[-MOST_PAUSES:])
+
+    def resumed(self, now: datetime) -> Pause | None:
+        """Return it resumed, or None where it is."""
+        return replace(self, until=now) if self.until is None else None
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
+        document: dict[str, Any] = {"format": FORMAT, "paused": self.until is None}
         if self.until is None:
-            return {"format": FORMAT, "paused": True, "at": write_instant(self.since)}
-        return {
-            "format": FORMAT,
-            "paused": False,
-            "since": write_instant(self.since),
-            "at": write_instant(self.until),
-        }
+            document["at"] = write_instant(self.since)
+        else:
+            document |= {"since": write_instant(self.since), "at": write_instant(self.until)}
+        if self.earlier:
+            document["earlier"] = [[write_instant(at) for at in span] for span in self.earlier]
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +278,13 @@ def read_pause(value: bytes) -> Pause:
     document = _document(value, FORMAT)
     try:
         at = read_instant(document["at"])
+        earlier = tuple(
+            (read_instant(since), read_instant(until))
+            for since, until in document.get("earlier", ())
+        )
         if document["paused"]:
-            return Pause(at)
-        return Pause(read_instant(document.get("since", document["at"])), at)
+            return Pause(at, earlier=earlier)
+        return Pause(read_instant(document.get("since", document["at"])), at, earlier)
     except (KeyError, TypeError) as error:
         raise ValueError(f"no pause of a schedule: {error!r}") from error
 

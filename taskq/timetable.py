@@ -263,17 +263,21 @@ def _decide(row: _Row, now: datetime, watching_since: datetime | None, limit: in
     start = row.state
     if start is None:
         start = begin(row.loads[0], row.floor)
-    if pause is None or (pause.until is not None and start.cursor >= pause.until):
-        return _decide_by_all(row.loads, start, now, watching_since, limit)
-    decision = _decide_by_all(row.loads, start, min(now, pause.since), watching_since, limit)
-    if decision.occurrences:
-        return decision
-    if pause.until is None:
-        is_due = decision.next_due is not None and decision.next_due <= pause.since
-        return decision if is_due else replace(decision, next_due=None)
-    resumed = replace(decision.state, cursor=max(decision.state.cursor, pause.until))
-    after = _decide_by_all(row.loads, resumed, now, watching_since, limit)
-    return replace(after, left_out=_joined(decision.left_out, after.left_out))
+    left_out: LeftOut | None = None
+    for since, until in () if pause is None else pause.spans:
+        if until is not None and start.cursor >= until:
+            continue
+        decision = _decide_by_all(row.loads, start, min(now, since), watching_since, limit)
+        left_out = _joined(left_out, decision.left_out)
+        decision = replace(decision, left_out=left_out)
+        if decision.occurrences:
+            return decision
+        if until is None:
+            is_due = decision.next_due is not None and decision.next_due <= since
+            return decision if is_due else replace(decision, next_due=None)
+        start = replace(decision.state, cursor=max(decision.state.cursor, until))
+    after = _decide_by_all(row.loads, start, now, watching_since, limit)
+    return replace(after, left_out=_joined(left_out, after.left_out))
 
 
 def _decide_by_all(

@@ -110,25 +110,28 @@ def resume(invocation: Invocation, id: str, namespace: str | None) -> None:
     _set_pause(invocation, id, namespace, _resumed, "active")
 
 
-def _paused(before: Pause | None, now: datetime) -> Pause | None:
-    return None if before is not None and before.until is None else Pause(now)
+def _paused(stored: Stored, now: datetime) -> Pause | None:
+    if stored.pause is None:
+        return Pause(now)
+    cursor = None if stored.state is None else stored.state.state.cursor
+    return stored.pause.paused(now, cursor)
 
 
-def _resumed(before: Pause | None, now: datetime) -> Pause | None:
-    return None if before is None or before.until is not None else Pause(before.since, now)
+def _resumed(stored: Stored, now: datetime) -> Pause | None:
+    return None if stored.pause is None else stored.pause.resumed(now)
 
 
 def _set_pause(
     invocation: Invocation,
     id: str,
     namespace: str | None,
-    change: Callable[[Pause | None, datetime], Pause | None],
+    change: Callable[[Stored, datetime], Pause | None],
     state: str,
 ) -> None:
     app = invocation.app(namespace=namespace)
     with logs_of(app) as logs:
         name, stored = _stored(app, logs, id)
-        following = change(stored.pause, SystemClock().now())
+        following = change(stored, SystemClock().now())
         if following is not None:
             write = write_of(name, Part.PAUSE, following.to_json())
             (error,) = logs.append([write], timeout=app.settings.publish_timeout)

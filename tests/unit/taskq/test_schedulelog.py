@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -75,6 +76,23 @@ class TestDocuments:
         assert read_pause(RESUMED_OF_FORMAT_1) == Pause(START, START)
         assert encode(Pause(START).to_json()) == PAUSE_OF_FORMAT_1
         assert encode(Pause(START, START).to_json()) == RESUMED_OF_FORMAT_1
+
+    def test_pauses_before_the_last_one_are_kept_until_they_are_dealt_with(self) -> None:
+        days = [START + timedelta(days=number) for number in range(6)]
+        pause = Pause(days[0], days[1]).paused(days[2], None)
+        assert pause is not None
+        resumed = pause.resumed(days[3])
+        assert resumed is not None
+
+        again = resumed.paused(days[4], days[0])
+        later = resumed.paused(days[4], days[1])
+
+        assert pause.paused(days[5], None) is None
+        assert resumed.resumed(days[5]) is None
+        assert again == Pause(days[4], earlier=((days[0], days[1]), (days[2], days[3])))
+        assert later == Pause(days[4], earlier=((days[2], days[3]),))
+        assert read_pause(encode(again.to_json())) == again
+        assert read_pause(encode(resumed.to_json())) == resumed
 
     def test_manifest_of_format_1(self) -> None:
         manifest = Manifest(Load("x", "one", 7, START), ("a",), before=Load("w", "two", 8, START))

@@ -278,6 +278,22 @@ class TestPause:
 
         assert seconds_of(log) == [1, 2, 8, 9]
 
+    def test_several_pauses_while_nobody_owned_it(self) -> None:
+        log = ScheduleLog()
+        log.define(definition())
+        Owner(log, START).fire(after(1))
+        first = Pause(after(2.5), after(4.5))
+        second = first.paused(after(6.5), after(1))
+        assert second is not None
+        third = Pause(after(6.5), after(7.5), second.earlier).paused(after(9.5), after(1))
+        assert third is not None
+        log.put(PAUSE, encode(third.to_json()))
+        log.compact()
+
+        Owner(log, START).fire(after(12))
+
+        assert seconds_of(log) == [1, 2, 5, 6, 8, 9]
+
     def test_pause_that_is_over_plays_no_part_later(self) -> None:
         log = ScheduleLog()
         log.define(definition())
