@@ -61,7 +61,7 @@ class LogTopics:
                 self._make(log, topic, deadline)
                 partitions = self._questions.partitions(topic, deadline - time.monotonic())
         except PermissionError as error:
-            raise LogUnfit(log, topic, f"{_why(error)}; {ACLS}") from error
+            raise LogUnfit(log, topic, f"no right to look at it ({_why(error)}); {ACLS}") from error
         if not self._questions.is_bare(deadline):
             self._check_settings(log, topic, deadline)
             self._check_rights(log, topic, uses, deadline)

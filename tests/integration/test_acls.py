@@ -31,7 +31,7 @@ from tests.support.installation import Installation
 from tests.support.kafka import admin
 from tests.support.processes import ROOT
 from tests.support.secure import SecureKafka
-from tests.support.station import Station, station
+from tests.support.station import TASKS, Station, station
 from tests.support.toyshard import now_ms, toy_host
 from tests.support.waiting import wait_until
 
@@ -203,6 +203,18 @@ def test_worker_without_rights_says_so_without_a_traceback_and_lives(place: Stat
     assert "no right to use" in line
     assert worker.stop() == 0
     assert "Traceback" not in worker.text
+
+
+def test_worker_that_may_not_keep_the_time_ends_and_names_the_option(place: Station) -> None:
+    become(place, "nobody")
+
+    code, text = place.command("worker", "-A", TASKS, "-c", "1")
+
+    line = text.splitlines()[-1]
+    assert (code, line.startswith("taskq: ")) == (2, True), text
+    assert "topic 'taskq.timers' cannot serve as the log 'taskq.timers': no right to" in line
+    assert "Traceback" not in text
+    assert line.endswith("or leave the time of waiting tasks to other workers with --no-timers")
 
 
 def test_worker_without_the_right_to_delete_says_so_and_runs_tasks(place: Station) -> None:
