@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
-from taskq import App
 from taskq.clock import SystemClock
 from taskq.errors import PublishFailed
 from tests.support.kafka import Kafka
 from tests.support.ledger import Ledger
-from tests.support.names import fresh_name
-from tests.support.processes import Process, Processes
-from tests.support.scene import READY, START_SECONDS
-from tests.support.waiting import wait_until
+from tests.support.processes import Processes
+from tests.support.scene import START_SECONDS
+from tests.support.timed import Timed
 
 OPENED = r"this process owns the partitions"
 
 
-class Delays:
-    """A prefix of a test's own, so that no other test's worker keeps its time."""
-
-    def __init__(self, kafka: Kafka, processes: Processes, ledger: Ledger) -> None:
-        self.prefix = fresh_name("delays") + "."
-        self.ledger = ledger
-        self.app = App("delays", broker=kafka.bootstrap, prefix=self.prefix, default_queue="main")
-        self._processes = processes
-        self._env: Mapping[str, str] = {
-            "TASKQ_BROKER": kafka.bootstrap,
-            "TASKQ_PREFIX": self.prefix,
-            "TASKQ_DEFAULT_QUEUE": "main",
-            "TEST_LEDGER": str(ledger.path),
-        }
-
-    def worker(self, *options: str) -> Process:
-        """Start a worker and wait until it is ready."""
-        worker = self.start("worker", "-A", "tests.support.scene_tasks", "-c", "1", *options)
-        worker.wait_for_line(READY, timeout=START_SECONDS)
-        return worker
-
-    def start(self, *command: str) -> Process:
-        """Start a command."""
-        return self._processes.taskq(*command, env=self._env)
+class Delays(Timed):
+    """Tasks that write down how late they are."""
 
     def send(self, **options: object) -> str:
         """Send a task that writes down how late it is."""
@@ -51,16 +27,16 @@ class Delays:
 
     def lateness(self, id: str) -> float:
         """Return how late a task ran, in seconds, once it has."""
-        wait_until(lambda: id in self.ledger.ids("late"), timeout=60, what=f"task {id}")
+        self.wait("late", id)
         (entry,) = [each for each in self.ledger.entries("late") if each.id == id]
         return float(entry.detail)
 
 
 @pytest.fixture
 def delays(kafka: Kafka, processes: Processes, ledger: Ledger) -> Iterator[Delays]:
-    delays = Delays(kafka, processes, ledger)
+    delays = Delays("delays", kafka, processes, ledger)
     yield delays
-    delays.app.close()
+    delays.close()
 
 
 def test_a_task_runs_when_its_countdown_is_over_and_not_before(delays: Delays) -> None:

@@ -2,53 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from taskq import App
 from taskq.deadletters import DeadLetterView, read_dead_letter
 from taskq.timers import LOG
 from tests.support.kafka import Kafka
 from tests.support.ledger import Ledger
-from tests.support.names import fresh_name
-from tests.support.processes import Process, Processes
+from tests.support.processes import Processes
 from tests.support.proxy import Proxy
-from tests.support.scene import READY, START_SECONDS
+from tests.support.timed import Timed
 from tests.support.waiting import wait_until
 
 
-class Retries:
-    """A prefix of a test's own, so that no other test's worker keeps its time."""
-
-    def __init__(self, kafka: Kafka, processes: Processes, ledger: Ledger) -> None:
-        self.prefix = fresh_name("retries") + "."
-        self.ledger = ledger
-        self.app = App("retries", broker=kafka.bootstrap, prefix=self.prefix, default_queue="main")
-        self._processes = processes
-        self._env: Mapping[str, str] = {
-            "TASKQ_BROKER": kafka.bootstrap,
-            "TASKQ_PREFIX": self.prefix,
-            "TASKQ_DEFAULT_QUEUE": "main",
-            "TEST_LEDGER": str(ledger.path),
-        }
-
-    def worker(self, **env: str) -> Process:
-        """Start a worker and wait until it is ready."""
-        worker = self._processes.taskq(
-            "worker", "-A", "tests.support.scene_tasks", "-c", "1", env={**self._env, **env}
-        )
-        worker.wait_for_line(READY, timeout=START_SECONDS)
-        return worker
+class Retries(Timed):
+    """Tasks that fail, and what comes of them."""
 
     def send(self, task: str, *args: object) -> str:
         """Send a task and return its id."""
         return self.app.send_task(task, args).id
-
-    def wait(self, event: str, id: str) -> None:
-        """Wait until a task has written an event."""
-        wait_until(lambda: id in self.ledger.ids(event), timeout=60, what=f"{event} of {id}")
 
     def attempts(self, id: str) -> list[tuple[str, float]]:
         """Return the attempts of a task in their order, each with how late it was."""
@@ -79,9 +53,9 @@ class Retries:
 
 @pytest.fixture
 def retries(kafka: Kafka, processes: Processes, ledger: Ledger) -> Iterator[Retries]:
-    retries = Retries(kafka, processes, ledger)
+    retries = Retries("retries", kafka, processes, ledger)
     yield retries
-    retries.app.close()
+    retries.close()
 
 
 def test_a_task_is_retried_until_it_succeeds_or_has_no_retry_left(retries: Retries) -> None:
