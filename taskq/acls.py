@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from taskq_kafka.steps import step_of_source
+
 ANY_QUEUE = "QUEUE"
 """Stands for each queue's topic where no queues are known."""
 
@@ -42,7 +44,8 @@ def needed_rights(
     """Return what each command needs.
 
     Args:
-        queues: Their names, without prefix. With a prefix one rule for all names behind it takes their place.
+        queues: Their names, and those of priority steps (QUEUE.pN), without prefix. With a prefix one rule for all names behind it
+            takes their place.
         prefix: Stands before all topics and groups; empty for none.
         group: The workers' group, without prefix.
         auto_create: Whether missing topics are made on first use.
@@ -51,7 +54,10 @@ def needed_rights(
     rights: list[Right] = []
     for topic, is_prefix in topics:
         dead = topic if is_prefix else f"{topic}.dlq"
-        rights += _of_topic(topic, dead, is_prefix=is_prefix, auto_create=auto_create)
+        found = _of_topic(topic, dead, is_prefix=is_prefix, auto_create=auto_create)
+        # Of a step, its own topic's: dead letters and their moving are its queue's.
+        is_step = not is_prefix and step_of_source(topic) > 0
+        rights += [right for right in found if right.name == topic or not is_step]
     rights += _of_logs(prefix, auto_create=auto_create)
     rights += _of_group(prefix + group)
     rights += _of_cluster(auto_create=auto_create)

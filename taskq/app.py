@@ -33,6 +33,7 @@ from taskq.shards import Write
 from taskq.sources import Sources, read_sources
 from taskq.task import TASK_OPTIONS, BoundTaskDecorator, P, Task, TaskDecorator, check_task_name
 from taskq.timers import cancel_write
+from taskq_kafka.steps import source_of
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -193,6 +194,7 @@ class App:
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
         rate_limit: Rate | None = None,
+        priority: int = 0,
     ) -> TaskDecorator: ...
     @overload
     def task(
@@ -220,6 +222,7 @@ class App:
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
         rate_limit: Rate | None = None,
+        priority: int = 0,
     ) -> BoundTaskDecorator: ...
     def task(self, name: Any = None, **options: Any) -> Any:
         """Register a function as a task: `@app.task`, `@app.task("name", queue="billing")`.
@@ -235,8 +238,8 @@ class App:
                 before each. `retry_jitter`: whether a random part of the backoff is waited (the default), or all of it.
                 `time_limit`: seconds after which a run is ended. `soft_time_limit`: seconds after which `SoftTimeLimitExceeded`
                 is raised in it. `rate_limit`: how often it may start in each worker: `"10/s"`, `"100/m"`, `"5/h"`, or a number
-                a second. `cron`: when beat sends it, with `timezone` (default UTC), `dialect` (default auto), and `args` and
-                `kwargs` for it.
+                a second. `priority`: 0 to 9, 9 first (0). `cron`: when beat sends it, with `timezone` (default UTC), `dialect`
+                (default auto), and `args` and `kwargs` for it.
 
         Raises:
             InvalidArguments: A limit is not usable.
@@ -290,6 +293,7 @@ class App:
         countdown: float | None = None,
         eta: datetime | None = None,
         expires: float | datetime | None = None,
+        priority: int | None = None,
         **unknown: NoReturn,
     ) -> AsyncResult[Any]:
         """Send a task by its name, which need not be registered here; blocks and raises as `Task.delay` does.
@@ -307,27 +311,30 @@ class App:
             countdown: Seconds until it is to run.
             eta: When it is to run, with a time zone; one that has passed means now.
             expires: Seconds from now, or an instant with a time zone, after which it is not run any more.
+            priority: 0 to 9, 9 first; None: the task's own.
             unknown: Raises `UnknownOption`.
         """
         refuse_unknown(unknown, ("args", "kwargs", "name", *SEND_OPTIONS), "send_task")
         kwargs = {} if kwargs is None else kwargs
         check_shape(check_task_name(name), args, kwargs)
-        options = SendOptions(task_id, queue, key, headers, countdown, eta, expires)
+        options = SendOptions(task_id, queue, key, headers, countdown, eta, expires, priority)
         options.check(name)
         time = options.when(name, self.now)
         task = self.registry.get(name)
         if task is not None:
             task.check_arguments(args, kwargs)
+        if priority is None:
+            priority = self.priority_of(name)
         result: AsyncResult[Any] = AsyncResult(
             task_id or new_task_id(), name, queue or self.queue_of(name), revoke=self.revoke
         )
         sending = self.sending()
         if sending is None:
-            self._send(result, args, kwargs, options, time, headers or {})
+            self._send(result, args, kwargs, options, time, headers or {}, priority)
             return result
         with sending:
-            own = sending.headers(Publication.of(result, args, kwargs, options, time))
-            self._send(result, args, kwargs, options, time, own)
+            own = sending.headers(Publication.of(result, args, kwargs, options, time, priority))
+            self._send(result, args, kwargs, options, time, own, priority)
         return result
 
     def _send(
@@ -338,12 +345,14 @@ class App:
         options: SendOptions,
         time: When,
         headers: Mapping[str, Any],
+        priority: int,
     ) -> None:
         """Write one message and publish it."""
         further = {**headers, **time.headers}
         writer = Writer(result.task, self.format)
-        value, written = writer.write(result.id, args, kwargs, headers=further)
-        message = Outgoing(result.queue, value, written, options.key_bytes)
+        value, written = writer.write(result.id, args, kwargs, headers=further, priority=priority)
+        source = source_of(result.queue, priority)
+        message = Outgoing(source, value, written, options.key_bytes)
         whole = time.outgoing(message, result.id, self.now()) if time.eta else message
         self.publish((whole,), (result,))
 
@@ -397,19 +406,27 @@ class App:
         Raises:
             EncodeError: The run's result cannot be serialized.
         """
+        priority = self.priority_of(followup.task, followup.priority)
         value, headers = Writer(followup.task, self.format).write(
             followup.task_id or new_task_id(),
             followup.args,
             followup.kwargs,
             headers=followup.headers,
             embed=followup.embed,
+            priority=priority,
         )
-        return Outgoing(followup.queue or self.queue_of(followup.task), value, headers)
+        queue = followup.queue or self.queue_of(followup.task)
+        return Outgoing(source_of(queue, priority), value, headers)
 
     def queue_of(self, name: str) -> str:
         """Return the queue that a task's name leads to."""
         task = self.registry.get(name)
         return task.queue if task is not None else self.settings.default_queue
+
+    def priority_of(self, name: str, given: int | None = None) -> int:
+        """Return the priority that a task is sent with: what is given, else its own, else 0."""
+        task = self.registry.get(name)
+        return given if given is not None else task.priority if task is not None else 0
 
     def publish(
         self, messages: Sequence[Outgoing | Write], results: Sequence[AsyncResult[Any]]

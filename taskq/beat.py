@@ -191,6 +191,7 @@ class Beat:
             return ScheduleShard(
                 namespace,
                 queue_of=self._app.queue_of,
+                priority_of=self._app.priority_of,
                 format=self._app.format,
                 watching_since=lambda: self._standby.since,
                 host=self._host,

@@ -13,6 +13,7 @@ from typing import Any
 
 from taskq.errors import DecodeError, InvalidQueueName
 from taskq.queues import check_queue
+from taskq_kafka.steps import clamped
 
 _CARRIED = {
     "shadow": "shadow",
@@ -43,6 +44,8 @@ class Followup:
 
     headers: Mapping[str, Any] = field(default_factory=dict)
     embed: Mapping[str, Any] | None = None
+    priority: int | None = None
+    """0 to 9; None: the task's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +144,24 @@ def _one(
         kwargs=dict(signature.get("kwargs") or {}),
         task_id=options.get("task_id"),
         queue=options.get("queue") or None,
+        priority=_priority(options),
         headers=headers,
         embed=embed if any(embed.values()) else None,
     )
 
 
+def _priority(options: Mapping[str, Any]) -> int | None:
+    priority = options.get("priority")
+    return None if priority is None else clamped(priority)
+
+
 def _inherit(task: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a chain's or group's task with the errbacks and queue that were given for the whole."""
+    """Return a chain's or group's task with the errbacks, queue and priority that were given for the whole."""
     options = whole.get("options") or {}
     own = dict(task.get("options") or {})
-    if options.get("queue") and not own.get("queue"):
-        own["queue"] = options["queue"]
+    for name in ("queue", "priority"):
+        if options.get(name) is not None and own.get(name) is None:
+            own[name] = options[name]
     link_error = [
         *_many(own.get("link_error"), "link_error"),
         *_many(options.get("link_error"), "link_error"),

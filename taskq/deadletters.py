@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from taskq.attempts import HEADER, Attempt, read_attempts
 from taskq.instants import read_instant
 from taskq.protocols import StoredDeadLetter
+from taskq_kafka.steps import queue_of_source
 
 FORMAT = 1
 """Of the `dlq-*` headers, in `dlq-version`. Letters without it are older and have fewer of them; newer ones are left alone."""
@@ -120,7 +121,7 @@ def _instant(milliseconds: int) -> datetime | None:
 
 
 def source_queue(text: str) -> str | None:
-    """Return the queue of QUEUE/PARTITION/OFFSET, or None if the text has not that form."""
+    """Return the queue of QUEUE/PARTITION/OFFSET (or of a step, QUEUE.pN/…), or None if the text has not that form."""
     parts = text.split("/")
     is_source = len(parts) == 3 and bool(parts[0]) and all(part.isdecimal() for part in parts[1:])
-    return parts[0] if is_source else None
+    return queue_of_source(parts[0]) if is_source else None

@@ -17,6 +17,7 @@ from taskq.errors import InvalidQueueName
 from taskq.instants import read_instant
 from taskq.near import nearest
 from taskq.queues import check_queue
+from taskq_kafka.steps import HIGHEST, LOWEST
 
 DAY = 86_400.0
 
@@ -141,6 +142,14 @@ def _queue(value: object) -> str:
         raise WrongValue(f"invalid queue name {shown(value)}: {error.why}") from None
 
 
+def _priority(value: object) -> int:
+    if type(value) is not int or not LOWEST <= value <= HIGHEST:
+        raise WrongValue(
+            f"must be a whole number from {LOWEST} to {HIGHEST}, and is {shown(value)}"
+        )
+    return value
+
+
 def _list(value: object) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise WrongValue(f"must be a list, and is {shown(value)}")
@@ -209,6 +218,7 @@ PARSERS: Mapping[str, Callable[[object], Any]] = MappingProxyType(
         "kwargs": _object,
         "queue": _queue,
         "key": _some_text,
+        "priority": _priority,
         "expires": _seconds(zero=False),
         "headers": _headers,
         "enabled": _switch,

@@ -65,6 +65,8 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "schedule.unknown_task": "A schedule names a task that the app does not have.",
         "schedule.unreadable": "Something of a schedule in the log cannot be read; it is left untouched and not sent. `schedule`.",
         "settings.unknown_variable": "A variable TASKQ_* is no setting; ignored. `variable`.",
+        "steps.failed": "Looking for new topics of priority steps failed; it is tried again.",
+        "steps.found": "A queue has got a topic for a priority step; the worker takes from it, too. `queue`: its name.",
         "task.delayed": "A message whose `eta` has not come was moved to the timers. `due`.",
         "task.delivered_again": "A process died with a task that settles late; it runs again. `deaths`: how many so far.",
         "task.expired": "A task came after its `expires`; it did not run.",

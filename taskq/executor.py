@@ -50,6 +50,7 @@ from taskq.returning import REQUEUED as REQUEUED_HEADER
 from taskq.returning import requeues
 from taskq.task import Task
 from taskq.timers import due_ms, instant_of
+from taskq_kafka.steps import queue_of_source, source_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -191,7 +192,7 @@ class Executor:
         asked = Request(
             envelope,
             task=found.name,
-            queue=record.queue,
+            queue=queue_of_source(record.queue),
             partition=record.partition,
             offset=record.offset,
             group=self._group,
@@ -453,10 +454,11 @@ class Executor:
             headers = each.headers
             if self._has_publish:
                 headers = followup_headers(self.hooks, id, queue, each)
+            priority = self._app.priority_of(each.task, each.priority)
             value, written = Writer(each.task, self._app.format).write(
-                id, each.args, each.kwargs, headers=headers, embed=each.embed
+                id, each.args, each.kwargs, headers=headers, embed=each.embed, priority=priority
             )
-            messages.append((queue, value, written))
+            messages.append((source_of(queue, priority), value, written))
         return messages
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from taskq.clock import Clock, SystemClock
 from taskq.jsonlogs import JsonFormatter, instant, json_line
+from taskq_kafka.steps import queue_of_source
 
 task_logger = logging.getLogger("taskq.worker.tasks")
 """Where the lines about finished tasks go."""
@@ -369,7 +370,7 @@ def _fields(task: str, id: str, place: Placed, runtime: float) -> dict[str, obje
     return {
         "task": task,
         "id": id,
-        "queue": place.queue,
+        "queue": queue_of_source(place.queue),
         "partition": place.partition,
         "offset": place.offset,
         "runtime": round(runtime, 6),

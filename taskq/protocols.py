@@ -26,7 +26,7 @@ class Record(Protocol):
 
     @property
     def queue(self) -> str:
-        """The queue's name, without the prefix of its topic."""
+        """The name of the queue, or of its priority step (QUEUE.pN), without the prefix of its topic."""
 
     @property
     def partition(self) -> int:
@@ -262,6 +262,8 @@ class QueueStatus:
     """How a queue stands, for one consumer group."""
 
     queue: str
+    """Its name, or that of a priority step (QUEUE.pN)."""
+
     partitions: int
     lag: int
     """Records that no member of the group has claimed, summed over partitions."""
@@ -364,6 +366,9 @@ class TopicStatus:
     is_log: bool = False
     """Whether it holds a log of taskq's own; `queue` is the log's name then."""
 
+    step: int = 0
+    """The priority step of the queue that it holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class GroupMember:
@@ -375,7 +380,7 @@ class GroupMember:
 
     host: str
     holds: Mapping[str, Sequence[int]]
-    """Partitions by queue; empty where it holds none."""
+    """Partitions by queue, or priority step of one (QUEUE.pN); empty where it holds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,7 +462,17 @@ class Admin(Protocol):
         """Make a queue with its settings; one that exists is used as it is."""
 
     def queues(self, *, timeout: float) -> Sequence[str]:
-        """Return the names of all queues, sorted: no dead-letter topics, none of taskq's or Kafka's own topics."""
+        """Return the names of all queues, sorted: no dead-letter topics, none of taskq's or Kafka's own topics.
+
+        One that has a topic for a priority step only is among them.
+        """
+
+    def sources(self, *, timeout: float) -> Sequence[str]:
+        """Return the names of all queues and priority steps (QUEUE, QUEUE.pN) that have a topic, sorted.
+
+        What takes queues one by one takes such names, too: `create_queue`, `queue_status`, `partition_counts`, `worker_counts`,
+        `find_records`, `record_at`, `trim`.
+        """
 
     def queue_status(
         self, queues: Sequence[str], *, group: str, timeout: float
@@ -488,7 +503,10 @@ class Admin(Protocol):
         """Make the topic of a queue's dead letters; one that exists is used as it is."""
 
     def topics(self, queues: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
-        """Return how the topics of these queues and of their dead letters stand, also of those that do not exist."""
+        """Return how the topics of these queues and of their dead letters stand, also of those that do not exist.
+
+        Of priority steps those that exist, and those that are named.
+        """
 
     def log_topics(self, logs: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
         """Return how the topics of these logs stand, also of those that do not exist."""
@@ -526,7 +544,7 @@ class Admin(Protocol):
         """Return one record; None where there never was one."""
 
     def purge(self, queue: str, *, group: str, timeout: float) -> int:
-        """Delete all records of a queue for every group; return how many of them this group had not claimed.
+        """Delete all records of a queue and its steps for every group; return how many of them this group had not claimed.
 
         Workers still run what they had fetched before.
         """

@@ -44,6 +44,9 @@ class Publication:
     expires: datetime | None = None
     """Not to be run after, in UTC."""
 
+    priority: int = 0
+    """0 to 9, 9 first."""
+
     is_followup: bool = False
     """Whether no code sends it, but a worker, because a message of a Celery client asks for it (its chain, callbacks, errbacks).
 
@@ -58,6 +61,7 @@ class Publication:
         kwargs: Mapping[str, Any],
         options: SendOptions,
         time: When,
+        priority: int = 0,
     ) -> Publication:
         """Return the publication of one call.
 
@@ -67,6 +71,7 @@ class Publication:
             kwargs: Keyword arguments.
             options: How it is sent.
             time: When it is to run.
+            priority: What it is sent with.
         """
         return cls(
             result.task,
@@ -78,4 +83,5 @@ class Publication:
             options.key,
             time.eta,
             time.expires,
+            priority=priority,
         )

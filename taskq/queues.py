@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from taskq.errors import InvalidQueueName, InvalidSetting
+from taskq_kafka.steps import queue_of_source
 
 MAX_LENGTH = 240
 """Longest name with the prefix, in characters: Kafka's 249 less the longest ending that is derived, with room for a new one."""
@@ -42,6 +43,16 @@ def check_letters(name: str, *, prefix: str = "") -> str:
         InvalidQueueName: It is neither.
     """
     return name if name == TIMERS else check_queue(name, prefix=prefix)
+
+
+def check_source(name: str) -> str:
+    """Return the name of a queue or of one of its priority steps if it is allowed.
+
+    Raises:
+        InvalidQueueName: It is not; the error says why.
+    """
+    check_queue(queue_of_source(name))
+    return name
 
 
 def check_prefix(prefix: str) -> str:

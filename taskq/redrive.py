@@ -15,6 +15,7 @@ from taskq.protocols import Removal, ReturnedRecord, StoredDeadLetter
 from taskq.returning import REQUEUED
 from taskq.timerletters import task_record
 from taskq.timers import LOG as TIMERS
+from taskq_kafka.steps import source_of, step_of_source
 
 MOST_REDRIVES = 5
 """What has come back so often will come back again: it is left, unless that is forced."""
@@ -85,7 +86,7 @@ class Chosen:
 
 
 def returned(letter: StoredDeadLetter, view: DeadLetterView, queue: str) -> ReturnedRecord:
-    """Return the record that was put aside, as it was: its value, key and own headers byte for byte.
+    """Return the record that was put aside, as it was: its value, key and own headers byte for byte, and in its priority step.
 
     Without `retries` and what is known of them: its attempts are counted anew. Headers say where it comes from.
     """
@@ -96,7 +97,9 @@ def returned(letter: StoredDeadLetter, view: DeadLetterView, queue: str) -> Retu
             key = value
         elif not name.startswith(PREFIX) and name not in _OF_ONE_LIFE:
             headers.append((name, value))
-    return ReturnedRecord(queue, view.value, [*headers, *_origin(letter, view)], key)
+    step = step_of_source(letter.id.split("/", 1)[0])
+    headers += _origin(letter, view)
+    return ReturnedRecord(source_of(queue, step), view.value, headers, key)
 
 
 def returned_timer(
@@ -109,10 +112,12 @@ def returned_timer(
     message = task_record(letter, int(order.now.timestamp() * 1000))
     if message is None:
         return None
-    queue = message.queue if order.to in (None, TIMERS) else order.to
+    source = message.queue
+    if order.to not in (None, TIMERS):
+        source = source_of(order.to, step_of_source(source))
     headers = [each for each in message.headers if each[0] not in (REDRIVEN, REDRIVEN_FROM)]
     return ReturnedRecord(
-        queue or "", message.value, [*headers, *_origin(letter, view)], message.key
+        source, message.value, [*headers, *_origin(letter, view)], message.key
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from taskq.errors import DuplicateTask, UnknownTask
 from taskq.near import nearest
 from taskq.task import Task
+from taskq_kafka.steps import queue_of_source
 
 AnyTask = Task[..., Any, Any]
 
@@ -45,14 +46,14 @@ class Registry:
 
         Args:
             name: What a message asks for.
-            queue: Where it stood, for the error.
+            queue: Where it stood, a queue or a step of one, for the error.
 
         Raises:
             UnknownTask: There is none; names the nearest.
         """
         task = self._by_name.get(name)
         if task is None:
-            raise UnknownTask(name, queue, nearest(name, self._by_name))
+            raise UnknownTask(name, queue_of_source(queue), nearest(name, self._by_name))
         return task
 
     def names(self) -> list[str]:

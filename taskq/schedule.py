@@ -45,6 +45,9 @@ class ScheduleEntry:
     """None takes the task's own queue, or the default one."""
 
     key: str | None = None
+    priority: int | None = None
+    """0 to 9, 9 first; None takes the task's own, or 0."""
+
     expires: float | None = None
     """Seconds after the planned time from which the task is not run any more."""
 
@@ -100,6 +103,7 @@ _DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "kwargs": {},
         "queue": None,
         "key": None,
+        "priority": None,
         "expires": None,
         "headers": {},
         "enabled": True,
@@ -176,9 +180,6 @@ def read_entries(document: object) -> tuple[list[ScheduleEntry], list[Problem]]:
 _LEGACY_KEYS = ("Id", "Cron", "Topic", "TaskMessageTemplate")
 _TEMPLATE_KEYS = ("TaskProcessorName", "TaskParam", "Payload")
 _NATIVE_KEYS = ("id", "cron", "task", *_DEFAULTS, "timezone", "dialect")
-_PLANNED_KEYS = MappingProxyType(
-    {"priority": "this version of taskq has no priorities; leave it out"}
-)
 
 
 class _Reader:
@@ -243,12 +244,8 @@ class _Reader:
         for key in values:
             if key in known:
                 continue
-            planned = _PLANNED_KEYS.get(key)
-            if planned is not None:
-                self._add(key, f"unknown key: {planned}")
-            else:
-                near = nearest(key, known)
-                self._add(f"{place}{key}", "unknown key" + ("" if near else hint), near)
+            near = nearest(key, known)
+            self._add(f"{place}{key}", "unknown key" + ("" if near else hint), near)
 
     def _entry(self, values: dict[str, Any], names: Mapping[str, str]) -> ScheduleEntry | None:
         if not self._is_legacy:

@@ -67,6 +67,7 @@ class ScheduleShard:
         namespace: str,
         *,
         queue_of: Callable[[str], str],
+        priority_of: Callable[[str], int] = lambda task: 0,
         format: Format,
         watching_since: Callable[[], datetime],
         host: str,
@@ -76,12 +77,14 @@ class ScheduleShard:
         Args:
             namespace: Records of others are passed over.
             queue_of: Returns the queue of a task whose schedule names none.
+            priority_of: Returns the priority of a task whose schedule names none.
             format: How arguments are written.
             watching_since: Returns since when this process has stood by without a break; see `taskq.occurrences.decide`.
             host: Stands in dead letters.
         """
         self._namespace = namespace
         self._queue_of = queue_of
+        self._priority_of = priority_of
         self._format = format
         self._watching_since = watching_since
         self._host = host
@@ -290,7 +293,8 @@ class ScheduleShard:
 
     def _message(self, occurrence: Occurrence) -> Outgoing:
         entry = occurrence.definition.entry
-        return message_of(occurrence, entry.queue or self._queue_of(entry.task), self._format)
+        queue, priority = entry.queue or self._queue_of(entry.task), self._priority_of(entry.task)
+        return message_of(occurrence, queue, self._format, priority=priority)
 
     def _unwritable(self, occurrence: Occurrence, error: str) -> TimerLetter:
         definition = encode(definition_to_json(occurrence.definition))

@@ -12,8 +12,9 @@ from taskq.errors import EncodeError, InvalidArguments, UnknownOption
 from taskq.message import LONGEST_ID, PROTOCOL_HEADERS, is_task_id
 from taskq.near import nearest
 from taskq.queues import check_queue
+from taskq_kafka.steps import HIGHEST, LOWEST
 
-SEND_OPTIONS = ("countdown", "eta", "expires", "headers", "key", "queue", "task_id")
+SEND_OPTIONS = ("countdown", "eta", "expires", "headers", "key", "priority", "queue", "task_id")
 
 RETRY_OPTIONS = (
     "autoretry_for",
@@ -41,7 +42,6 @@ _ELSEWHERE = frozenset(
         "key_hold",
         "link",
         "link_error",
-        "priority",
         "producer",
         "reply_to",
         "retries",
@@ -81,6 +81,9 @@ class SendOptions:
     expires: float | datetime | None = None
     """Seconds, or an aware instant, after which it is not run any more."""
 
+    priority: int | None = None
+    """0 to 9, 9 first; None: the task's own, else 0."""
+
     def when(self, task: str, now: Callable[[], datetime]) -> When:
         """Return when a task is to run; asks for the time only if that is not at once.
 
@@ -101,13 +104,26 @@ class SendOptions:
         """
         if self.queue is not None:
             check_queue(self.queue)
+        if self.priority is not None:
+            check_priority(task, self.priority)
         # The types say so already, to those who check them.
-        id, key, headers = cast("tuple[Any, Any, Any]", (self.task_id, self.key, self.headers))
+        id, headers = cast("tuple[Any, Any]", (self.task_id, self.headers))
         if id is not None and (not isinstance(id, str) or not is_task_id(id)):
             raise InvalidArguments(
                 task,
                 f"task_id must be printable text of at most {LONGEST_ID} characters, not {str(id)[:80]!r}",
             )
+        self._check_key(task)
+        if headers is not None and not isinstance(headers, Mapping):
+            raise InvalidArguments(task, f"headers must be a dict, not {type(headers).__name__}")
+        for name in headers or ():
+            if not isinstance(name, str):
+                raise InvalidArguments(task, f"names of headers are text, not {name!r}")
+            if name in PROTOCOL_HEADERS:
+                raise EncodeError(task, f"header {name!r}", "the message protocol has that name")
+
+    def _check_key(self, task: str) -> None:
+        key = cast(Any, self.key)
         if key is not None and not isinstance(key, (str, bytes)):
             raise InvalidArguments(task, f"key must be text or bytes, not {key!r}")
         if isinstance(key, str):
@@ -117,13 +133,6 @@ class SendOptions:
                 raise InvalidArguments(
                     task, f"key {key!r} is text that UTF-8 cannot write; give it as bytes"
                 ) from None
-        if headers is not None and not isinstance(headers, Mapping):
-            raise InvalidArguments(task, f"headers must be a dict, not {type(headers).__name__}")
-        for name in headers or ():
-            if not isinstance(name, str):
-                raise InvalidArguments(task, f"names of headers are text, not {name!r}")
-            if name in PROTOCOL_HEADERS:
-                raise EncodeError(task, f"header {name!r}", "the message protocol has that name")
 
     @property
     def key_bytes(self) -> bytes | None:
@@ -132,6 +141,18 @@ class SendOptions:
 
 
 DEFAULT = SendOptions()
+
+
+def check_priority(task: str, priority: object) -> int:
+    """Return a priority if it is one.
+
+    Raises:
+        InvalidArguments: It is not.
+    """
+    if type(priority) is not int or not LOWEST <= priority <= HIGHEST:
+        wanted = f"a whole number from {LOWEST} to {HIGHEST}, {HIGHEST} first"
+        raise InvalidArguments(task, f"priority must be {wanted}, not {repr(priority)[:80]}")
+    return priority
 
 
 def refuse_unknown(unknown: Mapping[str, Any], known: Collection[str], where: str) -> None:

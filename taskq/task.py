@@ -43,9 +43,11 @@ from taskq.sendoptions import (
     RETRY_OPTIONS,
     SEND_OPTIONS,
     SendOptions,
+    check_priority,
     refuse_unknown,
 )
 from taskq.shards import Write
+from taskq_kafka.steps import source_of
 
 if TYPE_CHECKING:
     from taskq.schedule import ScheduleEntry
@@ -66,6 +68,7 @@ TASK_OPTIONS = (
     "kwargs",
     "max_deliveries",
     "name",
+    "priority",
     "queue",
     "timezone",
     *LIMIT_OPTIONS,
@@ -136,6 +139,7 @@ class Task(Generic[P, C, R]):
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
         rate_limit: Rate | None = None,
+        priority: int = 0,
     ) -> None:
         """Take a function; users write `@task` instead.
 
@@ -164,10 +168,11 @@ class Task(Generic[P, C, R]):
             time_limit: Seconds after which a run is ended.
             soft_time_limit: Seconds after which `SoftTimeLimitExceeded` is raised in it.
             rate_limit: How often it may start in each worker.
+            priority: 0 to 9, 9 first: what it is sent with unless a call says otherwise.
 
         Raises:
-            InvalidArguments: A name, a limit, or what is said of deliveries or retries, is not usable, or arguments for beat do not
-                fit.
+            InvalidArguments: A name, a limit, a priority, or what is said of deliveries or retries, is not usable, or arguments
+                for beat do not fit.
             InvalidQueueName: For the queue.
             InvalidSchedule: For `cron` and what belongs to it.
         """
@@ -193,6 +198,7 @@ class Task(Generic[P, C, R]):
         self.is_async = inspect.iscoroutinefunction(fn)
         self._app = app
         self._queue = None if queue is None else check_queue(queue)
+        self.priority = check_priority(self.name, priority)
         self._arguments = ArgumentCheck(self.name, fn, bind=bind)
         self._writer: Writer | None = None
         self.schedule: ScheduleEntry | None = None
@@ -201,7 +207,7 @@ class Task(Generic[P, C, R]):
         given = {"timezone": timezone, "dialect": dialect, "args": args, "kwargs": kwargs}
         given = {option: value for option, value in given.items() if value}
         if cron is not None:
-            self.schedule = entry_of_task(self.name, cron, self._queue, given)
+            self.schedule = entry_of_task(self.name, cron, self._queue, given, self.priority)
             self._arguments.check(self.schedule.args, self.schedule.kwargs)
         elif given:
             raise InvalidArguments(self.name, f"{', '.join(given)} without cron: they are for beat")
@@ -291,6 +297,7 @@ class Task(Generic[P, C, R]):
         countdown: float | None = None,
         eta: datetime | None = None,
         expires: float | datetime | None = None,
+        priority: int | None = None,
         **unknown: NoReturn,
     ) -> AsyncResult[R]:
         """Send the task with options; blocks and raises as `delay` does.
@@ -307,12 +314,13 @@ class Task(Generic[P, C, R]):
             countdown: Seconds until it is to run.
             eta: When it is to run, with a time zone; one that has passed means now.
             expires: Seconds from now, or an instant with a time zone, after which it is not run any more.
+            priority: 0 to 9, 9 first; None: the task's own.
             unknown: Raises `UnknownOption`.
         """
         refuse_unknown(unknown, ("args", "kwargs", *SEND_OPTIONS), "apply_async")
         kwargs = {} if kwargs is None else kwargs
         check_shape(self.name, args, kwargs)
-        options = SendOptions(task_id, queue, key, headers, countdown, eta, expires)
+        options = SendOptions(task_id, queue, key, headers, countdown, eta, expires, priority)
         return self.send(args, kwargs, options)
 
     def options(
@@ -325,11 +333,14 @@ class Task(Generic[P, C, R]):
         countdown: float | None = None,
         eta: datetime | None = None,
         expires: float | datetime | None = None,
+        priority: int | None = None,
         **unknown: NoReturn,
     ) -> Call[P, R]:
         """Return this task with options for sending it: `task.options(queue="q").delay(...)`; see `apply_async`."""
         refuse_unknown(unknown, SEND_OPTIONS, "options")
-        return Call(self, SendOptions(task_id, queue, key, headers, countdown, eta, expires))
+        return Call(
+            self, SendOptions(task_id, queue, key, headers, countdown, eta, expires, priority)
+        )
 
     def send(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions = DEFAULT
@@ -394,9 +405,10 @@ class Task(Generic[P, C, R]):
         id = id or new_task_id()
         if options is not DEFAULT or sending is not None:
             return self._prepare_with(args, kwargs, options, id, sending)
-        queue = self._queue or self._app.default_queue
-        value, written = self._current_writer().write(id, args, kwargs)
-        return Outgoing(queue, value, written), AsyncResult(
+        queue, priority = self._queue or self._app.default_queue, self.priority
+        value, written = self._current_writer().write(id, args, kwargs, priority=priority)
+        source = source_of(queue, priority) if priority else queue
+        return Outgoing(source, value, written), AsyncResult(
             id, self.name, queue, revoke=self._app.revoke
         )
 
@@ -411,14 +423,17 @@ class Task(Generic[P, C, R]):
         """Write one call with options, or with hooks."""
         options.check(self.name)
         queue, id = options.queue or self.queue, options.task_id or id
+        priority = self.priority if options.priority is None else options.priority
         time = options.when(self.name, self._app.now)
         result: AsyncResult[R] = AsyncResult(id, self.name, queue, revoke=self._app.revoke)
         own = options.headers or {}
         if sending is not None:
-            own = sending.headers(Publication.of(result, args, kwargs, options, time))
+            own = sending.headers(Publication.of(result, args, kwargs, options, time, priority))
         headers = {**own, **time.headers}
-        value, written = self._current_writer().write(id, args, kwargs, headers=headers)
-        message = Outgoing(queue, value, written, options.key_bytes)
+        value, written = self._current_writer().write(
+            id, args, kwargs, headers=headers, priority=priority
+        )
+        message = Outgoing(source_of(queue, priority), value, written, options.key_bytes)
         if time.eta is None:
             return message, result
         return time.outgoing(message, id, self._app.now()), result
@@ -512,7 +527,7 @@ def _main_name(module: str) -> str:
 
 
 def entry_of_task(
-    name: str, cron: str, queue: str | None, given: Mapping[str, Any]
+    name: str, cron: str, queue: str | None, given: Mapping[str, Any], priority: int = 0
 ) -> ScheduleEntry:
     """Return the schedule of a task; its id is the task's name.
 
@@ -528,6 +543,8 @@ def entry_of_task(
         document["args"] = list(given["args"])
     if queue is not None:
         document["queue"] = queue
+    if priority:
+        document["priority"] = priority
     entries, problems = read_entries([document])
     if problems:
         why = "; ".join(f"{each.key}: {each.reason}" for each in problems)

@@ -11,7 +11,7 @@ from taskq import timers
 from taskq.deadletters import PREFIX
 from taskq.errors import DecodeError, InvalidQueueName
 from taskq.protocols import HeaderList, Outgoing, StoredDeadLetter
-from taskq.queues import check_queue
+from taskq.queues import check_source
 
 QUEUE = PREFIX + "queue"
 """Header of an occurrence's letter: the queue it was for. A waiting task's own headers have it."""
@@ -57,6 +57,6 @@ def _occurrence(
     if letter.value is None or queue is None or not any(name == "task" for name, _ in whole):
         return None
     try:
-        return Outgoing(check_queue(queue.decode()), letter.value, whole, key)
+        return Outgoing(check_source(queue.decode()), letter.value, whole, key)
     except (InvalidQueueName, UnicodeDecodeError):
         return None

@@ -4,7 +4,7 @@ Format 1. Key `TASKID/UNIQUE`: one sending of a task; UNIQUE has no slash. Value
 
     timer-format    `1`; everything from its last occurrence on is the timer's, what stands before is the task's, byte for byte
     timer-due       milliseconds since 1970, rounded up
-    timer-queue     the queue, without prefix
+    timer-queue     the queue, or the step of its priority (QUEUE.pN), without prefix
     timer-key       the task record's key; only where it has one
 
 When its time has come, the owner of the log's partition writes the task to its queue, without these headers and with `taskq-fired`
@@ -27,7 +27,7 @@ from taskq.errors import DecodeError, InvalidQueueName
 from taskq.instants import write_instant
 from taskq.message import FIRED, is_task_id
 from taskq.protocols import HeaderList, Outgoing
-from taskq.queues import TIMERS, check_queue
+from taskq.queues import TIMERS, check_source
 from taskq.shards import LogRecord, TimerLetter, Write
 
 LOG = TIMERS
@@ -190,7 +190,7 @@ def read_timer(record: LogRecord) -> Timer:
     id, unique = split_key(record.key)
     try:
         task_id = id.decode()
-        queue = check_queue((own.get(_QUEUE_HEADER) or b"").decode())
+        queue = check_source((own.get(_QUEUE_HEADER) or b"").decode())
     except UnicodeDecodeError:
         raise DecodeError("unreadable", "its key or queue is not UTF-8") from None
     except InvalidQueueName as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from taskq.errors import DecodeError
 from taskq.shards import LogRecord
 from taskq.timers import NewerTimer, is_cancel, read_timer, split_key
+from taskq_kafka.steps import queue_of_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +63,5 @@ def _read(record: LogRecord) -> WaitingTimer | None:
         timer = read_timer(record)
     except (NewerTimer, DecodeError):
         return None
-    return WaitingTimer(timer.task_id, timer.task, timer.message.queue, timer.due_ms)
+    queue = queue_of_source(timer.message.queue)
+    return WaitingTimer(timer.task_id, timer.task, queue, timer.due_ms)

@@ -26,8 +26,9 @@ from .reader import Reader
 from .records import Record
 from .search import Found, FoundRecord, Search
 from .shared import shared
+from .steps import sources_of
 from .topicmaker import TopicMaker, TopicStatus
-from .topics import dlq_queue_of, queue_of, topic_of
+from .topics import dlq_queue_of, queue_of, source_of_topic, topic_of
 from .trimming import Trimmer
 
 ATTEMPT: Final = 0.5
@@ -103,7 +104,7 @@ class Admin:
         self._topics.create_dead_letter_topic(queue, timeout=timeout)
 
     def topics(self, queues: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
-        """Return how the topics of these queues and of their dead letters stand, also of those that do not exist."""
+        """Return how the topics of these queues, of their steps and dead letters stand; see `TopicMaker.statuses`."""
         return self._topics.statuses(queues, timeout=timeout)
 
     def log_topics(self, logs: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
@@ -123,8 +124,17 @@ class Admin:
         return self._logs.ready(log, uses, timeout=timeout)
 
     def queues(self, *, timeout: float) -> Sequence[str]:
-        """Return the names of all queues, sorted."""
+        """Return the names of all queues, sorted, also of those that have a topic for a priority step only."""
         return self._names(queue_of, timeout)
+
+    def sources(self, *, timeout: float) -> Sequence[str]:
+        """Return the names of all queues and of their priority steps (QUEUE.pN) that have topics, sorted."""
+        return self._names(source_of_topic, timeout)
+
+    def sources_of(self, queue: str, *, timeout: float) -> Sequence[str]:
+        """Return those names for one queue, the highest step first."""
+        there = self.sources(timeout=timeout)
+        return [source for source in sources_of(queue) if source in there]
 
     def dead_letter_queues(self, *, timeout: float) -> Sequence[str]:
         """Return the names of the queues that have a dead-letter topic, sorted."""
@@ -134,7 +144,7 @@ class Admin:
         """Return the sorted names that a function gives to the cluster's topics."""
         topics = self._questions.metadata(None, timeout).topics
         names = (name_of(self._options.prefix, topic) for topic in topics)
-        return sorted(name for name in names if name is not None)
+        return sorted({name for name in names if name is not None})
 
     # -- what waits, and who takes it
 
@@ -165,11 +175,13 @@ class Admin:
         return self._members.status(group, time.monotonic() + timeout)
 
     def purge(self, queue: str, *, group: str, timeout: float) -> int:
-        """Delete all records of a queue for every group; return how many of them this group had not claimed.
+        """Delete all records of a queue and its steps for every group; return how many of them this group had not claimed.
 
         A worker still runs what it had fetched before.
         """
-        return self._backlog.purge(queue, group=group, timeout=timeout)
+        deadline = time.monotonic() + timeout
+        sources = self.sources_of(queue, timeout=timeout)
+        return self._backlog.purge(sources, group=group, timeout=deadline - time.monotonic())
 
     def trim(self, queues: Sequence[str], *, keep: float, timeout: float) -> Mapping[str, int]:
         """Delete what every group has finished and was sent more than `keep` seconds ago; see `Trimmer.trim`."""

@@ -108,13 +108,13 @@ class Backlog:
         found = {queue: self._queue_partitions(queue, deadline) for queue in queues}
         return {queue: len(partitions) for queue, partitions in found.items() if partitions}
 
-    def purge(self, queue: str, *, group: str, timeout: float) -> int:
-        """Delete all records of a queue for every group; return how many of them this group had not claimed.
+    def purge(self, queues: Sequence[str], *, group: str, timeout: float) -> int:
+        """Delete all records of queues for every group; return how many of them this group had not claimed.
 
         A worker still runs what it had fetched before.
         """
         deadline = time.monotonic() + timeout
-        waits = self._waits([queue], self._options.prefix + group, deadline)
+        waits = self._waits(queues, self._options.prefix + group, deadline)
         for each in waits:
             places = [TopicPartition(each.topic, number) for number in range(each.partitions)]
             ends = self._questions.offsets(places, OffsetSpec.latest(), deadline)

@@ -2,7 +2,8 @@
 
 Two ways to consume, over the same tracker:
 
-- kombu's: `basic_consume`, `basic_get`, `basic_ack` …; each queue has a pump, a thread that owns its consumer.
+- kombu's: `basic_consume`, `basic_get`, `basic_ack` …; each queue has a pump, a thread that owns its consumer, and
+  so has each of its priority steps whose topic exists: higher ones are delivered first, always.
 - the worker's: `listen`, `fetch`, `claim`, `settle`; the calling thread owns the consumer. One queue a channel.
 
 A record that is neither acked nor claimed when the channel closes stays uncommitted and comes again.
@@ -33,12 +34,16 @@ from .pump import BATCH, Pump
 from .qos import QoS
 from .records import Record, payload_to_record, record_to_payload
 from .sending import Message
+from .steps import clamped, source_of, sources_of, step_of_source
 
 if TYPE_CHECKING:
     from .transport import Transport
 
 GET_ASSIGNMENT_SECONDS = 10.0
 """How long the first `basic_get` of a queue waits for its place in the group."""
+
+STEP_SECONDS = 2.0
+"""For the question whether the topic of a priority step exists; the queue's acks wait meanwhile."""
 
 GET_SECONDS = 0.5
 """How long `basic_get` waits for a record once the queue is assigned: one fetch, a few times over."""
@@ -62,6 +67,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         self._pumps: dict[str, Pump] = {}
         self._callbacks: dict[str, tuple[str, bool, Callable[[Any], None]]] = {}
         self._rotation: list[str] = []
+        self._steps: set[str] = set()
+        """Topics of priority steps that were found; pumps' threads add to it."""
+
         self._deliveries = QoS(settle=self._settle_one, redeliver=self._redeliver_one)
 
     @property
@@ -104,9 +112,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
 
     def _put_all(self, queues: Iterable[str], message: dict[str, Any]) -> None:
         records = []
+        priority = clamped(message["properties"].get("priority"))
         for queue in queues:
             key, value, headers = payload_to_record(message, queue)
-            records.append(Message(queue, value, headers, key))
+            records.append(Message(source_of(queue, priority), value, headers, key))
         timeout = self.connection.options.publish_timeout
         for error in self.connection.publisher.publish(records, timeout=timeout):
             if error is not None:
@@ -130,11 +139,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         return queue in self.connection.admin.queues(timeout=options.connect_timeout)
 
     def _size(self, queue: str) -> int:
-        options = self.connection.options
-        status = self.connection.admin.queue_status(
-            [queue], group=options.group, timeout=options.connect_timeout
-        )
-        return status[0].lag if status else 0
+        options, admin = self.connection.options, self.connection.admin
+        sources = admin.sources_of(queue, timeout=options.connect_timeout)
+        statuses = admin.queue_status(sources, group=options.group, timeout=options.connect_timeout)
+        return sum(status.lag for status in statuses)
 
     def _purge(self, queue: str) -> int:
         return self.connection.admin.purge(
@@ -163,7 +171,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         self._consumers.add(consumer_tag)
         self._callbacks[consumer_tag] = (queue, no_ack, callback)
         self._rotation.append(consumer_tag)
-        self._pump(queue).set_room(self._ready_limit())
+        for pump in self._pumps_of(queue):
+            pump.set_room(self._ready_limit())
 
     def basic_cancel(self, consumer_tag: str) -> None:
         """Stop a consumer; its queue's member leaves the group with the channel, so that unacked messages can be acked."""
@@ -172,26 +181,26 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
             self._rotation.remove(consumer_tag)
             del self._callbacks[consumer_tag]
             queue = self._tag_to_queue.pop(consumer_tag)
-            pump = self._pumps.get(queue)
-            if pump is not None and queue not in self._tag_to_queue.values():
-                pump.set_room(0)
+            if queue not in self._tag_to_queue.values():
+                self._close_room(queue)
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """Return one message or None; the first call on a queue waits until the group has given it partitions."""
         self._owner.require()
-        pump = self._pump(queue)
-        pump.set_room(1)
+        pumps = self._pumps_of(queue)
+        for pump in pumps:
+            pump.set_room(1)
         arrived = self.connection.arrived
         with arrived:
-            arrived.wait_for(lambda: pump.assigned, GET_ASSIGNMENT_SECONDS)
+            arrived.wait_for(lambda: all(pump.assigned for pump in pumps), GET_ASSIGNMENT_SECONDS)
         deadline = time.monotonic() + GET_SECONDS
-        record = pump.take()
+        record = _first_of(pumps)
         while record is None and time.monotonic() < deadline:
             with arrived:
                 arrived.wait(deadline - time.monotonic())
-            record = pump.take()
+            record = _first_of(pumps)
         if queue not in self._tag_to_queue.values():
-            pump.set_room(0)
+            self._close_room(queue)
         return None if record is None else self._to_message(record, no_ack)
 
     def deliver_next(self) -> bool:
@@ -204,9 +213,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
             tag = self._rotation.pop(0)
             self._rotation.append(tag)
             queue, no_ack, callback = self._callbacks[tag]
-            pump = self._pump(queue)
-            pump.set_room(self._ready_limit())
-            record = pump.take()
+            pumps = self._pumps_of(queue)
+            for pump in pumps:
+                pump.set_room(self._ready_limit())
+            record = _first_of(pumps)
             message = None if record is None else self._to_message(record, no_ack)
             if message is not None:
                 callback(message)
@@ -254,10 +264,43 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         pump = self._pumps.get(queue)
         if pump is None:
             self._new_queue(queue)
+            is_step = step_of_source(queue) > 0
             pump = self._pumps[queue] = Pump(
-                queue, lambda: self._open_consumer(queue), self.connection.arrived
+                queue,
+                lambda: self._open_consumer(queue),
+                self.connection.arrived,
+                on_round=None if is_step else partial(self._look_for_steps, queue),
             )
         return pump
+
+    def _pumps_of(self, queue: str) -> list[Pump]:
+        """Return the pumps of a queue's priority steps, as far as their topics were found, and its own: the highest step first."""
+        own = self._pump(queue)
+        if not self._steps:
+            return [own]
+        steps = [source for source in sources_of(queue) if source in self._steps]
+        return [*map(self._pump, steps), own]
+
+    def _look_for_steps(self, queue: str) -> None:
+        """Ask for those topics of a queue's steps that were not found before. The thread of the queue's pump calls it."""
+        for source in sources_of(queue)[:-1]:
+            if source in self._steps:
+                continue
+            try:
+                admin = self.connection.admin
+                is_there = bool(admin.partition_counts([source], timeout=STEP_SECONDS))
+            except ConnectionError:
+                return
+            except (LookupError, PermissionError, ValueError):
+                continue  # where access rules name each topic, this is how one looks that does not exist
+            if is_there:
+                self._steps.add(source)
+
+    def _close_room(self, queue: str) -> None:
+        for source in sources_of(queue):
+            pump = self._pumps.get(source)
+            if pump is not None:
+                pump.set_room(0)
 
     def _settle_one(self, record: Record) -> None:
         if self._listener is not None:
@@ -474,6 +517,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
     def prepare_message(self, body: Any, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
         """Make the payload that `basic_publish` takes."""
         return super().prepare_message(body, *args, **kwargs)  # type: ignore[no-any-return]
+
+
+def _first_of(pumps: Iterable[Pump]) -> Record | None:
+    return next((record for record in (pump.take() for pump in pumps) if record is not None), None)
 
 
 def _claim(

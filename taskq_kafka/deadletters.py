@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from .records import HeaderList, headers_of
+from .steps import queue_of_source
 from .topics import DLQ_HEADROOM
 
 HEADER_PREFIX: Final = "dlq-"
@@ -104,7 +105,7 @@ def letter_of(dead: DeadLetter) -> Letter:
     if record.value is None and NULL_VALUE not in names:
         added.append((NULL_VALUE, b"true"))
     return Letter(
-        queue=record.queue,
+        queue=queue_of_source(record.queue),
         key=f"{record.queue}/{record.partition}/{record.offset}".encode(),
         value=b"" if record.value is None else record.value,
         headers=[*(record.headers or ()), *added],

@@ -22,7 +22,7 @@ from .errors import RequestRefused
 from .forks import AdminClient
 from .options import TransportOptions
 from .questions import Questions
-from .topics import queue_of
+from .topics import source_of_topic
 
 _PROTOCOLS = {ConsumerGroupType.CONSUMER: "consumer", ConsumerGroupType.CLASSIC: "classic"}
 
@@ -40,7 +40,7 @@ class GroupMember:
 
     host: str
     holds: Mapping[str, Sequence[int]]
-    """Partitions by queue; empty where it holds none."""
+    """Partitions by queue, or priority step of one (QUEUE.pN); empty where it holds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Members:
     def _member(self, member: Any) -> GroupMember:
         holds: dict[str, list[int]] = {}
         for place in _held(member):
-            queue = queue_of(self._prefix, place.topic) or place.topic
+            queue = source_of_topic(self._prefix, place.topic) or place.topic
             holds.setdefault(queue, []).append(place.partition)
         return GroupMember(
             id=member.member_id,

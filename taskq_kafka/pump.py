@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -28,6 +29,9 @@ POLL_SECONDS = 0.05
 
 PATIENCE = 0.2
 """Seconds without room before the consumer is paused: shorter waits would throw away what was prefetched."""
+
+ROUND_SECONDS = 2.0
+"""Between two calls of `on_round`."""
 
 BATCH = 100
 """Records that wait in memory at the most where the user has set no prefetch count."""
@@ -57,7 +61,12 @@ class Pump:
     """
 
     def __init__(
-        self, name: str, open_consumer: Callable[[], QueueConsumer], arrived: threading.Condition
+        self,
+        name: str,
+        open_consumer: Callable[[], QueueConsumer],
+        arrived: threading.Condition,
+        *,
+        on_round: Callable[[], None] | None = None,
     ) -> None:
         """Start the thread.
 
@@ -65,6 +74,7 @@ class Pump:
             name: The queue's name.
             open_consumer: Makes the consumer, called in the new thread.
             arrived: Notified when a record is ready or the pump has failed.
+            on_round: Called in the new thread before the consumer is made, and every few seconds from then on.
         """
         self._owner = Owner()
         self._arrived = arrived
@@ -72,6 +82,8 @@ class Pump:
         self._requests: deque[_Request] = deque()
         self._asking = threading.Lock()
         """Held by whoever adds a request or ends the pump, so that none comes after the last look at them."""
+        self._on_round = on_round
+        self._next_round = 0.0
         self._room = 0
         self._more_room = threading.Event()
         self._stopping = False
@@ -152,6 +164,7 @@ class Pump:
 
     def _run(self, open_consumer: Callable[[], QueueConsumer]) -> None:
         try:
+            self._look_round()
             consumer = self._consumer = open_consumer()
         except Exception as error:
             logger.debug("a consumer cannot be opened", exc_info=True)
@@ -161,6 +174,7 @@ class Pump:
             while not self._stopping:
                 self._serve(consumer)
                 self._fetch(consumer)
+                self._look_round()
             self._serve(consumer)
             self._end(ConnectionBroken(Code.LOCAL_DESTROY, "_DESTROY", "the channel is closed"))
         except Exception as error:
@@ -169,6 +183,11 @@ class Pump:
             self._end(error)
         finally:
             self._close(consumer)
+
+    def _look_round(self) -> None:
+        if self._on_round is not None and time.monotonic() >= self._next_round:
+            self._on_round()
+            self._next_round = time.monotonic() + ROUND_SECONDS
 
     def _end(self, error: BaseException) -> None:
         """Take no more requests, and answer those that are left with the reason."""

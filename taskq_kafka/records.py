@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any, Final, Protocol
 
 from .errors import HeaderInvalid, RecordUnreadable
+from .steps import queue_of_source
 
 HeaderList = Sequence[tuple[str, "bytes | None"]]
 """Headers as they stand on a record: names may repeat, values are bytes or null."""
@@ -310,7 +311,7 @@ def record_to_payload(record: Record) -> dict[str, Any]:
     content_encoding = properties.pop("content_encoding", None) or "utf-8"
     delivery_info = properties.get("delivery_info")
     if not isinstance(delivery_info, dict):
-        delivery_info = {"exchange": "", "routing_key": record.queue}
+        delivery_info = {"exchange": "", "routing_key": queue_of_source(record.queue)}
     delivery_info["redelivered"] = record.redelivered
     properties["delivery_info"] = delivery_info
     properties["delivery_tag"] = record.delivery_tag

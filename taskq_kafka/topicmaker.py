@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -19,6 +19,7 @@ from .errors import RequestRefused
 from .forks import new_admin
 from .options import TransportOptions
 from .questions import LOOK_AGAIN, Questions
+from .steps import queue_of_source, sources_of, step_of_source
 from .topics import (
     DEFAULT_MAX_MESSAGE_BYTES,
     TopicSettings,
@@ -59,6 +60,9 @@ class TopicStatus:
     is_log: bool = False
     """Whether it holds a log of taskq's own; `queue` is the log's name then."""
 
+    step: int = 0
+    """The priority step of the queue that it holds."""
+
 
 class TopicMaker:
     """Makes what is missing; what exists is used as it is."""
@@ -80,15 +84,16 @@ class TopicMaker:
         self._create(topic, lambda _: queue_settings(self._options), timeout)
 
     def create_dead_letter_topic(self, queue: str, *, timeout: float) -> None:
-        """Make the topic of a queue's dead letters, with room for the largest record of the queue.
+        """Make the topic of a queue's dead letters, with room for the largest record of the queue and its steps.
 
         Raises:
             TaskqKafkaError: The broker did not make it.
         """
-        source = topic_of(self._options.prefix, queue)
+        sources = {topic_of(self._options.prefix, source) for source in sources_of(queue)}
 
         def settings(deadline: float) -> TopicSettings:
-            largest = self._max_message_bytes(source, deadline)
+            topics = self._questions.metadata(None, deadline - time.monotonic()).topics
+            largest = self._largest(sources & topics.keys(), deadline)
             return dlq_settings(self._options, queue_max_message_bytes=largest)
 
         self._create(dlq_topic(self._options.prefix, queue), settings, timeout)
@@ -103,28 +108,45 @@ class TopicMaker:
         self._create(topic, lambda _: log_settings(log, self._options), timeout)
 
     def statuses(self, queues: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
-        """Return how the topics of these queues and of their dead letters stand, also of those that do not exist."""
+        """Return how the topics of these queues and of their dead letters stand, also of those that do not exist.
+
+        Of priority steps those that exist, and those that are among the names.
+        """
         deadline = time.monotonic() + timeout
         topics = self._questions.metadata(None, timeout).topics
         replication = self._default_replication(deadline)
         is_bare = replication == 0  # and asked for a topic's settings it never answers
+
+        def stand(
+            topic: str,
+            made: TopicSettings,
+            *,
+            queue: str,
+            step: int = 0,
+            is_dead_letters: bool = False,
+        ) -> TopicStatus:
+            wanted = {} if is_bare else _wanted(made, replication)
+            partitions, replicas = _size(topics.get(topic))
+            settings = self._settings(topic, wanted, deadline) if partitions and wanted else {}
+            return TopicStatus(
+                queue, topic, is_dead_letters, partitions, replicas, settings, wanted, step=step
+            )
+
         found = []
-        for queue in queues:
-            source = topic_of(self._options.prefix, queue)
-            largest = DEFAULT_MAX_MESSAGE_BYTES
-            if source in topics and not is_bare:
-                largest = self._max_message_bytes(source, deadline)
-            dead = dlq_settings(self._options, queue_max_message_bytes=largest)
-            for topic, made, is_dead in (
-                (source, queue_settings(self._options), False),
-                (dlq_topic(self._options.prefix, queue), dead, True),
-            ):
-                wanted = {} if is_bare else _wanted(made, replication)
-                partitions, replicas = _size(topics.get(topic))
-                settings = self._settings(topic, wanted, deadline) if partitions and wanted else {}
-                found.append(
-                    TopicStatus(queue, topic, is_dead, partitions, replicas, settings, wanted)
-                )
+        for queue in dict.fromkeys(map(queue_of_source, queues)):
+            made = queue_settings(self._options)
+            there = set()
+            for source in reversed(sources_of(queue)):
+                topic, step = topic_of(self._options.prefix, source), step_of_source(source)
+                if topic in topics:
+                    there.add(topic)
+                elif step and source not in queues:
+                    continue
+                found.append(stand(topic, made, queue=queue, step=step))
+            largest = DEFAULT_MAX_MESSAGE_BYTES if is_bare else self._largest(there, deadline)
+            made = dlq_settings(self._options, queue_max_message_bytes=largest)
+            topic = dlq_topic(self._options.prefix, queue)
+            found.append(stand(topic, made, queue=queue, is_dead_letters=True))
         return found
 
     def log_statuses(self, logs: Sequence[str], *, timeout: float) -> Sequence[TopicStatus]:
@@ -212,6 +234,11 @@ class TopicMaker:
         """Have a topic made by asking for it, which is the mock cluster's only way."""
         config = {**self._options.admin_config(), "allow.auto.create.topics": "true"}
         new_admin(config).list_topics(topic, timeout=max(0.001, deadline - time.monotonic()))
+
+    def _largest(self, topics: Iterable[str], deadline: float) -> int:
+        """Return the largest record that any of some topics takes; Kafka's default if there are none."""
+        sizes = [self._max_message_bytes(topic, deadline) for topic in topics]
+        return max(sizes, default=DEFAULT_MAX_MESSAGE_BYTES)
 
     def _max_message_bytes(self, topic: str, deadline: float) -> int:
         """Return the largest record a topic takes; Kafka's default where we may not know."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from .errors import TopicInvalid
 from .options import TransportOptions
+from .steps import queue_of_source
 
 DLQ_SUFFIX: Final = ".dlq"
 OWN_PREFIX: Final = "taskq."
@@ -74,20 +75,30 @@ def topic_of(prefix: str, queue: str) -> str:
 
 
 def dlq_topic(prefix: str, queue: str) -> str:
-    """Return the topic of a queue's dead letters.
+    """Return the topic of a queue's dead letters, which its priority steps share.
 
     Raises:
         TopicInvalid: Kafka would not take the name.
     """
-    return topic_of(prefix, queue + DLQ_SUFFIX)
+    return topic_of(prefix, queue_of_source(queue) + DLQ_SUFFIX)
 
 
 def queue_of(prefix: str, topic: str) -> str | None:
-    """Return the queue of a topic, or None if the topic is none: a dead-letter topic, one of ours, or somebody else's."""
+    """Return the queue of a topic, or None if the topic is none: a dead-letter topic, one of ours, or somebody else's.
+
+    The topic of a priority step is its queue's.
+    """
+    source = source_of_topic(prefix, topic)
+    return None if source is None else queue_of_source(source)
+
+
+def source_of_topic(prefix: str, topic: str) -> str | None:
+    """Return the queue or priority step of a topic, or None as `queue_of` does."""
     if not topic.startswith(prefix) or len(topic) == len(prefix):
         return None
     name = topic[len(prefix) :]
-    if name.endswith(DLQ_SUFFIX) or _STEP.search(name):
+    queue = queue_of_source(name)
+    if name.endswith(DLQ_SUFFIX) or _STEP.search(queue) or not queue:
         return None
     if name.startswith((OWN_PREFIX, "__")) or topic.startswith("__"):
         return None

@@ -12,6 +12,7 @@ from taskq.near import nearest
 from taskq.protocols import Admin
 from taskq.queues import TIMERS
 from taskq.shards import Logs
+from taskq_kafka.steps import source_of
 
 
 @contextmanager
@@ -46,6 +47,11 @@ def logs_of(app: App) -> Iterator[Logs]:
 def needed_queues(app: App) -> set[str]:
     """Return the queues that a worker of the app takes from: those of its tasks, and the default queue."""
     return {app.settings.default_queue, *(task.queue for task in app.registry)}
+
+
+def needed_sources(app: App) -> set[str]:
+    """Return these queues, and the priority steps of tasks that have a priority of their own."""
+    return needed_queues(app) | {source_of(task.queue, task.priority) for task in app.registry}
 
 
 def require_queue(admin: Admin, queue: str, timeout: float) -> None:

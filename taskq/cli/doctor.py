@@ -12,7 +12,7 @@ import click
 from taskq import revocation
 from taskq.acls import needed_rights
 from taskq.app import App
-from taskq.cli.asking import admin_of, needed_queues
+from taskq.cli.asking import admin_of, needed_queues, needed_sources
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_table
 from taskq.clock import Clock, SystemClock
@@ -22,6 +22,7 @@ from taskq.protocols import Admin, GroupStatus, HeldPartition, QueueStatus, Topi
 from taskq.schedulelog import LOG as SCHEDULES
 from taskq.timers import GROUP, LOG
 from taskq.waiting import read_waiting
+from taskq_kafka.steps import highest_first, queue_of_source
 
 _FAILED = 1
 
@@ -60,8 +61,8 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
     # The first thing and the last: a commit in between shows the broker's clock.
     first = _stamp(admin, clock, timeout)
     needed = needed_queues(app)
-    existing = admin.queues(timeout=timeout)
-    queues = sorted({*existing, *needed})
+    sources = admin.sources(timeout=timeout)
+    queues = sorted({*sources, *needed_sources(app)})
     cluster = admin.cluster(group=group, timeout=timeout)
     topics = admin.topics(queues, timeout=timeout)
     unseen: list[str] = []
@@ -71,7 +72,7 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
     with _noting("members of the group", unseen):
         members = admin.group(group, timeout=timeout)
     with _noting("what waits", unseen):
-        statuses = list(admin.queue_status(existing, group=group, timeout=timeout))
+        statuses = list(admin.queue_status(sources, group=group, timeout=timeout))
     with _noting("dead letters", unseen):
         letters = {
             queue: sum(1 for _ in admin.dead_letters(queue, timeout=timeout))
@@ -87,10 +88,10 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
     with _noting("what waits for its time", unseen):
         seen = _timers(app, clock)
     ours = our_queues(needed, prefix=settings.prefix, topics=topics, group=members)
-    asked = [queue for queue in existing if queue in ours]
+    asked = [source for source in sources if queue_of_source(source) in ours]
     held: list[HeldPartition] = []
     with _noting("open transactions", unseen):
-        seen_topics = [each.topic for each in topics if each.partitions and each.queue in ours]
+        seen_topics = [each.topic for each in topics if each.partitions and queue_of_source(each.queue) in ours]
         seen_topics += [each.topic for each in logs if each.partitions]
         held += _held(admin, seen_topics, clock, timeout)
     with suppress(PermissionError):  # who has no schedules need not be allowed to see them
@@ -187,7 +188,7 @@ def _print(findings: Iterable[Finding]) -> None:
 def _print_rights(app: App, invocation: Invocation) -> None:
     settings = app.settings
     rights = needed_rights(
-        sorted(needed_queues(app)),
+        sorted(needed_sources(app), key=highest_first),
         prefix=settings.prefix,
         group=settings.group,
         auto_create=settings.auto_create,

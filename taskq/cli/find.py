@@ -24,6 +24,7 @@ from taskq.printing import counted, escaped
 from taskq.protocols import Admin, FoundRecord, GroupStatus
 from taskq.revocation import Revocations
 from taskq.waiting import WaitingTimer, read_waiting
+from taskq_kafka.steps import queue_of_source
 
 _FAILED = 1
 
@@ -87,7 +88,7 @@ def _limits(clue: Clue) -> str:
 def _search(app: App, admin: Admin, id: str, clue: Clue) -> _Findings:
     found = _Findings()
     timeout, group = app.settings.connect_timeout, app.settings.group
-    queues = sorted({*admin.queues(timeout=timeout), *needed_queues(app)})
+    queues = sorted({*admin.sources(timeout=timeout), *needed_queues(app)})
     if clue.place is not None:
         at = None
         if clue.place[0] in queues:
@@ -125,7 +126,7 @@ def _look(
         timeout=app.settings.connect_timeout,
     )
     found.records = answer.records
-    where = f"in {counted(len(queues), 'queue')}"
+    where = f"in {counted(len(set(map(queue_of_source, queues))), 'queue')}"
     if since_ms is None or until_ms is None:
         found.looked.append(f"{counted(answer.searched, 'waiting record')} {where}")
     else:
@@ -159,6 +160,7 @@ def _look_at_letters(app: App, admin: Admin, id: str, found: _Findings) -> None:
 def _document(id: str, found: _Findings, workers: GroupStatus | None) -> dict[str, Any]:
     """Return what is known of a task, under the names that `--json` prints."""
     document: dict[str, Any] = {"id": id, "state": "unknown", "task": None, "queue": None}
+    document["topic"] = None
     document |= dict.fromkeys(
         ("partition", "offset", "ahead", "worker", "sent_at", "due", "reason", "error", "failed_at")
     )
@@ -184,13 +186,18 @@ def _document(id: str, found: _Findings, workers: GroupStatus | None) -> dict[st
 
 
 def _place(at: FoundRecord) -> dict[str, Any]:
-    document: dict[str, Any] = {"queue": at.queue, "partition": at.partition, "offset": at.offset}
+    document = {**_source(at.queue), "partition": at.partition, "offset": at.offset}
     if at.record is None:
         return document
     envelope = identify(at.record)
     if at.record.timestamp_ms > 0:
         document["sent_at"] = _time(at.record.timestamp_ms)
     return {**document, "task": None if envelope is None else envelope.task or None}
+
+
+def _source(source: str) -> dict[str, Any]:
+    """Return the queue of a record, and which of its topics it stands in (without prefix): QUEUE, or QUEUE.pN."""
+    return {"queue": queue_of_source(source), "topic": source}
 
 
 def _delayed(timer: WaitingTimer) -> dict[str, Any]:
@@ -205,11 +212,11 @@ def _delayed(timer: WaitingTimer) -> dict[str, Any]:
 
 
 def _letter(view: DeadLetterView) -> dict[str, Any]:
-    queue, partition, offset = read_clue(view.source).place or (view.queue, None, None)
+    source, partition, offset = read_clue(view.source).place or (view.queue, None, None)
     return {
         "state": "dead letter",
         "task": view.task,
-        "queue": queue,
+        **_source(source),
         "partition": partition,
         "offset": offset,
         "reason": view.reason,
@@ -237,7 +244,8 @@ def _print(document: dict[str, Any], *, is_told: bool) -> None:
         lines.append(f"task: {document['task']}")
     if document["partition"] is not None:
         partition, offset = document["partition"], document["offset"]
-        lines.append(f"record: queue {document['queue']}, partition {partition}, offset {offset}")
+        topic = document["topic"]
+        lines.append(f"record: queue {topic}, partition {partition}, offset {offset}")
     elif document["queue"]:
         lines.append(f"queue: {document['queue']}")
     if document["revoked_at"]:

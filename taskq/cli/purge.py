@@ -13,6 +13,8 @@ from taskq.cli.output import print_json
 from taskq.errors import TaskqError, UsageError
 from taskq.printing import counted
 from taskq.queues import check_queue
+from taskq.queuetotals import totals
+from taskq_kafka.steps import sources_of
 
 
 @click.command(cls=TaskqCommand, data=True)
@@ -20,7 +22,7 @@ from taskq.queues import check_queue
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_invocation
 def purge(invocation: Invocation, queue: str, yes: bool) -> None:
-    """Delete all tasks that wait in QUEUE, for every consumer group; they cannot be had back.
+    """Delete all tasks that wait in QUEUE, of all priorities, for every consumer group; they cannot be had back.
 
     A worker that is running still runs what it had fetched before: up to a megabyte of records for each queue.
     Dead letters stay.
@@ -30,7 +32,8 @@ def purge(invocation: Invocation, queue: str, yes: bool) -> None:
     timeout, group = app.settings.connect_timeout, app.settings.group
     with admin_of(app) as admin:
         require_queue(admin, queue, timeout)
-        [status] = admin.queue_status([queue], group=group, timeout=timeout)
+        sources = [each for each in admin.sources(timeout=timeout) if each in sources_of(queue)]
+        [status] = totals(admin.queue_status(sources, group=group, timeout=timeout))
         if not yes:
             _ask(queue, status.lag)
         deleted = admin.purge(queue, group=group, timeout=timeout)

@@ -16,27 +16,29 @@ from taskq.clock import SystemClock
 from taskq.instants import write_seconds
 from taskq.printing import age
 from taskq.protocols import QueueStatus
+from taskq.queuetotals import totals
+from taskq_kafka.steps import highest_first
 
 _COLUMNS = ("queue", "partitions", "lag", "oldest_age", "workers")
 
 
 @click.command(cls=TaskqCommand, data=True)
+@click.option("--steps", is_flag=True, help="A row for each priority step, such as QUEUE.p9.")
 @pass_invocation
-def queues(invocation: Invocation) -> None:
+def queues(invocation: Invocation, steps: bool) -> None:
     """Print the queues: how many tasks wait, the age of the oldest, and how many workers listen.
 
-    Queues that the app of -A needs and that do not exist yet have no partitions.
+    The priority steps of a queue are counted with it. Queues that the app of -A needs and that do not exist yet have no partitions.
     """
     app = invocation.app()
     timeout, group = app.settings.connect_timeout, app.settings.group
     with admin_of(app) as admin:
         # Without an app nothing needs the default queue.
         needed = needed_queues(app) if len(app.registry) else ()
-        names = sorted({*admin.queues(timeout=timeout), *needed})
-        found = {
-            status.queue: status
-            for status in admin.queue_status(names, group=group, timeout=timeout)
-        }
+        sources = admin.sources(timeout=timeout)
+        statuses = admin.queue_status(sources, group=group, timeout=timeout)
+        found = {status.queue: status for status in (statuses if steps else totals(statuses))}
+        names = sorted({*found, *needed}, key=highest_first)
         # Who listens cannot always be told: then nobody is said to be missing.
         is_told = admin.group(group, timeout=timeout).is_told if is_terminal() else False
     rows = [_row(found.get(name) or QueueStatus(name, 0, 0, None, 0)) for name in names]

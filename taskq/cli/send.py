@@ -92,6 +92,9 @@ def _instant_or_seconds(
     help="Default: the task's own, else the default queue.",
 )
 @click.option("--key", metavar="KEY", help="The record's key: one key, one partition.")
+@click.option(
+    "--priority", metavar="0-9", type=int, help="9 goes first. Default: the task's own, else 0."
+)
 @click.option("--countdown", metavar="SECONDS", type=float, help="Run it so long from now.")
 @click.option(
     "--eta",

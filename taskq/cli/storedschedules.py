@@ -31,6 +31,7 @@ from taskq.schedulelog import (
 )
 from taskq.scheduleview import ScheduleView, find_stored, fired_of, views
 from taskq.shards import Logs
+from taskq_kafka.steps import queue_of_source
 
 _LISTED = ("schedule", "state", "task", "last", "next", "lateness", "words")
 _FIRED = ("id", "planned", "sent", "lateness")
@@ -158,15 +159,17 @@ def trigger(invocation: Invocation, id: str, namespace: str | None) -> None:
         now = SystemClock().now()
         occurrence = Occurrence(definition, now, now)
         task_id = f"{occurrence.task_id}+trigger-{secrets.token_hex(4)}"
-        queue = app.queue_of(definition.entry.task)
-        message = message_of(occurrence, queue, app.format, task_id=task_id)
+        task = definition.entry.task
+        queue, priority = app.queue_of(task), app.priority_of(task)
+        message = message_of(occurrence, queue, app.format, priority=priority, task_id=task_id)
         (error,) = app.broker.publish([message])
         if error is not None:
             is_unsent = getattr(error, "sent", None) is False
-            raise PublishFailed(task_id, message.queue, str(error), maybe_sent=not is_unsent)
+            queue = queue_of_source(message.queue)
+            raise PublishFailed(task_id, queue, str(error), maybe_sent=not is_unsent)
     if invocation.json:
-        task = definition.entry.task
-        print_json({"id": task_id, "schedule": name, "task": task, "queue": message.queue})
+        queue = queue_of_source(message.queue)
+        print_json({"id": task_id, "schedule": name, "task": task, "queue": queue})
     else:
         click.echo(task_id)
 

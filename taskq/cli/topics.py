@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from taskq.app import App
-from taskq.cli.asking import admin_of, needed_queues
+from taskq.cli.asking import admin_of, needed_queues, needed_sources
 from taskq.cli.groups import TaskqGroup
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_table
@@ -16,30 +16,38 @@ from taskq.printing import escaped
 from taskq.protocols import Admin, TopicStatus
 from taskq.queues import check_queue
 from taskq.topicdifferences import differences, exists
+from taskq_kafka.steps import source_of, sources_of
 
 LOGS = ("taskq.revoked", "taskq.schedules", "taskq.timers")
 
 _COLUMNS = ("topic", "kind", "state", "partitions", "replication", "differences")
 
 _QUEUES = click.argument("names", metavar="[QUEUE]...", nargs=-1)
+_PRIORITIES = click.option(
+    "--priorities",
+    is_flag=True,
+    help="Also the topics of all priority steps: of each QUEUE, or else of the app's queues.",
+)
 
 
 @click.group(cls=TaskqGroup)
 def topics() -> None:
     """List and make the topics of queues, of their dead letters, and of taskq's logs.
 
-    Those of the queues that exist, that the app of -A needs, and that are named; and what waits for its time.
+    Those of the queues that exist, that the app of -A needs, and that are named; and what waits for its time. Of priority steps
+    those that exist, and those of tasks that have a priority of their own.
     """
 
 
 @topics.command("list", cls=TaskqCommand, data=True)
 @_QUEUES
+@_PRIORITIES
 @pass_invocation
-def list_(invocation: Invocation, names: Sequence[str]) -> None:
+def list_(invocation: Invocation, names: Sequence[str], priorities: bool) -> None:
     """Print the topics, their settings, and what is not as taskq would make it."""
     app = invocation.app()
     with admin_of(app) as admin:
-        rows = [_row(topic) for topic in _statuses(app, admin, names)]
+        rows = [_row(topic) for topic in _statuses(app, admin, names, all_steps=priorities)]
     if invocation.json:
         print_json(rows)
     else:
@@ -48,25 +56,27 @@ def list_(invocation: Invocation, names: Sequence[str]) -> None:
 
 @topics.command(cls=TaskqCommand, data=True)
 @_QUEUES
+@_PRIORITIES
 @pass_invocation
-def plan(invocation: Invocation, names: Sequence[str]) -> None:
+def plan(invocation: Invocation, names: Sequence[str], priorities: bool) -> None:
     """Print what `apply` would make; changes nothing."""
     app = invocation.app()
     with admin_of(app) as admin:
-        rows = [_row(topic) for topic in _statuses(app, admin, names)]
+        rows = [_row(topic) for topic in _statuses(app, admin, names, all_steps=priorities)]
     _report(invocation, rows, verb="would make", nothing="there is nothing to make")
 
 
 @topics.command(cls=TaskqCommand, data=True)
 @_QUEUES
+@_PRIORITIES
 @pass_invocation
-def apply(invocation: Invocation, names: Sequence[str]) -> None:
+def apply(invocation: Invocation, names: Sequence[str], priorities: bool) -> None:
     """Make the topics that are missing, whatever 'auto_create' says; those that exist stay as they are."""
     app = invocation.app()
     with admin_of(app) as admin:
         timeout = app.settings.connect_timeout
         rows = []
-        for topic in _statuses(app, admin, names):
+        for topic in _statuses(app, admin, names, all_steps=priorities):
             rows.append(_row(topic))
             if exists(topic):
                 continue
@@ -81,15 +91,20 @@ def _make(admin: Admin, topic: TopicStatus, timeout: float) -> None:
     elif topic.is_dead_letters:
         admin.create_dead_letter_topic(topic.queue, timeout=timeout)
     else:
-        admin.create_queue(topic.queue, timeout=timeout)
+        admin.create_queue(source_of(topic.queue, topic.step), timeout=timeout)
 
 
-def _statuses(app: App, admin: Admin, names: Sequence[str]) -> Sequence[TopicStatus]:
+def _statuses(
+    app: App, admin: Admin, names: Sequence[str], *, all_steps: bool
+) -> Sequence[TopicStatus]:
     """Return how all topics stand that the command is about."""
     settings = app.settings
     named = {check_queue(name, prefix=settings.prefix) for name in names}
     known = admin.queues(timeout=settings.connect_timeout)
-    queues = sorted({*known, *needed_queues(app), *named})
+    steps = {
+        step for queue in named or needed_queues(app) for step in sources_of(queue) if all_steps
+    }
+    queues = sorted({*known, *needed_sources(app), *named, *steps})
     logs = admin.log_topics(LOGS, timeout=settings.connect_timeout)
     return [*admin.topics(queues, timeout=settings.connect_timeout), *logs]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from taskq.protocols import ClusterStatus, GroupStatus, HeldPartition, QueueStatus, TopicStatus
 from taskq.topicdifferences import exists
+from taskq_kafka.steps import queue_of_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +94,4 @@ def our_queues(
         has_letters = topic.is_dead_letters and exists(topic)
         if prefix or has_letters or (as_made and not topic.is_dead_letters):
             found.add(topic.queue)
-    return found.union(*(member.holds for member in group.members))
+    return found.union(*(map(queue_of_source, member.holds) for member in group.members))

@@ -8,13 +8,15 @@ from taskq.doctor.facts import Facts
 from taskq.doctor.findings import Finding, note, ok, problem, softened
 from taskq.printing import age, counted
 from taskq.protocols import QueueStatus
+from taskq_kafka.steps import queue_of_source
 
 
 def queues(facts: Facts) -> Iterator[Finding]:
     """Look at what waits, and who takes it."""
     for status in facts.queues:
         finding = _queue(status, facts)
-        yield finding if status.queue in facts.ours else softened(finding)
+        is_ours = queue_of_source(status.queue) in facts.ours
+        yield finding if is_ours else softened(finding)
 
 
 def _queue(status: QueueStatus, facts: Facts) -> Finding:
@@ -31,7 +33,7 @@ def _queue(status: QueueStatus, facts: Facts) -> Finding:
             subject,
             f"{waits}, and no worker",
             "They wait until a worker of this group takes from the queue.",
-            f"Start one: 'taskq worker -A MODULE -Q {status.queue}'; 'taskq workers' prints who is there.",
+            f"Start one: 'taskq worker -A MODULE -Q {queue_of_source(status.queue)}'; 'taskq workers' prints who is there.",
         )
     if status.queue in facts.needed:
         return note(

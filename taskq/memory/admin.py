@@ -21,6 +21,7 @@ from taskq.protocols import (
     StoredDeadLetter,
     TopicStatus,
 )
+from taskq_kafka.steps import queue_of_source, sources_of, step_of_source
 
 
 class Admin:
@@ -46,6 +47,10 @@ class Admin:
 
     def queues(self, *, timeout: float) -> list[str]:
         """Return the names of all queues, sorted."""
+        return sorted(set(map(queue_of_source, self.sources(timeout=timeout))))
+
+    def sources(self, *, timeout: float) -> list[str]:
+        """Return the names of all queues and priority steps (QUEUE.pN), sorted."""
         with self._cluster.locked() as log:
             return self._without_prefix(log.topics)
 
@@ -109,16 +114,21 @@ class Admin:
         """Return whether the topics of these queues and of their dead letters exist; there are no settings here."""
         with self._cluster.locked() as log:
             found = []
-            for queue in queues:
+            for queue in dict.fromkeys(map(queue_of_source, queues)):
+                for source in reversed(sources_of(queue)):
+                    name, step = self._options.topic_of(source), step_of_source(source)
+                    topic = log.topics.get(name)
+                    if topic is None and step and source not in queues:
+                        continue
+                    partitions = 0 if topic is None else len(topic.partitions)
+                    wanted = {"partitions": str(self._options.partitions)}
+                    replicas = min(partitions, 1)
+                    found.append(
+                        TopicStatus(queue, name, False, partitions, replicas, {}, wanted, step=step)
+                    )
                 name = self._options.topic_of(queue)
-                topic = log.topics.get(name)
-                partitions = 0 if topic is None else len(topic.partitions)
-                wanted = {"partitions": str(self._options.partitions)}
                 dead = 1 if name in log.dead else 0
-                found += [
-                    TopicStatus(queue, name, False, partitions, min(partitions, 1), {}, wanted),
-                    TopicStatus(queue, name + ".dlq", True, dead, dead, {}, {}),
-                ]
+                found.append(TopicStatus(queue, name + ".dlq", True, dead, dead, {}, {}))
             return found
 
     def log_topics(self, logs: Sequence[str], *, timeout: float) -> list[TopicStatus]:
@@ -179,14 +189,15 @@ class Admin:
             return record_at(topic, standing, queue, partition, offset)
 
     def purge(self, queue: str, *, group: str, timeout: float) -> int:
-        """Delete all records of a queue for every group; return how many of them this group had not claimed."""
+        """Delete all records of a queue and its steps for every group; return how many of them this group had not claimed."""
+        waiting = 0
         with self._cluster.waking() as log:
-            topic = log.topics.get(self._options.topic_of(queue))
-            if topic is None:
-                return 0
-            waiting = topic.group(self._options.prefix + group).lag()
-            topic.purge()
-            return waiting
+            for source in sources_of(queue):
+                topic = log.topics.get(self._options.topic_of(source))
+                if topic is not None:
+                    waiting += topic.group(self._options.prefix + group).lag()
+                    topic.purge()
+        return waiting
 
     def trim(self, queues: Sequence[str], *, keep: float, timeout: float) -> dict[str, int]:
         """Delete nothing: all of it ends with the process."""

@@ -19,6 +19,7 @@ from taskq.memory.log import Member
 from taskq.protocols import IntakeStatus, Outgoing, Rebalance
 from taskq.shards import Write
 from taskq_kafka.records import Record, payload_to_record, record_to_payload
+from taskq_kafka.steps import clamped, source_of, sources_of
 
 if TYPE_CHECKING:
     from taskq.memory.transport import Transport
@@ -50,7 +51,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
         self._is_paused = False
         self._delivered: dict[int, Record] = {}
         self._prefetch_count = 0
-        self._callbacks: dict[str, tuple[Member, bool, Callable[[Any], None]]] = {}
+        self._callbacks: dict[str, tuple[str, bool, Callable[[Any], None]]] = {}
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
@@ -84,7 +85,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         key, value, headers = payload_to_record(message, queue)
-        outgoing = Outgoing(queue, value, headers, key)
+        source = source_of(queue, clamped(message["properties"].get("priority")))
+        outgoing = Outgoing(source, value, headers, key)
         for error in self.connection.publisher.publish([outgoing], timeout=0):
             if error is not None:
                 raise error
@@ -99,11 +101,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
         return queue in self.connection.admin.queues(timeout=0)
 
     def _size(self, queue: str) -> int:
-        admin = self.connection.admin
-        return sum(
-            status.lag
-            for status in admin.queue_status([queue], group=self._options.group, timeout=0)
+        statuses = self.connection.admin.queue_status(
+            sources_of(queue), group=self._options.group, timeout=0
         )
+        return sum(status.lag for status in statuses)
 
     def _purge(self, queue: str) -> int:
         return self.connection.admin.purge(queue, group=self._options.group, timeout=0)
@@ -124,7 +125,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
         """Deliver the queue's messages to `callback` in `drain_events`. With `no_ack` each is claimed before it is delivered."""
         self._tag_to_queue[consumer_tag] = queue
         self._consumers.add(consumer_tag)
-        self._callbacks[consumer_tag] = (self._member(queue), no_ack, callback)
+        self._member(queue)
+        self._callbacks[consumer_tag] = (queue, no_ack, callback)
 
     def basic_cancel(self, consumer_tag: str) -> None:
         """Stop a consumer; its queue's member leaves the group with the channel, so that unacked messages can be acked."""
@@ -134,7 +136,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """Return one message or None."""
-        return self._next_message(self._member(queue), no_ack)
+        return self._next_message(queue, no_ack)
 
     def next_delivery(self) -> tuple[Callable[[Any], None], Any] | None:
         """Return a callback and the message for it, the consumers taking turns; None if there is nothing to deliver."""
@@ -142,22 +144,35 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
             return None
         for tag, consumer in list(self._callbacks.items()):
             self._callbacks[tag] = self._callbacks.pop(tag)  # to the end of the line
-            member, no_ack, callback = consumer
-            message = self._next_message(member, no_ack)
+            queue, no_ack, callback = consumer
+            message = self._next_message(queue, no_ack)
             if message is not None:
                 return callback, message
         return None
 
-    def _next_message(self, member: Member, no_ack: bool) -> Any:
-        with self._cluster.locked():
-            member.hear()
-            taken = member.take(1)
-            if no_ack:
-                member.settle(taken)
-        for record in taken:
-            self._deliver(record, is_settled=no_ack)
-            return self.Message(record_to_payload(record), channel=self)
+    def _next_message(self, queue: str, no_ack: bool) -> Any:
+        """Return the next message of a queue's highest priority step that has one."""
+        for member in self._members_of(queue):
+            with self._cluster.locked():
+                member.hear()
+                taken = member.take(1)
+                if no_ack:
+                    member.settle(taken)
+            for record in taken:
+                self._deliver(record, is_settled=no_ack)
+                return self.Message(record_to_payload(record), channel=self)
         return None
+
+    def _members_of(self, queue: str) -> list[Member]:
+        """Return this channel's members on the queue and on those of its priority steps that exist, the highest first."""
+        own = self._member(queue)
+        with self._cluster.locked() as log:
+            steps = [
+                source
+                for source in sources_of(queue)[:-1]
+                if self._options.topic_of(source) in log.topics
+            ]
+        return [*map(self._member, steps), own]
 
     def _deliver(self, record: Record, *, is_settled: bool = False) -> None:
         record.delivery_tag = next(self._tags)

@@ -10,6 +10,7 @@ from taskq.errors import InvalidQueueName
 from taskq.memory.errors import OptionInvalid, QueueNameInvalid
 from taskq.near import nearest
 from taskq.queues import check_queue
+from taskq_kafka.steps import queue_of_source
 
 WITHOUT_MEANING = frozenset(
     {
@@ -76,12 +77,13 @@ class MemoryOptions:
         return self.prefix + self.group
 
     def topic_of(self, queue: str) -> str:
-        """Return the name under which the log keeps a queue.
+        """Return the name under which the log keeps a queue, or a priority step of one.
 
         Raises:
             QueueNameInvalid: It is none that Kafka would take.
         """
         try:
-            return self.prefix + check_queue(queue, prefix=self.prefix)
+            check_queue(queue_of_source(queue), prefix=self.prefix)
         except InvalidQueueName as error:
             raise QueueNameInvalid(queue, error.why) from error
+        return self.prefix + queue

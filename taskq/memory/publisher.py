@@ -9,6 +9,7 @@ from taskq.memory.errors import QueueMissing, RecordTooLarge
 from taskq.memory.log import Entry, Log
 from taskq.memory.options import MemoryOptions
 from taskq.protocols import DeadLetter, HeaderList, Outgoing, StoredDeadLetter
+from taskq_kafka.steps import queue_of_source
 
 RECORD_MAX_BYTES = 1_048_588
 """Kafka's default of `max.message.bytes`: a task that is too large there should be too large in a test."""
@@ -87,7 +88,7 @@ def stored_letter(letter: DeadLetter, now_ms: int) -> StoredDeadLetter:
         added.append(_NULL_VALUE)
     return StoredDeadLetter(
         id=f"{record.queue}/{record.partition}/{record.offset}",
-        queue=record.queue,
+        queue=queue_of_source(record.queue),
         value=record.value,
         headers=(*record.headers, *added),
         timestamp_ms=now_ms,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import cast
+from typing import TypeAlias, cast
 
 from taskq import revocation
 from taskq.app import App
@@ -31,12 +31,17 @@ from taskq.worker.moves import Moves
 from taskq.worker.outbox import Entry, Outbox
 from taskq.worker.refusals import Refusals
 from taskq.worker.screening import Early, Expired, Refused, Revoked, Screen
+from taskq_kafka.steps import queue_of_source, step_of_source
 
 WORKER = "test"
 """The worker's name in dead letters."""
 
 _MOST_RECORDS = 10_000
 """Records a fetch at most; the rest comes with the next."""
+
+
+_Claimable: TypeAlias = tuple[IntakeChannel, Delivery]
+"""A message that may be run, and where it is claimed."""
 
 
 class TaskNotRun(TaskqError):
@@ -140,14 +145,15 @@ class Engine:
                 self.conclude(delivery, self._executor.run(prepared), prepared)
 
     def claimed(self, limit: int) -> Iterator[Delivery]:
-        """Claim message after message until none waits, in the order in which they were sent.
+        """Claim message after message until none waits: the highest priority step first, within it in the order of sending.
 
         Raises:
             NeverIdle: More than `limit` would run.
         """
         count = 0
         while batch := self._fetch():
-            for channel, delivery in batch:
+            while batch:
+                channel, delivery = batch.pop(0)
                 if count >= limit:
                     raise NeverIdle(limit, delivery.task)
                 self._read_revoked()  # by a task that ran meanwhile, perhaps
@@ -161,6 +167,10 @@ class Engine:
                     delivery.acks = _DirectAcks(channel) if delivery.late else None
                     self._watcher.forget()
                     yield delivery
+                    if (
+                        higher := self._fetch_steps()
+                    ):  # what has just been sent may go before what waits
+                        batch = self._in_order([*batch, *higher])
 
     def conclude(self, delivery: Delivery, result: Result, call: Call | None = None) -> None:
         """Do what follows a run, as the worker does.
@@ -178,7 +188,7 @@ class Engine:
             Run(
                 delivery.task,
                 delivery.envelope.id,
-                delivery.record.queue,
+                queue_of_source(delivery.record.queue),
                 tuple(call.args) if call is not None else (),
                 dict(call.kwargs) if call is not None else {},
                 outcome,
@@ -191,17 +201,37 @@ class Engine:
 
     # Fetching
 
-    def _fetch(self) -> list[tuple[IntakeChannel, Delivery]]:
+    def _fetch(self) -> list[_Claimable]:
         """Return what waits and can be run, also what had to wait for its time; the rest is written off."""
         self._recorder.note_fired(firing.name for firing in self._host.step())
-        found: list[tuple[IntakeChannel, Delivery]] = []
+        found: list[_Claimable] = []
         self._read_revoked()
-        for queue in self._app.broker.admin.queues(timeout=0):
-            channel = self._channel(queue)
-            while records := channel.fetch(_MOST_RECORDS, 0):
-                found += [(channel, delivery) for delivery in self._sort(channel, records)]
+        for source in self._app.broker.admin.sources(timeout=0):
+            found += self._fetch_from(source)
+        return self._in_order(found)
+
+    def _fetch_steps(self) -> list[_Claimable]:
+        """Return what waits in the priority steps above the lowest."""
+        found: list[_Claimable] = []
+        for source in self._app.broker.admin.sources(timeout=0):
+            if step_of_source(source):
+                found += self._fetch_from(source)
+        return found
+
+    def _fetch_from(self, source: str) -> Iterator[_Claimable]:
+        channel = self._channel(source)
+        while records := channel.fetch(_MOST_RECORDS, 0):
+            for delivery in self._sort(channel, records):
+                yield channel, delivery
+
+    def _in_order(self, found: Iterable[_Claimable]) -> list[_Claimable]:
         place = self._recorder.place
-        return sorted(found, key=lambda each: place(each[1].envelope.id))
+
+        def order(each: _Claimable) -> tuple[int, int]:
+            _, delivery = each
+            return -step_of_source(delivery.record.queue), place(delivery.envelope.id)
+
+        return sorted(found, key=order)
 
     def _read_revoked(self) -> None:
         now_ms = int(self._clock.time() * 1000)
@@ -252,7 +282,9 @@ class Engine:
 
     def _note(self, record: Record, envelope: Envelope | None, outcome: Outcome) -> None:
         task, id = (envelope.task, envelope.id) if envelope is not None else ("", "")
-        self.runs.append(Run(task or "?", id or "?", record.queue, (), {}, outcome))
+        self.runs.append(
+            Run(task or "?", id or "?", queue_of_source(record.queue), (), {}, outcome)
+        )
 
 
 class _Watcher:

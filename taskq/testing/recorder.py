@@ -15,7 +15,8 @@ from taskq.returning import is_return
 from taskq.settings import Settings
 from taskq.shards import Logs, Write
 from taskq.timers import message_of
-from taskq_kafka.records import Record
+from taskq_kafka.records import Record, decode_headers
+from taskq_kafka.steps import clamped, queue_of_source, step_of_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,9 @@ class Sent:
     """When it is to run, in UTC, if it was sent to wait."""
 
     expires: datetime | None = None
+
+    priority: int = 0
+    """0 to 9, 9 first."""
 
 
 class Recorder:
@@ -180,13 +184,23 @@ def _read(message: Outgoing, formats: Formats) -> tuple[Sent, bool]:
         args=tuple(args),
         kwargs=kwargs,
         id=envelope.id if envelope is not None else "",
-        queue=message.queue,
+        queue=queue_of_source(message.queue),
         headers={name: value for name, value in headers.items() if name not in PROTOCOL_HEADERS},
         key=_shown(message.key),
         eta=envelope.eta if envelope is not None else None,
         expires=envelope.expires if envelope is not None else None,
+        priority=_priority(message),
     )
     return sent, is_return(headers)
+
+
+def _priority(message: Outgoing) -> int:
+    """Return what the message says, or else the step that it was sent to."""
+    try:
+        _, properties = decode_headers(message.headers)
+    except ValueError:
+        properties = {}
+    return clamped(properties.get("priority", step_of_source(message.queue)))
 
 
 def _shown(key: bytes | None) -> str | bytes | None:

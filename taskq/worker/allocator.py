@@ -10,6 +10,9 @@ tasks as it has slots; what it holds beyond that is claimed ahead. Three rules:
   one the lane is emptied for it first, and others wait until it has ended or is let off.
 - Queues take turns. One that could not be served waits in line; each of those before another in the line keeps one free slot, and
   while a queue waits only the head of the line may claim ahead. So short tasks never keep a long one from a slot.
+- A higher priority step goes first: while a queue of it waits, those of lower ones get nothing. One that was served and may want
+  more stays in line until it says that it does not: else lower ones would slip in while its claim is under way. But every tenth
+  record is of a lower step, if one waits: one that has seen nine of higher steps placed is due, the lowest first.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ _ALIKE = 4
 
 _LONG = -1
 """The cost of a task that is not known to be short."""
+
+_PATIENCE = 9
+"""Records of higher steps that may be placed while a step waits, before one of it is."""
 
 
 class Placeable(Protocol):
@@ -95,7 +101,12 @@ class Allocator:
         self._lanes = [_Lane(index, width) for index, width in enumerate(widths)]
         self._runtimes = runtimes
         self._claim_ahead = claim_ahead
-        self._line: dict[str, None] = {}
+        self._line: dict[str, int] = {}
+        """Who waits, longest first, and in which step."""
+
+        self._passed: dict[int, int] = {}
+        """For a step that waits how many records of higher ones were placed meanwhile; nine for each of its own taken off."""
+
         self._wants_alone: str | None = None
         """The queue for whose suspect a lane is being emptied."""
 
@@ -125,13 +136,15 @@ class Allocator:
 
     # The line of waiting queues
 
-    def wait_in_line(self, queue: str) -> None:
+    def wait_in_line(self, queue: str, step: int = 0) -> None:
         """Put a queue that has a record in hand at the end of the line, unless it stands there already."""
-        self._line.setdefault(queue)
+        self._line.setdefault(queue, step)
 
     def leave_line(self, queue: str) -> None:
         """Take a queue out of the line; it wants nothing now."""
-        self._line.pop(queue, None)
+        step = self._line.pop(queue, None)
+        if step in self._passed and step not in self._line.values():
+            del self._passed[step]
         if self._wants_alone == queue:
             self._wants_alone = None
 
@@ -142,29 +155,36 @@ class Allocator:
 
     # Reservations
 
-    def place(self, queue: str, deliveries: Sequence[Placeable]) -> list[Grant]:
+    def place(self, queue: str, deliveries: Sequence[Placeable], step: int = 0) -> list[Grant]:
         """Reserve slots for as many of the deliveries as possible: for a prefix, in order.
 
-        A queue that got something leaves the line; one that got nothing joins it.
+        A queue that got something leaves the line, or goes to its end if its step is higher than 0; one that got nothing joins it.
 
         Args:
             queue: Whose they are.
             deliveries: What it has in hand, oldest first.
+            step: Its priority step; always the same one for a queue.
 
         Returns:
             The grants, in the order of the deliveries and without gaps.
         """
         if self._wants_alone == queue:  # wanted again below, if its suspect still waits
             self._wants_alone = None
-        free, ahead = self._share(queue)
+        free, ahead, most = self._share(queue, step)
+        if most is not None:
+            deliveries = deliveries[:most]
         grants: list[Grant] = []
         placed = self._fill_slots(queue, deliveries, free, grants)
         if placed < len(deliveries) and ahead:
-            self._fill_ahead(deliveries, placed, grants)
+            self._fill_ahead(deliveries, placed, grants, step)
         if grants:
             self._line.pop(queue, None)
+            if step or self._passed:
+                self._count_passed(step, grants[-1].stop)
+            if step:
+                self._line[queue] = step
         elif deliveries:
-            self._line.setdefault(queue)
+            self._line.setdefault(queue, step)
         return grants
 
     def place_returned(self, delivery: Placeable) -> bool:
@@ -212,21 +232,42 @@ class Allocator:
 
     # Steps
 
-    def _share(self, queue: str) -> tuple[int, bool]:
-        """Return how many free slots a queue may take now, and whether it may claim ahead."""
+    def _share(self, queue: str, step: int) -> tuple[int, bool, int | None]:
+        """Return how many free slots a queue may take now, whether it may claim ahead, and how many records in all (None: any)."""
         if self._wants_alone not in (None, queue):
-            return 0, False
+            return 0, False, None
         free = self.free
-        before = 0
-        for waiting in self._line:
-            if waiting == queue:
-                break
-            before += 1
-        others = len(self._line) - (queue in self._line)
-        if not others:
-            return free, True
-        fair = -(-free // (others + 1))
-        return max(0, min(fair, free - before)), before == 0
+        if not self._line:
+            return free, True, None
+        most = None
+        if any(other > step for other in self._line.values()):
+            most = self._passed.get(step, 0) // _PATIENCE
+            if not most:
+                return 0, False, None
+        lower = {other for other in self._line.values() if other < step}
+        # Slot for slot: nine of a higher step, then one of each lower one that waits.
+        free -= sum((free + self._passed.get(each, 0)) // (_PATIENCE + 1) for each in lower)
+        is_first = not any(self._passed.get(each, 0) >= _PATIENCE for each in lower)
+        before, others = self._rivals(queue, step)
+        if others:
+            fair = -(-free // (others + 1))
+            free, is_first = min(fair, free - before), is_first and not before
+        return max(0, free), is_first, most
+
+    def _rivals(self, queue: str, step: int) -> tuple[int, int]:
+        """Return how many other queues of a step wait before one, and how many at all."""
+        alike = [name for name, other in self._line.items() if other == step]
+        if queue in alike:
+            return alike.index(queue), len(alike) - 1
+        return len(alike), len(alike)
+
+    def _count_passed(self, step: int, count: int) -> None:
+        """Note that so many of a step were placed: each lower step that waits has let them pass."""
+        for lower in {other for other in self._line.values() if other < step}:
+            self._passed[lower] = self._passed.get(lower, 0) + count
+        left = self._passed.pop(step, 0) - _PATIENCE * count
+        if left > 0:
+            self._passed[step] = left
 
     def _most_free(self) -> _Lane | None:
         best = max(self._lanes, key=lambda lane: lane.free, default=None)
@@ -264,10 +305,12 @@ class Allocator:
         delivery.cost_ns = _LONG if cost is None else cost
         delivery.ahead_bytes = 0
 
-    def _fill_ahead(self, deliveries: Sequence[Placeable], start: int, grants: list[Grant]) -> None:
+    def _fill_ahead(
+        self, deliveries: Sequence[Placeable], start: int, grants: list[Grant], step: int
+    ) -> None:
         """Place runs of tasks that cost about the same, so that a batch costs little per record."""
         total = len(deliveries)
-        limit = self._ahead_limit()
+        limit = self._ahead_limit(step)
         costs: dict[str, int | None] = {}
         while start < total and limit > 0:
             stop, cost = self._run_of_like(deliveries, start, min(total, start + limit), costs)
@@ -301,11 +344,14 @@ class Allocator:
             dearest = max(dearest, cost)
         return end, dearest
 
-    def _ahead_limit(self) -> int:
-        """Return how many records one queue may claim ahead in one go: while others wait, its share of a full load."""
+    def _ahead_limit(self, step: int) -> int:
+        """Return how many records one queue may claim ahead in one go: while others of its step wait, its share of a full load."""
         slots = sum(lane.width for lane in self._lanes)
         limit = slots * self._claim_ahead
-        return limit if len(self._line) < 2 else -(-limit // len(self._line))
+        if len(self._line) < 2:
+            return limit
+        waiting = sum(other == step for other in self._line.values())
+        return -(-limit // max(1, waiting))
 
     def _fill_ahead_run(
         self, deliveries: Sequence[Placeable], start: int, stop: int, cost: int, grants: list[Grant]

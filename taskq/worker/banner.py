@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from taskq.registry import Registry
 from taskq.worker.options import WorkerOptions
+from taskq_kafka.steps import queue_of_source, step_of_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,9 @@ class Place:
     partitions: Mapping[str, int]
     """How many each queue has; those not known are missing."""
 
+    steps: Sequence[str] = ()
+    """The topics of priority steps that it takes from, QUEUE.pN."""
+
 
 def banner(options: WorkerOptions, registry: Registry, place: Place) -> str:
     """Return the banner, several lines."""
@@ -33,7 +37,7 @@ def banner(options: WorkerOptions, registry: Registry, place: Place) -> str:
         f"- pool:    {options.pool}, concurrency {options.concurrency}",
         f"- timers:  {'kept here, too' if options.timers else 'left to others'}",
         "[queues]",
-        *(f"  . {_queue(queue, place.partitions)}" for queue in options.queues),
+        *(f"  . {_queue(queue, place)}" for queue in options.queues),
         "[tasks]",
         *_tasks(options.queues, registry),
     ]
@@ -53,14 +57,19 @@ def banner_fields(options: WorkerOptions, registry: Registry, place: Place) -> d
         "timers": options.timers,
         "queues": list(options.queues),
         "partitions": dict(place.partitions),
+        "steps": list(place.steps),
         "tasks": [task.name for task in registry if task.queue in options.queues],
         "tasks_elsewhere": [task.name for task in registry if task.queue not in options.queues],
     }
 
 
-def _queue(queue: str, partitions: Mapping[str, int]) -> str:
-    count = partitions.get(queue)
-    return queue if count is None else f"{queue} ({count} partition{'s' if count != 1 else ''})"
+def _queue(queue: str, place: Place) -> str:
+    count = place.partitions.get(queue)
+    known = [] if count is None else [f"{count} partition{'s' if count != 1 else ''}"]
+    steps = [step_of_source(source) for source in place.steps if queue_of_source(source) == queue]
+    if steps:
+        known.append(f"priorities from {', '.join(map(str, sorted(steps, reverse=True)))}")
+    return f"{queue} ({'; '.join(known)})" if known else queue
 
 
 def _tasks(queues: Sequence[str], registry: Registry) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from taskq_kafka.steps import queue_of_source
+
 if TYPE_CHECKING:
     from taskq.message import Envelope
     from taskq.protocols import Record
@@ -108,7 +110,7 @@ def task_fields(task: str, id: str, record: Record) -> dict[str, object]:
     return {
         "task": task,
         "id": id,
-        "queue": record.queue,
+        "queue": queue_of_source(record.queue),
         "partition": record.partition,
         "offset": record.offset,
     }

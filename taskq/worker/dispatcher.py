@@ -80,10 +80,10 @@ class Dispatcher:
         with self._change:
             return self._allocator.room(task)
 
-    def reserve(self, queue: str, deliveries: Sequence[Delivery]) -> list[Grant]:
+    def reserve(self, queue: str, deliveries: Sequence[Delivery], step: int = 0) -> list[Grant]:
         """Reserve slots for a prefix of the deliveries; see `Allocator.place`."""
         with self._change:
-            grants = self._allocator.place(queue, deliveries)
+            grants = self._allocator.place(queue, deliveries, step)
             if grants:
                 self._note_full()
             return grants

@@ -36,6 +36,7 @@ from taskq.worker.refusals import Refusals
 from taskq.worker.revoked import say_not_run
 from taskq.worker.screening import Early, Expired, Refused, Revoked, Screen
 from taskq.worker.spare import Spare
+from taskq_kafka.steps import step_of_source
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ _LONGEST_BACKOFF = 10.0
 
 
 class Intake:
-    """The thread of one queue."""
+    """The thread of one queue's priority step; `queue` is the name of the step's topic, QUEUE or QUEUE.pN."""
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class Intake:
             revoked: The tasks that are not to be run; None: there are none.
         """
         self.queue = queue
+        self.step = step_of_source(queue)
         self._app = app
         self._dispatcher = dispatcher
         self._slots = dispatcher.slots
@@ -130,6 +132,7 @@ class Intake:
         self._isolation = Isolation()
         self._said_blocked: set[int] = set()
         self._last_task: str | None = None
+        self._stays_in_line = False
         self._rebalances: list[Rebalance] = []
         self._is_hand_doubtful = False
         self._backoff = _FIRST_BACKOFF
@@ -179,7 +182,10 @@ class Intake:
         claim, waits_for = self.open_claim, self._waits_for
         if claim is not None:
             waits_for = f"a claim of {claim.count} record{'s' if claim.count != 1 else ''}"
-        is_joined = self._status.assigned or self._spare.is_settled or self._has_left
+        # A step's topic may appear at any time, and joining its group must not take a worker out of service that works.
+        is_joined = (
+            self._status.assigned or self._spare.is_settled or self._has_left or self.step > 0
+        )
         return Pulse(self.queue, self.is_running, self._moved, waits_for, is_joined)
 
     def claiming(self) -> list[Delivery]:
@@ -327,7 +333,8 @@ class Intake:
         """
         if not self._hand:
             self._is_above_rate = self._has_told_rate = False
-            self._fetch(channel, _FETCH_SECONDS)
+            if not self._stays_in_line or not self._fetch_next(channel):
+                self._fetch(channel, _FETCH_SECONDS)
             return
         self._dispatcher.leave_line(self.queue)  # the slot that is kept for it there is others'
         share = 0.5 if self._is_above_rate else 1.0
@@ -342,6 +349,14 @@ class Intake:
             self._clock.wait(self._stopping, min(longest, wait))
         else:
             self._fetch(channel, min(_FETCH_SECONDS, wait))
+
+    def _fetch_next(self, channel: IntakeChannel) -> bool:
+        """Fetch what has arrived already; if nothing has, let lower steps have the slots that are kept for this one."""
+        self._fetch(channel, 0)
+        if not self._hand:
+            self._stays_in_line = False
+            self._dispatcher.leave_line(self.queue)
+        return bool(self._hand)
 
     def _say_above_rate(self) -> None:
         """Say that the queue waits with its tasks: once, until none of them waits."""
@@ -482,11 +497,12 @@ class Intake:
 
     def _claim(self, channel: IntakeChannel, ready: Sequence[Delivery]) -> bool:
         """Claim as much of what is ready in hand as has slots, and hand it out; return whether there was a slot for anything."""
-        grants = self._dispatcher.reserve(self.queue, ready)
+        grants = self._dispatcher.reserve(self.queue, ready, self.step)
         if not grants:
             self._wait_for_isolation(ready[0])
             return False
         self._fullness.found_slot()
+        self._stays_in_line = self.step > 0
         self._claiming_since = self._clock.monotonic()
         batch = self._claiming = list(ready[: grants[-1].stop])
         self._take_from_hand(batch)

@@ -36,7 +36,9 @@ from taskq.worker.pools.protocol import Pool
 from taskq.worker.rates import Rates
 from taskq.worker.revocations import RevocationReader
 from taskq.worker.signals import STOP_SIGNALS, Signals, term_raises
+from taskq.worker.stepfinder import StepFinder
 from taskq.worker.trimmer import Trimmer
+from taskq_kafka.steps import queue_of_source
 
 logger = logging.getLogger(__name__)
 
@@ -119,18 +121,8 @@ class Worker:
             rates=Rates({task.name: task.rate for task in app.registry if task.rate}),
         )
         self._revocations = RevocationReader(app.broker, clock)
-        self._intakes = [
-            Intake(
-                queue,
-                app,
-                self._dispatcher,
-                self._outbox,
-                worker=options.name,
-                clock=clock,
-                revoked=self._revocations.revoked,
-            )
-            for queue in options.queues
-        ]
+        self._intakes = [self._intake(queue) for queue in options.queues]
+        self._step_finder = StepFinder(app.broker, options.queues, clock=clock)
         self._claim_watch = ClaimWatch()
         self._timekeeper = timekeeper(app.broker, clock) if options.timers else None
         self._trimmer = Trimmer(
@@ -144,6 +136,17 @@ class Worker:
         self._is_broken = False
         self._code = FINE
         self._served = threading.Event()
+
+    def _intake(self, source: str) -> Intake:
+        return Intake(
+            source,
+            self._app,
+            self._dispatcher,
+            self._outbox,
+            worker=self._options.name,
+            clock=self._clock,
+            revoked=self._revocations.revoked,
+        )
 
     def run(self) -> int:
         """Work until a signal comes or the pool breaks; return the exit code.
@@ -225,6 +228,8 @@ class Worker:
         self._partitions = self._partition_counts()
         if self._partitions is not None and not settings.auto_create:
             self._miss_queues(set(self._options.queues) - set(self._partitions))
+        self._step_finder.look()
+        self._intakes += [self._intake(source) for source in self._step_finder.take_found()]
         with broker.errors():
             self._protocol = broker.admin.group_protocol()
         if self._options.timers:
@@ -348,6 +353,7 @@ class Worker:
             if self._pool.is_ready and self._revocations.is_ready:
                 self._begin()
         elif self._phase is _Phase.RUNNING:
+            self._take_steps()
             if not self._is_greeted:
                 self._greet(elapsed)
         elif self._phase is _Phase.DRAINING:
@@ -363,10 +369,24 @@ class Worker:
         if self._timekeeper is not None:
             self._timekeeper.start()
         self._trimmer.start()
+        self._step_finder.start()
         self._enter(_Phase.RUNNING)
 
+    def _take_steps(self) -> None:
+        """Take from steps whose topics have appeared, too."""
+        for source in self._step_finder.take_found():
+            logger.info(
+                "queue %s has priorities now: takes from %s, too",
+                queue_of_source(source),
+                source,
+                extra={"event": "steps.found", "queue": source},
+            )
+            intake = self._intake(source)
+            self._intakes.append(intake)
+            intake.start()
+
     def _own_queues(self) -> list[str]:
-        """Return the queues whose first partition is ours: one worker of all trims each."""
+        """Return the queues, and steps, whose first partition is ours: one worker of all trims each."""
         return [intake.queue for intake in self._intakes if 0 in intake.status.partitions]
 
     def _print_banner(self) -> None:
@@ -394,6 +414,7 @@ class Worker:
             group=settings.prefix + settings.group,
             protocol=protocol,
             partitions=self._partitions or {},
+            steps=[intake.queue for intake in self._intakes if intake.step],
         )
 
     def _watch_claims(self) -> None:
@@ -408,6 +429,7 @@ class Worker:
         self._enter(
             _Phase.DRAINING
         )  # first: from here on a thread that has ended is as it should be
+        self._step_finder.stop()
         self._trimmer.stop()
         for intake in self._intakes:
             intake.stop()

@@ -26,6 +26,7 @@ from taskq.protocols import (
     TopicStatus,
 )
 from taskq.shards import Write
+from taskq_kafka.steps import queue_of_source
 from tests.support.clock import FakeClock
 from tests.support.fake_logs import FakeLogs
 
@@ -116,6 +117,9 @@ class FakeAdmin:
         self.created.append(queue)
 
     def queues(self, *, timeout: float) -> Sequence[str]:
+        return sorted({queue_of_source(status.queue) for status in self.statuses})
+
+    def sources(self, *, timeout: float) -> Sequence[str]:
         return sorted(status.queue for status in self.statuses)
 
     def queue_status(

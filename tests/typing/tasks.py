@@ -105,8 +105,9 @@ bare.delay()  # type: ignore[call-arg]  # refused
 named.delay("ACME", 3, 4)  # type: ignore[call-arg]  # refused
 named.delay("ACME", amout=3)  # type: ignore[call-arg]  # refused
 named.options(queue="q").delay(3)  # type: ignore[arg-type]  # refused
-named.options(priority=3)  # type: ignore[arg-type]  # refused
-named.apply_async(("ACME",), priority=3)  # type: ignore[arg-type]  # refused
+named.options(priority=3)
+named.apply_async(("ACME",), priority=3)
+named.apply_async(("ACME",), priority="high")  # type: ignore[arg-type]  # refused
 bound.delay("x")  # type: ignore[arg-type]  # refused
 fetch.delay(3)  # type: ignore[arg-type]  # refused
 wrong: AsyncResult[int] = fetch.delay("x")  # type: ignore[assignment]  # refused

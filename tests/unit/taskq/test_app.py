@@ -103,7 +103,7 @@ def test_options_of_send_task_that_do_not_exist_are_refused() -> None:
     app, _ = isolated_app()
 
     with pytest.raises(UnknownOption):
-        app.send_task("t", priority=3)  # type: ignore[arg-type]  # that is what is tested
+        app.send_task("t", link=3)  # type: ignore[arg-type]  # that is what is tested
 
 
 def test_what_follows_a_run_is_written_with_its_options() -> None:

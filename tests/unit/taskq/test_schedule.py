@@ -170,10 +170,19 @@ def test_unknown_key_is_refused_with_the_nearest() -> None:
     assert str(problem) == "entry 1 ('report'): 'tiemzone': unknown key; did you mean 'timezone'?"
 
 
-def test_priority_is_refused_with_an_explanation() -> None:
-    problem = only_problem({**NATIVE, "priority": 5})
+@pytest.mark.parametrize("priority", [11, -1, True, "9", 4.5, None])
+def test_a_priority_is_a_whole_number_from_0_to_9(priority: object) -> None:
+    problem = only_problem({**NATIVE, "priority": priority})
 
-    assert "no priorities" in problem.reason
+    assert problem.key == "priority"
+    assert "a whole number from 0 to 9" in problem.reason
+
+
+def test_a_priority_is_kept_in_the_native_form() -> None:
+    [entry], problems = read_entries([{**NATIVE, "priority": 7}])
+
+    assert not problems
+    assert ScheduleEntry.from_json(entry.to_json()).priority == 7
 
 
 @pytest.mark.parametrize("key", ["id", "cron", "task"])

@@ -226,7 +226,7 @@ def test_options_that_do_not_exist_are_refused(method: str) -> None:
     invoice, _ = invoice_app()
 
     with pytest.raises(UnknownOption):
-        getattr(invoice, method)(priority=3)
+        getattr(invoice, method)(link=3)
 
 
 def test_options_of_the_decorator_that_do_not_exist_are_refused() -> None:

@@ -15,6 +15,7 @@ from taskq_kafka.topics import (
     min_insync_replicas,
     queue_of,
     queue_settings,
+    source_of_topic,
     topic_of,
     why_unfit,
 )
@@ -25,6 +26,12 @@ from taskq_kafka.topics import (
 def test_topic_leads_back_to_its_queue(prefix: str, queue: str) -> None:
     assert queue_of(prefix, topic_of(prefix, queue)) == queue
     assert dlq_queue_of(prefix, dlq_topic(prefix, queue)) == queue
+
+
+def test_the_topic_of_a_priority_step_is_its_queues() -> None:
+    assert queue_of("mine-", "mine-q.p9") == "q"
+    assert source_of_topic("mine-", "mine-q.p9") == "q.p9"
+    assert dlq_topic("mine-", "q.p9") == "mine-q.dlq"
 
 
 def test_topic_is_the_queues_name_exactly() -> None:
@@ -40,7 +47,17 @@ def test_name_that_kafka_refuses_is_refused(queue: str) -> None:
 
 @pytest.mark.parametrize(
     "topic",
-    ["q.dlq", "q.p3", "taskq.timers", "taskq.fanout.x", "__consumer_offsets", "other"],
+    [
+        "q.dlq",
+        "q.p4",
+        "q.p3.p3",
+        ".p3",
+        "q.p3.dlq",
+        "taskq.timers",
+        "taskq.fanout.x",
+        "__consumer_offsets",
+        "other",
+    ],
 )
 def test_topic_that_is_no_queue_has_none(topic: str) -> None:
     prefix = "mine-" if topic == "other" else ""

@@ -23,8 +23,8 @@ from tests.unit.taskq.cli.conftest import Taskq
         (["queues", "--jsn"], "unknown option '--jsn'; did you mean '--json'?"),
         (["--brokr", "x", "queues"], "unknown option '--brokr'; did you mean '--broker'?"),
         (
-            ["send", "t", "--priority", "3"],
-            "unknown option '--priority' of taskq send; this version of taskq has no such option",
+            ["send", "t", "--link", "x"],
+            "unknown option '--link' of taskq send; this version of taskq has no such option",
         ),
         (["send"], "missing argument 'TASK'; see 'taskq send --help'"),
         (["-A", "jobs"], "missing command; see 'taskq --help'"),

@@ -48,6 +48,7 @@ def test_the_banner_as_fields_of_a_log_record(registry: Registry) -> None:
         "timers": True,
         "queues": ["billing", "mail"],
         "partitions": {"billing": 12, "mail": 1},
+        "steps": [],
         "tasks": ["invoice"],
         "tasks_elsewhere": ["birthday"],
     }
