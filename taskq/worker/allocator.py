@@ -10,9 +10,9 @@ tasks as it has slots; what it holds beyond that is claimed ahead. Three rules:
   one the lane is emptied for it first, and others wait until it has ended or is let off.
 - Queues take turns. One that could not be served waits in line; each of those before another in the line keeps one free slot, and
   while a queue waits only the head of the line may claim ahead. So short tasks never keep a long one from a slot.
-- A higher priority step goes first: while a queue of it waits, those of lower ones get nothing. One that was served and may want
-  more stays in line until it says that it does not: else lower ones would slip in while its claim is under way. But every tenth
-  record is of a lower step, if one waits: one that has seen nine of higher steps placed is due, the lowest first.
+- A higher priority step goes first: while a queue of it waits, those of lower ones get nothing. One that was served is waited for
+  until it says that it wants no more: else lower ones would slip in while its claim is under way. But every tenth record is of a
+  lower step, if one waits: one that has seen nine of higher steps placed is due, the lowest first.
 """
 
 from __future__ import annotations
@@ -104,6 +104,9 @@ class Allocator:
         self._line: dict[str, int] = {}
         """Who waits, longest first, and in which step."""
 
+        self._expected: dict[str, int] = {}
+        """Who was served and may want more, of steps above 0."""
+
         self._passed: dict[int, int] = {}
         """For a step that waits how many records of higher ones were placed meanwhile; nine for each of its own taken off."""
 
@@ -139,10 +142,12 @@ class Allocator:
     def wait_in_line(self, queue: str, step: int = 0) -> None:
         """Put a queue that has a record in hand at the end of the line, unless it stands there already."""
         self._line.setdefault(queue, step)
+        self._expected.pop(queue, None)
 
     def leave_line(self, queue: str) -> None:
         """Take a queue out of the line; it wants nothing now."""
         step = self._line.pop(queue, None)
+        self._expected.pop(queue, None)
         if step in self._passed and step not in self._line.values():
             del self._passed[step]
         if self._wants_alone == queue:
@@ -158,7 +163,8 @@ class Allocator:
     def place(self, queue: str, deliveries: Sequence[Placeable], step: int = 0) -> list[Grant]:
         """Reserve slots for as many of the deliveries as possible: for a prefix, in order.
 
-        A queue that got something leaves the line, or goes to its end if its step is higher than 0; one that got nothing joins it.
+        A queue that got something leaves the line, one that got nothing joins it. One of a step above 0 that got something is expected
+        to come again until it leaves the line: lower steps get nothing meanwhile.
 
         Args:
             queue: Whose they are.
@@ -182,9 +188,9 @@ class Allocator:
             if step or self._passed:
                 self._count_passed(step, grants[-1].stop)
             if step:
-                self._line[queue] = step
+                self._expected[queue] = step
         elif deliveries:
-            self._line.setdefault(queue, step)
+            self.wait_in_line(queue, step)
         return grants
 
     def place_returned(self, delivery: Placeable) -> bool:
@@ -237,10 +243,10 @@ class Allocator:
         if self._wants_alone not in (None, queue):
             return 0, False, None
         free = self.free
-        if not self._line:
+        if not self._line and not self._expected:
             return free, True, None
         most = None
-        if any(other > step for other in self._line.values()):
+        if any(other > step for other in (*self._line.values(), *self._expected.values())):
             most = self._passed.get(step, 0) // _PATIENCE
             if not most:
                 return 0, False, None
