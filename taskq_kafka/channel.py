@@ -265,6 +265,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         if pump is None:
             self._new_queue(queue)
             is_step = step_of_source(queue) > 0
+            if not is_step:
+                self._look_for_steps(queue)
             pump = self._pumps[queue] = Pump(
                 queue,
                 lambda: self._open_consumer(queue),
@@ -282,7 +284,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         return [*map(self._pump, steps), own]
 
     def _look_for_steps(self, queue: str) -> None:
-        """Ask for those topics of a queue's steps that were not found before. The thread of the queue's pump calls it."""
+        """Ask for those topics of a queue's steps that were not found before. First who opens the pump, then its thread."""
         for source in sources_of(queue)[:-1]:
             if source in self._steps:
                 continue

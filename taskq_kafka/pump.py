@@ -74,7 +74,7 @@ class Pump:
             name: The queue's name.
             open_consumer: Makes the consumer, called in the new thread.
             arrived: Notified when a record is ready or the pump has failed.
-            on_round: Called in the new thread before the consumer is made, and every few seconds from then on.
+            on_round: Called in the new thread every few seconds.
         """
         self._owner = Owner()
         self._arrived = arrived
@@ -83,7 +83,7 @@ class Pump:
         self._asking = threading.Lock()
         """Held by whoever adds a request or ends the pump, so that none comes after the last look at them."""
         self._on_round = on_round
-        self._next_round = 0.0
+        self._next_round = time.monotonic() + ROUND_SECONDS
         self._room = 0
         self._more_room = threading.Event()
         self._stopping = False
@@ -164,7 +164,6 @@ class Pump:
 
     def _run(self, open_consumer: Callable[[], QueueConsumer]) -> None:
         try:
-            self._look_round()
             consumer = self._consumer = open_consumer()
         except Exception as error:
             logger.debug("a consumer cannot be opened", exc_info=True)

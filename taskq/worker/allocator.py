@@ -163,8 +163,8 @@ class Allocator:
     def place(self, queue: str, deliveries: Sequence[Placeable], step: int = 0) -> list[Grant]:
         """Reserve slots for as many of the deliveries as possible: for a prefix, in order.
 
-        A queue that got something leaves the line, one that got nothing joins it. One of a step above 0 that got something is expected
-        to come again until it leaves the line: lower steps get nothing meanwhile.
+        A queue that got something leaves the line, one that got nothing joins it. One of a step above 0 that got something is
+        expected to come again until it leaves the line: lower steps get nothing meanwhile.
 
         Args:
             queue: Whose they are.

@@ -126,6 +126,53 @@ def test_headers_and_properties_keep_their_types(broker: Broker, queue: str) -> 
         assert not message.delivery_info["redelivered"]
 
 
+def test_a_message_of_a_higher_priority_is_delivered_before_those_that_wait(
+    broker: Broker, queue: str
+) -> None:
+    connection = broker.connect()
+    publish(connection, queue, "first", priority=9)
+    publish(connection, queue, "first")
+    with consuming(connection, queue) as arrived:
+        drain(connection, arrived, 2)  # from here on the group has given it all partitions
+        publish(connection, queue, *range(100))
+        publish(connection, queue, "high", "higher", priority=9)
+        publish(connection, queue, *range(100, 200))
+
+        bodies = [message.payload for message in drain(connection, arrived, 204)[2:]]
+
+        assert max(bodies.index("high"), bodies.index("higher")) < 150  # 100 lie ready at the most
+        for message in arrived:
+            message.ack()
+
+
+def test_priorities_count_as_one_queue_and_are_purged_with_it(broker: Broker, queue: str) -> None:
+    connection = broker.connect()
+    publish(connection, queue, "low")
+    for priority in (3, 9):
+        publish(connection, queue, "high", priority=priority)
+    channel = connection.channel()
+
+    assert channel.queue_declare(queue, passive=True).message_count == 3
+    if broker.kind != "mock":  # which cannot delete records
+        assert channel.queue_purge(queue) == 3
+        assert channel.queue_declare(queue, passive=True).message_count == 0
+
+
+def test_a_consumer_hears_of_a_priority_that_is_used_for_the_first_time(
+    broker: Broker, queue: str
+) -> None:
+    connection = broker.connect()
+    publish(connection, queue, "low")
+    with consuming(connection, queue) as arrived:
+        drain(connection, arrived, 1)
+
+        publish(connection, queue, "high", priority=9)
+
+        assert payloads(drain(connection, arrived, 2)) == ["high", "low"]
+        for message in arrived:
+            message.ack()
+
+
 def test_an_ack_does_not_settle_an_earlier_message(broker: Broker, queue: str) -> None:
     connection = broker.connect()
     publish(connection, queue, *range(5), key="one partition")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -206,4 +207,4 @@ def test_while_a_higher_step_waits_a_lower_one_gets_one_for_nine_that_passed_it_
 
 
 def _gaps(places: list[int]) -> list[int]:
-    return [after - before for before, after in zip(places, places[1:], strict=False)]
+    return [after - before for before, after in pairwise(places)]
