@@ -10,7 +10,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from benchmarks import enqueue, latency, peers, schedules, servers, throughput, timers
+from benchmarks import (
+    enqueue,
+    latency,
+    peers,
+    priorities,
+    schedules,
+    servers,
+    throughput,
+    timers,
+)
 from benchmarks.machine import description
 from benchmarks.rows import Row, medians, table
 
@@ -33,6 +42,7 @@ MEASURES: Mapping[str, Measure] = {
     "sleepers": lambda kafka, redis: throughput.sleepers(kafka, redis, 5000),
     "beat": _beat,
     "delays": lambda kafka, redis: timers.all_delays(kafka, redis, 20_000),
+    "priorities": lambda kafka, redis: priorities.all_systems(kafka, 20_000, 100_000),
     "take-over": lambda kafka, redis: timers.take_over(kafka, 1_000_000),
     "growth": lambda kafka, redis: throughput.growth(kafka, [10_000, 100_000]),
     "long-growth": lambda kafka, redis: throughput.growth(kafka, [1_000_000, 10_000_000]),
