@@ -176,16 +176,6 @@ def test_retries_timers_dead_letters_and_redrive_stay_in_their_step(
     assert worker.stop() == 0
 
 
-@pytest.mark.parametrize("priority", ["11", "-1", "high", "4.5"])
-def test_a_priority_that_is_none_is_a_usage_error(taskq: Taskq, priority: str) -> None:
-    done = taskq("send", "wire.note", "--priority", priority)
-
-    assert done.code == 2
-    assert done.out == ""
-    assert done.err.count("\n") == 1
-    assert "priority" in done.err
-
-
 def test_queues_are_named_without_their_step(place: Station, taskq: Taskq) -> None:
     done = taskq("worker", "-A", "tests.support.wire_tasks", "-Q", f"{place.queue}.p9")
 

@@ -70,6 +70,10 @@ def test_send_needs_no_app_to_know_the_task(taskq: Taskq, broker: FakeBroker) ->
         (),
         ("--header", "eta=1", "-a", "[1]"),
         ("--task-id", "", "-a", "[1]"),
+        ("--priority", "11", "-a", "[1]"),
+        ("--priority", "-1", "-a", "[1]"),
+        ("--priority", "high", "-a", "[1]"),
+        ("--priority", "4.5", "-a", "[1]"),
         ("--countdown", "soon", "-a", "[1]"),
         ("--countdown", "-1", "-a", "[1]"),
         ("--countdown", "nan", "-a", "[1]"),
@@ -145,6 +149,19 @@ def test_queues_are_listed(taskq: Taskq, broker: FakeBroker) -> None:
     lines = taskq("queues").out.splitlines()
     assert lines[1].split()[:6] == ["a", "12", "3", "1h", "2m", "2"]
     assert lines[2].split()[:5] == ["b", "12", "0", "-", "0"]
+
+
+def test_priority_steps_are_counted_with_their_queue_unless_each_is_asked_for(
+    taskq: Taskq, broker: FakeBroker
+) -> None:
+    broker.admin.statuses = [QueueStatus("a", 12, 3, 5.0, 2), QueueStatus("a.p9", 12, 1, 9.0, 2)]
+
+    whole = taskq("queues", "--json").json
+    steps = taskq("queues", "--steps", "--json").json
+
+    assert [(row["queue"], row["lag"]) for row in whole] == [("a", 4), ("billing", 0), ("taskq", 0)]
+    assert (whole[0]["partitions"], whole[0]["oldest_age"], whole[0]["workers"]) == (12, 9.0, 2)
+    assert [(row["queue"], row["lag"]) for row in steps][:2] == [("a.p9", 1), ("a", 3)]
 
 
 def test_queues_that_the_app_needs_are_listed_before_they_exist(
