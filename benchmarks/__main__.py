@@ -42,7 +42,7 @@ MEASURES: Mapping[str, Measure] = {
     "sleepers": lambda kafka, redis: throughput.sleepers(kafka, redis, 5000),
     "beat": _beat,
     "delays": lambda kafka, redis: timers.all_delays(kafka, redis, 20_000),
-    "priorities": lambda kafka, redis: priorities.all_systems(kafka, 20_000, 100_000),
+    "priorities": lambda kafka, redis: priorities.all_systems(kafka, 100_000, 100_000),
     "take-over": lambda kafka, redis: timers.take_over(kafka, 1_000_000),
     "growth": lambda kafka, redis: throughput.growth(kafka, [10_000, 100_000]),
     "long-growth": lambda kafka, redis: throughput.growth(kafka, [1_000_000, 10_000_000]),

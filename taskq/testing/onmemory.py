@@ -51,8 +51,8 @@ class AppOnMemory:
     def run_until_idle(self, *, raise_errors: bool = True, limit: int = LIMIT) -> list[Run]:
         """Run all tasks that wait, in all queues, and those that they send, in the calling thread, until none waits.
 
-        They run one after the other: the highest priority step first, within it in the order in which they were sent. Each is claimed
-        before it starts, and what fails goes to the dead letters, as with a worker.
+        They run one after the other: the highest priority step first, within it in the order in which they were sent. Each is
+        claimed before it starts, and what fails goes to the dead letters, as with a worker.
 
         Args:
             raise_errors: Whether to raise, when all have run, what the first one that failed has raised.
