@@ -58,6 +58,8 @@ class Admin:
         self._search = Search(options, self._questions, self._members, self._reader)
         self._cluster = ClusterView(options, self._questions)
         self._held_up = HeldUp(options, self._questions)
+        self._is_bare: bool | None = None
+        """Whether it is librdkafka's mock cluster, once that was asked."""
 
     @classmethod
     def shared(cls, options: TransportOptions) -> Admin:
@@ -135,6 +137,27 @@ class Admin:
         """Return those names for one queue, the highest step first."""
         there = self.sources(timeout=timeout)
         return [source for source in sources_of(queue) if source in there]
+
+    def existing(self, sources: Sequence[str], *, timeout: float) -> Sequence[str]:
+        """Return those of some queues and priority steps that have a topic; what we may not look at is left out.
+
+        They are asked for one by one, since a cluster may have ten thousand others. librdkafka's mock cluster makes what it is
+        asked for by name, so that one is asked for all.
+        """
+        deadline = time.monotonic() + timeout
+        if self._is_bare is None:
+            self._is_bare = self._questions.is_bare(deadline)
+        if self._is_bare:
+            there = self.sources(timeout=deadline - time.monotonic())
+            return [source for source in sources if source in there]
+        return [source for source in sources if self._is_there(source, deadline)]
+
+    def _is_there(self, source: str, deadline: float) -> bool:
+        topic = topic_of(self._options.prefix, source)
+        try:
+            return bool(self._questions.partitions(topic, deadline - time.monotonic()))
+        except PermissionError:
+            return False  # also of a topic that does not exist, where access rules name each
 
     def dead_letter_queues(self, *, timeout: float) -> Sequence[str]:
         """Return the names of the queues that have a dead-letter topic, sorted."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from kombu.transport import virtual
 from kombu.transport.virtual.exchange import DirectExchange
 
 from .consumer import ConsumerStatus, QueueConsumer, never
-from .errors import ClaimGivenUp
+from .errors import ClaimGivenUp, TaskqKafkaError
 from .forks import Owner
 from .membership import RebalanceEvent
 from .moves import LogWrite
@@ -43,7 +44,7 @@ GET_ASSIGNMENT_SECONDS = 10.0
 """How long the first `basic_get` of a queue waits for its place in the group."""
 
 STEP_SECONDS = 2.0
-"""For the question whether the topic of a priority step exists; the queue's acks wait meanwhile."""
+"""For the question which topics of priority steps exist; the queue's acks wait meanwhile."""
 
 GET_SECONDS = 0.5
 """How long `basic_get` waits for a record once the queue is assigned: one fetch, a few times over."""
@@ -285,18 +286,11 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
 
     def _look_for_steps(self, queue: str) -> None:
         """Ask for those topics of a queue's steps that were not found before. First who opens the pump, then its thread."""
-        for source in sources_of(queue)[:-1]:
-            if source in self._steps:
-                continue
-            try:
+        missing = [source for source in sources_of(queue)[:-1] if source not in self._steps]
+        if missing:
+            with suppress(TaskqKafkaError):  # the next round may fare better
                 admin = self.connection.admin
-                is_there = bool(admin.partition_counts([source], timeout=STEP_SECONDS))
-            except ConnectionError:
-                return
-            except (LookupError, PermissionError, ValueError):
-                continue  # where access rules name each topic, this is how one looks that does not exist
-            if is_there:
-                self._steps.add(source)
+                self._steps.update(admin.existing(missing, timeout=STEP_SECONDS))
 
     def _close_room(self, queue: str) -> None:
         for source in sources_of(queue):

@@ -54,6 +54,11 @@ class Admin:
         with self._cluster.locked() as log:
             return self._without_prefix(log.topics)
 
+    def existing(self, sources: Sequence[str], *, timeout: float) -> list[str]:
+        """Return those of some queues and priority steps that exist."""
+        with self._cluster.locked() as log:
+            return [each for each in sources if self._options.topic_of(each) in log.topics]
+
     def queue_status(
         self, queues: Sequence[str], *, group: str, timeout: float
     ) -> list[QueueStatus]:

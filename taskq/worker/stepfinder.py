@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from taskq.broker import Broker
 from taskq.clock import Clock
-from taskq.errors import BrokerUnreachable, TaskqError
+from taskq.errors import TaskqError
 from taskq_kafka.steps import sources_of
 
 logger = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ _PAUSE = 2.0
 _PAUSE_PER_TOPIC = 0.02
 """Seconds between two rounds, at least, and for each topic that is asked for: a worker of many queues asks no more often."""
 
-_ASK_SECONDS = 2.0
-"""For one question."""
+_ASK_SECONDS = 5.0
+"""For the questions of a round, half a millisecond each; a broker that is silent holds up the start of a worker no longer."""
 
 
 class StepFinder:
@@ -60,24 +60,18 @@ class StepFinder:
         return found
 
     def look(self) -> None:
-        """Ask once for each topic that is missing. Never raises for what a broker answers; one that is silent ends the round."""
-        for source in list(self._missing):
-            if self._stopping.is_set():
-                return
-            try:
-                with self._broker.errors():
-                    admin = self._broker.admin
-                    is_there = bool(admin.partition_counts([source], timeout=_ASK_SECONDS))
-            except BrokerUnreachable:
-                return
-            except TaskqError:
-                # Where access rules name each topic, this is how one looks that does not exist.
-                logger.debug("no answer whether %s exists", source, exc_info=True)
-                continue
-            if is_there:
-                with self._lock:
-                    self._missing.remove(source)
-                    self._found.append(source)
+        """Ask once for the topics that are missing. Never raises for what a broker answers, or if it does not."""
+        try:
+            with self._broker.errors():
+                admin = self._broker.admin
+                found = admin.existing(self._missing, timeout=_ASK_SECONDS)
+        except TaskqError:
+            logger.debug("no answer which priority steps exist", exc_info=True)
+            return
+        if found:
+            with self._lock:
+                self._missing = [source for source in self._missing if source not in found]
+                self._found += found
 
     def _run(self) -> None:
         while self._missing:

@@ -65,6 +65,27 @@ def test_a_topic_that_was_made_has_what_was_wanted(broker: Broker, queue: str) -
     assert all(dead.wanted[name] == value for name, value in dead.settings.items())
 
 
+def test_topics_of_priority_steps_stand_beside_their_queues(broker: Broker, queue: str) -> None:
+    broker.admin.create_queue(f"{queue}.p6", timeout=PATIENCE)
+    wait_until(
+        lambda: f"{queue}.p6" in broker.admin.sources(timeout=PATIENCE),
+        timeout=PATIENCE,
+        what="the step",
+    )
+
+    found = broker.admin.topics([queue, f"{queue}.p9"], timeout=PATIENCE)
+
+    assert [(each.step, each.is_dead_letters) for each in found] == [
+        (0, False),
+        (6, False),
+        (9, False),
+        (0, True),
+    ]
+    assert {each.queue for each in found} == {queue}
+    assert found[1].topic.endswith(f"{queue}.p6")
+    assert [bool(each.partitions) for each in found[1:3]] == [True, False]
+
+
 def test_topics_are_named_with_the_prefix(broker: Broker, queue: str) -> None:
     admin = broker.connect(prefix="stage.").transport.admin
 

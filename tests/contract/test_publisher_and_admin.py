@@ -125,6 +125,25 @@ def test_a_queue_that_was_made_is_listed_and_may_be_made_again(broker: Broker, q
     assert status_of(broker, queue).partitions == broker.partitions
 
 
+def test_looking_for_priority_steps_makes_none_and_finds_those_that_were_used(
+    broker: Broker, queue: str
+) -> None:
+    sources = [f"{queue}.p9", f"{queue}.p3", queue]
+    assert list(broker.admin.existing(sources, timeout=PATIENCE)) == []
+    assert list(broker.admin.existing(sources, timeout=PATIENCE)) == []
+
+    broker.publisher.publish([Outgoing(f"{queue}.p9", b"v", ())], timeout=PATIENCE)
+
+    wait_until(
+        lambda: list(broker.admin.existing(sources, timeout=PATIENCE)) == sources[:1],
+        timeout=PATIENCE,
+        what="the step",
+    )
+    assert queue in broker.admin.queues(timeout=PATIENCE)
+    assert f"{queue}.p9" not in broker.admin.queues(timeout=PATIENCE)
+    assert f"{queue}.p9" in broker.admin.sources(timeout=PATIENCE)
+
+
 def test_the_number_of_partitions_is_an_option(broker: Broker, queue: str) -> None:
     broker.needs("partitions")
     broker.connect(partitions=3).transport.admin.create_queue(queue, timeout=PATIENCE)
@@ -225,6 +244,18 @@ def test_a_dead_letter_stands_byte_for_byte_with_its_reasons_behind(
     assert (letter.queue, letter.value) == (queue, b"\x00\xffvalue")
     assert list(letter.headers) == [*headers, *added[:2]]
     assert letter.timestamp_ms >= record.timestamp_ms > 0
+
+
+def test_dead_letters_of_a_priority_step_are_the_queues(broker: Broker, queue: str) -> None:
+    step = f"{queue}.p6"
+    [record] = fetched(broker, step, Outgoing(step, b"v", ()))
+
+    broker.publisher.dead_letters([DeadLetter(record, [REASON])], timeout=PATIENCE)
+
+    [letter] = letters_of(broker, queue)
+    assert letter.id == f"{step}/{record.partition}/{record.offset}"
+    assert letter.queue == queue
+    assert list(broker.admin.dead_letter_queues(timeout=PATIENCE)).count(queue) == 1
 
 
 def test_a_dead_letter_keeps_the_key_of_its_record(broker: Broker, queue: str) -> None:

@@ -122,6 +122,10 @@ class FakeAdmin:
     def sources(self, *, timeout: float) -> Sequence[str]:
         return sorted(status.queue for status in self.statuses)
 
+    def existing(self, sources: Sequence[str], *, timeout: float) -> Sequence[str]:
+        there = {status.queue for status in self.statuses}
+        return [source for source in sources if source in there]
+
     def queue_status(
         self, queues: Sequence[str], *, group: str, timeout: float
     ) -> Sequence[QueueStatus]:

@@ -54,7 +54,7 @@ def test_what_the_broker_does_not_tell_is_asked_again(
     _exist(broker, "a.p9")
     finder = _finder(broker)
     with monkeypatch.context() as patch:
-        patch.setattr(FakeAdmin, "partition_counts", _raise(error))
+        patch.setattr(FakeAdmin, "existing", _raise(error))
         finder.look()
     assert finder.take_found() == []
 
@@ -64,7 +64,7 @@ def test_what_the_broker_does_not_tell_is_asked_again(
 
 
 def _raise(error: Exception) -> object:
-    def partition_counts(*arguments: object, **more: object) -> None:
+    def existing(*arguments: object, **more: object) -> None:
         raise error
 
-    return partition_counts
+    return existing
