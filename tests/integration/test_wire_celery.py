@@ -80,6 +80,14 @@ def test_headers_of_apply_async_arrive_with_their_types(here: Station, celery: C
     assert seen["headers"]["root_id"] == sent.id
 
 
+def test_the_priority_of_apply_async_leads_to_its_step(here: Station, celery: Celery) -> None:
+    first = celery.send_task("wire.note", priority=8)
+
+    assert seen_by(here.ran(first.id))["queue"] == here.queue
+    (record,) = here.read(f"{here.queue}.p6")
+    assert dict(headers_of(record))["kombu-priority"] == b"8"
+
+
 def test_types_of_kombu_json_arrive(here: Station, celery: Celery) -> None:
     at = datetime(2026, 11, 23, 17, tzinfo=timezone.utc)
     id = UUID(int=7)
@@ -230,7 +238,9 @@ def test_celery_worker_runs_what_taskq_sends(away: Station, pool: str) -> None:
             for n in range(8)
         ]
         stumbling = app.send_task("wire.stumble", (2,)).id
+        high = app.send_task("wire.note", ("high",), priority=9).id
 
+    assert seen_by(away.ran(high))["args"] == ["high"]
     seen = [seen_by(away.ran(id)) for id in sent]
     assert [each["args"] for each in seen] == [[n, "é"] for n in range(8)]
     assert [each["kwargs"] for each in seen] == [{"b": {"c": n}} for n in range(8)]
