@@ -100,9 +100,9 @@ def source_of_topic(prefix: str, topic: str) -> str | None:
     queue = queue_of_source(name)
     if name.endswith(DLQ_SUFFIX) or _STEP.search(queue) or not queue:
         return None
-    if name.startswith((OWN_PREFIX, "__")) or topic.startswith("__"):
+    if queue.startswith((OWN_PREFIX, "__")) or topic.startswith("__"):
         return None
-    if name.endswith(LOGS):  # those of another prefix, seen without one
+    if queue.endswith(LOGS):  # those of another prefix, seen without one
         return None
     return name
 

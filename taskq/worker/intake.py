@@ -354,9 +354,12 @@ class Intake:
         """Fetch what has arrived already; if nothing has, let lower steps have the slots that are kept for this one."""
         self._fetch(channel, 0)
         if not self._hand:
-            self._stays_in_line = False
-            self._dispatcher.leave_line(self.queue)
+            self._leave_line()
         return bool(self._hand)
+
+    def _leave_line(self) -> None:
+        self._stays_in_line = False
+        self._dispatcher.leave_line(self.queue)
 
     def _say_above_rate(self) -> None:
         """Say that the queue waits with its tasks: once, until none of them waits."""
@@ -437,6 +440,9 @@ class Intake:
                 self._drop(channel, verdict)
         if are_suspects:
             self._hand.sort(key=in_order_of_suspicion)
+        if early or refused:
+            # Either may take as long as a broker refuses it: no slot is kept for this queue meanwhile, nor from lower steps.
+            self._leave_line()
         if early:
             # First: only what came with the last fetch can be moved for certain.
             self._moves.move(channel, early, self._keep_membership, self._giving_up.is_set)

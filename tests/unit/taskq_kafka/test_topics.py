@@ -34,6 +34,13 @@ def test_the_topic_of_a_priority_step_is_its_queues() -> None:
     assert dlq_topic("mine-", "q.p9") == "mine-q.dlq"
 
 
+def test_the_default_queue_has_steps_though_its_name_begins_that_of_our_own_topics() -> None:
+    assert source_of_topic("", "taskq.p9") == "taskq.p9"
+    assert queue_of("", "taskq.p9") == "taskq"
+    assert source_of_topic("", "taskq.timers.p9") is None
+    assert queue_of("", "stage-taskq.timers.p9") is None
+
+
 def test_topic_is_the_queues_name_exactly() -> None:
     assert topic_of("", "billing") == "billing"
     assert dlq_topic("p-", "billing") == "p-billing.dlq"
