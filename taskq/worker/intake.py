@@ -441,8 +441,14 @@ class Intake:
         if are_suspects:
             self._hand.sort(key=in_order_of_suspicion)
         if early or refused:
-            # Either may take as long as a broker refuses it: no slot is kept for this queue meanwhile, nor from lower steps.
-            self._leave_line()
+            self._put_aside(channel, early, refused)
+
+    def _put_aside(
+        self, channel: IntakeChannel, early: list[Early], refused: list[Refused]
+    ) -> None:
+        """Move what is early to the timers, and what cannot be run to the dead letters."""
+        # Either may take as long as a broker refuses it: no slot is kept for this queue meanwhile, nor from lower steps.
+        self._leave_line()
         if early:
             # First: only what came with the last fetch can be moved for certain.
             self._moves.move(channel, early, self._keep_membership, self._giving_up.is_set)
