@@ -81,9 +81,8 @@ def test_a_step_whose_dead_letters_are_refused_does_not_hold_up_lower_ones(steps
         return [ConnectionError("no")] * len(letters)
 
     steps.low.broker.publisher.dead_letters = dead_letters  # type: ignore[method-assign,assignment]  # refuses for ever
-    steps.high.put(record_of("a", id="high"))
+    steps.high.put(record_of("a", id="high"), record_of("unknown"))
     steps.started(1)
-    steps.high.put(record_of("unknown"))
     steps.high.wait(lambda: not steps.high.waiting)
 
     steps.end_first()
