@@ -29,40 +29,29 @@ def taskq(place: Station) -> Taskq:
     return Taskq(place)
 
 
-def act(scene: Scene) -> tuple[App, list[str]]:
-    """Return an app that sends to the scene, with a backlog of low tasks that take a few milliseconds each."""
+def test_a_high_task_passes_a_backlog_on_a_worker_that_did_not_know_the_priority(
+    scene: Scene,
+) -> None:
     app = App("sender", broker=scene.kafka.bootstrap, default_queue=scene.queue)
 
     @app.task("act")
     def act(what: str, detail: str) -> None:
         raise AssertionError
 
-    sent = act.delay_many([("wait seconds", "0.004")] * BACKLOG)
-    return app, [result.id for result in sent]
-
-
-def test_a_high_task_passes_a_backlog_on_a_worker_that_did_not_know_the_priority(
-    scene: Scene,
-) -> None:
-    app, low = act(scene)
-    worker = scene.ready_worker(slots=2)
-    scene.wait_started(low[0])
-
-    first = app.send_task("act", ("nothing", ""), priority=9)
-    worker.wait_for_line(f"takes from {scene.queue}.p9, too", timeout=20)
-    scene.wait_ended(first.id)
-    # From here on the worker has the step: what is sent now starts next.
+    worker = scene.ready_worker(slots=1)
+    scene.wait_ended(app.send_task("act", ("nothing", ""), priority=9).id)
+    assert f"takes from {scene.queue}.p9, too" in worker.text
+    low = act.delay_many([("wait seconds", "0.01")] * BACKLOG)
+    scene.wait_started(low[0].id)
     before = len(scene.ledger.entries("started"))
-    second = app.send_task("act", ("nothing", ""), priority=8)
-    third = app.send_task("act", ("nothing", ""), priority=9)
-    scene.wait_ended(third.id)
+    high = app.send_task("act", ("nothing", ""), priority=9)
+    scene.wait_ended(high.id)
     order = [entry.id for entry in scene.ledger.entries("started")]
     app.close()
 
-    assert before < BACKLOG // 2, "the backlog is too short for this machine"
-    assert order.index(third.id) < before + BACKLOG // 10
+    # What ran while it was on its way to the worker does not count; half a minute of low tasks was before it.
+    assert order.index(high.id) < before + BACKLOG // 3
     assert len(set(order)) == len(order)
-    scene.wait_ended(second.id, *low, timeout=60)
 
 
 def test_a_high_backlog_is_done_before_a_low_one_and_the_low_one_is_not_starved(
