@@ -116,9 +116,7 @@ def returned_timer(
     if order.to not in (None, TIMERS):
         source = source_of(order.to, step_of_source(source))
     headers = [each for each in message.headers if each[0] not in (REDRIVEN, REDRIVEN_FROM)]
-    return ReturnedRecord(
-        source, message.value, [*headers, *_origin(letter, view)], message.key
-    )
+    return ReturnedRecord(source, message.value, [*headers, *_origin(letter, view)], message.key)
 
 
 def _origin(letter: StoredDeadLetter, view: DeadLetterView) -> list[tuple[str, bytes]]:

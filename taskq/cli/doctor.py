@@ -91,7 +91,9 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
     asked = [source for source in sources if queue_of_source(source) in ours]
     held: list[HeldPartition] = []
     with _noting("open transactions", unseen):
-        seen_topics = [each.topic for each in topics if each.partitions and queue_of_source(each.queue) in ours]
+        seen_topics = [
+            each.topic for each in topics if each.partitions and queue_of_source(each.queue) in ours
+        ]
         seen_topics += [each.topic for each in logs if each.partitions]
         held += _held(admin, seen_topics, clock, timeout)
     with suppress(PermissionError):  # who has no schedules need not be allowed to see them
