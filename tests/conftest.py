@@ -90,6 +90,13 @@ def cluster(kafka_home: Installation) -> Iterator[KafkaCluster]:
         yield cluster
 
 
+@pytest.fixture
+def cluster_of_one(kafka_home: Installation) -> Iterator[KafkaCluster]:
+    """A broker for this test alone, for what treats clusters of any size alike."""
+    with KafkaCluster(size=1) as cluster:
+        yield cluster
+
+
 @pytest.fixture(scope="session")
 def secure_kafka(kafka_home: Installation) -> Iterator[SecureKafka]:
     """A broker that asks for a name and a password, in the clear and over TLS."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
@@ -149,6 +150,18 @@ def test_cluster_survives_the_kill_of_a_node(cluster: KafkaCluster, topic: str) 
     cluster.node(leader).wait_up(nodes=3)
 
     assert read_all(cluster.bootstrap, topic) == [b"before", b"without it"]
+
+
+def test_leaders_move_while_all_nodes_live(cluster: KafkaCluster, topic: str) -> None:
+    cluster.create_topic(topic, partitions=4)
+    produce(cluster.bootstrap, topic, b"before")
+
+    moved = cluster.move_leaders(random.Random(1))
+    cluster.wait_whole()
+    produce(cluster.bootstrap, topic, b"after")
+
+    assert moved > 0
+    assert read_all(cluster.bootstrap, topic) == [b"before", b"after"]
 
 
 def test_no_broker_outlives_killed_tests(kafka_home: Installation, processes: Processes) -> None:
