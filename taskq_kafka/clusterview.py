@@ -52,12 +52,12 @@ class ClusterView:
     def status(self, group: str, deadline: float) -> ClusterStatus:
         """Return how the cluster is set up, and what a group (its name without prefix) has set."""
         brokers = self._questions.metadata("", deadline - time.monotonic()).brokers
-        number = str(next(iter(brokers), 0))
-        settings = self._config(ResourceType.BROKER, number, deadline)
+        settings = self._told(partial(self._questions.broker_config, deadline))
         of_group = self._options.prefix + group
         group_settings = None
         if settings is not None or not self._questions.is_bare(deadline):
-            group_settings = self._config(ResourceType.GROUP, of_group, deadline)
+            resource = ConfigResource(ResourceType.GROUP, of_group)
+            group_settings = self._told(partial(self._questions.config, resource, deadline))
         return ClusterStatus(len(brokers), settings, group_settings or {})
 
     def rights(
@@ -98,9 +98,9 @@ class ClusterView:
         newest = max(found)
         return newest if newest > 0 else None
 
-    def _config(self, kind: ResourceType, name: str, deadline: float) -> Mapping[str, str] | None:
+    def _told(self, ask: Callable[[], Mapping[str, str]]) -> Mapping[str, str] | None:
         try:
-            return self._questions.config(ConfigResource(kind, name), deadline)
+            return ask()
         except _UNTOLD:
             return None
 

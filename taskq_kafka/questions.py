@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
 
+from .anybroker import ask_any
 from .clientlog import ErrorLog
 from .codes import TOPIC_ABSENT, Code, is_answer
 from .coordinator import CoordinatorClient, Question
@@ -76,12 +77,18 @@ class Questions:
         entries = self.result(answer, deadline, topic=resource.name)
         return {name: entry.value for name, entry in entries.items() if entry.value is not None}
 
+    def broker_config(self, deadline: float) -> Mapping[str, str]:
+        """Return the settings of one of the brokers, whichever answers."""
+
+        def ask(broker: str, until: float) -> Mapping[str, str]:
+            return self.config(ConfigResource(ResourceType.BROKER, broker), until)
+
+        return ask_any(self.metadata("", deadline - time.monotonic()).brokers, ask, deadline)
+
     def is_bare(self, deadline: float) -> bool:
         """Return whether it is librdkafka's mock cluster, which never answers most questions."""
-        brokers = self.metadata("", deadline - time.monotonic()).brokers
-        resource = ConfigResource(ResourceType.BROKER, str(next(iter(brokers), 0)))
         try:
-            self.config(resource, deadline)
+            self.broker_config(deadline)
         except RequestRefused as error:
             return error.code == Code.LOCAL_UNSUPPORTED_FEATURE
         except (LookupError, PermissionError):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from . import forks
+from .anybroker import ask_any
 from .options import TransportOptions
 
 logger = logging.getLogger(__name__)
@@ -25,12 +27,18 @@ def offsets_retention_ms(options: TransportOptions) -> int:
     Blocks for two round trips, at most ten seconds.
     """
     admin = forks.new_admin(options.admin_config())
+
+    def ask(broker: str, until: float) -> int:
+        left = max(0.001, until - time.monotonic())
+        resource = ConfigResource(ResourceType.BROKER, broker)
+        (answer,) = admin.describe_configs([resource], request_timeout=left).values()
+        return int(answer.result(timeout=left)[SETTING].value)
+
     try:
         brokers = admin.list_topics(timeout=5).brokers
-        resource = ConfigResource(ResourceType.BROKER, str(next(iter(brokers))))
-        (answer,) = admin.describe_configs([resource], request_timeout=5).values()
-        minutes = int(answer.result(timeout=5)[SETTING].value)
-    except (KafkaException, KeyError, StopIteration, FutureTimeoutError, ValueError) as error:
+        deadline = time.monotonic() + 5
+        minutes = ask_any(brokers, ask, deadline, unanswered=(KafkaException, FutureTimeoutError))
+    except (KafkaException, KeyError, FutureTimeoutError, ValueError) as error:
         logger.warning(
             "cannot read %s of the broker (%s); assuming %d days",
             SETTING,

@@ -214,10 +214,8 @@ class TopicMaker:
     def _default_replication(self, deadline: float) -> int | None:
         """Return the replicas of a new topic; None where we may not know, 0 where topics cannot be made (mock cluster)."""
         if self._replication is None:
-            brokers = self._questions.metadata("", deadline - time.monotonic()).brokers
-            broker = ConfigResource(ResourceType.BROKER, str(next(iter(brokers))))
             try:
-                config = self._questions.config(broker, deadline)
+                config = self._questions.broker_config(deadline)
                 self._replication = int(config["default.replication.factor"])
             except RequestRefused as error:
                 if error.code != Code.LOCAL_UNSUPPORTED_FEATURE:
