@@ -12,15 +12,15 @@ import pytest
 from tests.scenarios.lab.faults import BROKER_MIX
 from tests.scenarios.lab.rounds import Plan, run_round
 from tests.scenarios.test_faults import seed
-from tests.support.kafka import Kafka
+from tests.support.cluster import KafkaCluster
 
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_restarts_of_the_broker_lose_nothing_and_repeat_nothing(
-    own_kafka: Kafka, tmp_path: Path, protocol: str
+    cluster_of_one: KafkaCluster, tmp_path: Path, protocol: str
 ) -> None:
-    report = run_round(Plan(BROKER_MIX, 4, seed(), protocol), own_kafka, tmp_path, print)
+    report = run_round(Plan(BROKER_MIX, 4, seed(), protocol), cluster_of_one, tmp_path, print)
 
     print(report.lines())
     assert report.problems == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from tests.scenarios.apps import faults as app
 from tests.scenarios.lab.faults import SLOTS, Fault
@@ -19,6 +19,11 @@ FREEZE_SECONDS = (7.0, 11.0)
 
 GONE_TIMEOUT = 60.0
 """Seconds for a worker that was told to stop, or for orphaned children, to end."""
+
+STOPPED_EARLY = (128 + signal.SIGTERM, -signal.SIGTERM)
+"""Exit codes of workers that were told to stop while they were still starting: they had taken nothing."""
+
+READY = "worker: ready"
 
 
 class Crew:
@@ -59,38 +64,50 @@ class Crew:
             self.start_worker()
 
     def is_possible(self, fault: Fault, pids: Collection[int]) -> bool:
-        """Return whether a fault can be done now; `pids` are the processes that have run tasks."""
+        """Return whether a fault of workers can be done now; `pids` are the processes that have run tasks."""
         if fault is Fault.JOIN:
             return len(self.present) < MOST
-        if fault in (Fault.STOP_BROKER, Fault.KILL_BROKER):
-            return True
-        at_work = self._at_work(pids)
-        return len(at_work) > (0 if fault is Fault.KILL_CHILD else 1)
+        return len(self._at_work(pids)) > (0 if fault is Fault.KILL_CHILD else 1)
 
-    def do(self, fault: Fault, pids: Collection[int]) -> str:
-        """Do a fault that is possible now, to a random worker; return which."""
+    def do(self, fault: Fault, pids: Collection[int]) -> tuple[str, frozenset[int]]:
+        """Do a fault that is possible now, to a random worker; return to which, and the pool processes it struck."""
         if fault is Fault.JOIN:
-            return str(self.start_worker().pid)
+            return str(self.start_worker().pid), frozenset()
         worker = self._dice.choice(self._at_work(pids))
+        children = frozenset(pool_children(worker))
         if fault is Fault.KILL_CHILD:
-            child = self._dice.choice([pid for pid in pool_children(worker) if pid in pids])
+            child = self._dice.choice(sorted(children.intersection(pids)))
             send_signal([child], signal.SIGKILL)
-            return f"{child} of {worker.pid}"
+            return f"{child} of {worker.pid}", frozenset({child})
         if fault in (Fault.FREEZE_WORKER, Fault.FREEZE_PARENT):
             self.frozen[worker] = Deadline(self._dice.uniform(*FREEZE_SECONDS))
             if fault is Fault.FREEZE_WORKER:
                 worker.freeze()
             else:
                 worker.signal(signal.SIGSTOP)
-            return str(worker.pid)
-        self.present.remove(worker)
-        if fault is Fault.LEAVE:
-            worker.signal(signal.SIGTERM)
-            self.left.append(worker)
+        elif fault is Fault.LEAVE:
+            self._retire(worker)
         else:
+            self.present.remove(worker)
             (worker.kill_all if fault is Fault.KILL_WORKER else worker.kill)()
             self._killed.append(worker)
-        return str(worker.pid)
+        return str(worker.pid), children
+
+    def roll(self) -> Iterator[tuple[Process, frozenset[int]]]:
+        """Replace all who are not frozen, one by one; yield each successor, and the pool processes of whom it follows."""
+        for worker in [each for each in self.present if each not in self.frozen]:
+            children = frozenset(pool_children(worker))
+            self._retire(worker)
+            yield self.start_worker(), children
+
+    def is_at_work(self, worker: Process, pids: Collection[int]) -> bool:
+        """Return whether a worker is neither frozen nor still starting."""
+        return worker not in self.frozen and any(pid in pids for pid in pool_children(worker))
+
+    def _retire(self, worker: Process) -> None:
+        self.present.remove(worker)
+        worker.signal(signal.SIGTERM)
+        self.left.append(worker)
 
     def thaw(self, *, at_once: bool = False) -> None:
         """Let those go on that have been frozen for long enough, or all."""
@@ -105,7 +122,7 @@ class Crew:
         problems = []
         for worker in [*self.left, *self.present]:
             code = worker.wait(timeout=GONE_TIMEOUT)
-            if code:
+            if code and not (code in STOPPED_EARLY and READY not in worker.text):
                 problems.append(f"{worker} ended with {code} after SIGTERM")
         for worker in [*self.left, *self.present, *self._killed]:
             try:
@@ -115,12 +132,7 @@ class Crew:
         return problems
 
     def _at_work(self, pids: Collection[int]) -> list[Process]:
-        """Return the workers that are neither frozen nor still starting."""
-        return [
-            worker
-            for worker in self.present
-            if worker not in self.frozen and any(pid in pids for pid in pool_children(worker))
-        ]
+        return [worker for worker in self.present if self.is_at_work(worker, pids)]
 
 
 def pool_children(worker: Process) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the lab does to workers and broker, and what each fault may cost. Pure."""
+"""What the lab does to workers and brokers, and what each fault may cost. Pure."""
 
 from __future__ import annotations
 
@@ -24,8 +24,18 @@ class Fault(enum.Enum):
     FREEZE_PARENT = "SIGSTOP of a worker's parent process alone, SIGCONT later"
     JOIN = "another worker joins"
     LEAVE = "SIGTERM to a worker"
-    STOP_BROKER = "SIGTERM to the broker, and a new start"
-    KILL_BROKER = "SIGKILL to the broker, and a new start"
+    ROLL_WORKERS = "rolling restart of the workers: SIGTERM to each, a new one in its place"
+    STOP_BROKER = "SIGTERM to a broker, and a new start"
+    KILL_BROKER = "kill -9 of a broker, and a new start"
+    ROLL_BROKERS = "rolling restart of the brokers"
+    MOVE_LEADERS = "half of all partitions are given another leader"
+
+
+OF_BROKERS = (Fault.STOP_BROKER, Fault.KILL_BROKER, Fault.ROLL_BROKERS, Fault.MOVE_LEADERS)
+"""Faults of brokers; all others are of workers."""
+
+OF_CLUSTERS = frozenset({Fault.ROLL_BROKERS, Fault.MOVE_LEADERS})
+"""Faults that need more than one broker."""
 
 
 MOST_LOST: Mapping[Fault, int] = {
@@ -60,7 +70,22 @@ HARMLESS_MIX: Mapping[Fault, int] = {
 
 BROKER_MIX: Mapping[Fault, int] = {Fault.STOP_BROKER: 2, Fault.KILL_BROKER: 2}
 
-EVERYTHING_MIX: Mapping[Fault, int] = {**WORKER_MIX, Fault.STOP_BROKER: 1, Fault.KILL_BROKER: 1}
+EVERYTHING_MIX: Mapping[Fault, int] = {
+    **WORKER_MIX,
+    Fault.ROLL_WORKERS: 1,
+    Fault.STOP_BROKER: 1,
+    Fault.KILL_BROKER: 1,
+}
+
+CLUSTER_MIX: Mapping[Fault, int] = {
+    **EVERYTHING_MIX,
+    Fault.KILL_BROKER: 3,
+    Fault.ROLL_BROKERS: 1,
+    Fault.MOVE_LEADERS: 4,
+}
+"""For three brokers, of which one at a time may be away."""
+
+CLUSTER_BROKER_MIX: Mapping[Fault, int] = {Fault.KILL_BROKER: 1, Fault.MOVE_LEADERS: 1}
 
 
 def draw(mix: Mapping[Fault, int], count: int, dice: random.Random) -> list[Fault]:

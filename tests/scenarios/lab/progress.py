@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.scenarios.apps.faults import STARTED
+from tests.scenarios.lab.blame import Repeat
 
 
 class Progress:
@@ -20,6 +21,9 @@ class Progress:
         self.begun: dict[str, float] = {}
         """When a task first started, as `waiting.moment` counts."""
 
+        self.repeats: list[Repeat] = []
+        """Starts of tasks that had started before."""
+
         self.pids: set[int] = set()
         """The processes that have run a task."""
 
@@ -27,6 +31,8 @@ class Progress:
         """Seconds between two starts, no matter of what."""
 
         self._last = 0.0
+        self._pid_of: dict[str, int] = {}
+        """In which process a task started the last time."""
 
     def read_on(self) -> None:
         """Take in the whole lines that have come."""
@@ -45,7 +51,10 @@ class Progress:
                 self.ends[id] += 1
 
     def _enter_start(self, id: str, pid: int, at: float) -> None:
+        if id in self.starts:
+            self.repeats.append(Repeat(id, at, self._pid_of[id]))
         self.starts[id] += 1
+        self._pid_of[id] = pid
         self.begun.setdefault(id, at)
         self.pids.add(pid)
         if self._last:

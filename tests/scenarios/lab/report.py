@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ class Report:
     """Tasks whose sending failed; they may have been sent."""
 
     once: int = 0
-    """Of all tasks, sent or unknown."""
+    """Of all tasks that settle before their run, sent or unknown."""
 
     never: int = 0
     """Of the acknowledged ones."""
@@ -38,11 +38,17 @@ class Report:
     late: int = 0
     """Acknowledged tasks that settle after their run; they are not among the numbers above, but for `sent` and `unknown`."""
 
+    late_once: int = 0
+    """Of all that settle after their run, sent or unknown: those that started once."""
+
     late_never: int = 0
-    """Of these, those that did not run to an end."""
+    """Of the acknowledged ones, those that did not run to an end."""
 
     late_again: int = 0
-    """Of these, those that started more than once."""
+    """Of all that settle after their run, those that started more than once."""
+
+    again_by: dict[str, int] = field(default_factory=dict)
+    """Starts of these that were not the first, by the name of the `Fault` that caused them (see `blame.py`)."""
 
     longest_stall: float = 0.0
     """Seconds in which no task at all started, while tasks waited."""
@@ -57,16 +63,20 @@ class Report:
     def lines(self) -> str:
         """Return it for people."""
         rare = f"twice {self.twice}, never {self.never} (at most {self.most_lost}), cut short {self.cut_short}"
-        kinds = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()))
+        again = f"more than once {self.late_again} ({_counts(self.again_by)})"
         return "\n".join(
             [
-                f"seeds {self.seeds}: {sum(self.faults.values())} faults in {self.seconds:.0f} s ({kinds})",
+                f"seeds {self.seeds}: {sum(self.faults.values())} faults in {self.seconds:.0f} s ({_counts(self.faults)})",
                 f"sent {self.sent} (and {self.unknown} perhaps), run once {self.once}, {rare}",
-                f"of {self.late} with acks_late: never {self.late_never}, more than once {self.late_again}",
+                f"of {self.late} with acks_late: run once {self.late_once}, never {self.late_never}, {again}",
                 f"longest stall {self.longest_stall:.1f} s, longest wait of a task {self.longest_wait:.1f} s",
                 *(f"PROBLEM: {problem}" for problem in self.problems),
             ]
         )
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
 def add_up(reports: Sequence[Report]) -> Report:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -19,15 +21,18 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from tests.scenarios.apps.faults import QUEUES
+from tests.scenarios.lab.blame import Strike, blame
+from tests.scenarios.lab.brokers import Brokers
 from tests.scenarios.lab.crew import Crew
-from tests.scenarios.lab.faults import MOST_CUT_SHORT, MOST_LOST, Fault, draw, most
+from tests.scenarios.lab.faults import MOST_CUT_SHORT, MOST_LOST, OF_BROKERS, Fault, draw, most
 from tests.scenarios.lab.progress import Progress
 from tests.scenarios.lab.report import Report
 from tests.scenarios.lab.sender import Sender
-from tests.support.kafka import Kafka, admin
+from tests.support.cluster import KafkaCluster
+from tests.support.kafka import admin
 from tests.support.offsets import committed_offsets
 from tests.support.processes import Processes
-from tests.support.waiting import Deadline, Stopwatch, pause, wait_until
+from tests.support.waiting import Deadline, Stopwatch, moment, pause, wait_until
 
 T = TypeVar("T")
 
@@ -37,9 +42,6 @@ PATIENCE = 120.0
 
 PAUSE_SECONDS = (0.5, 3.5)
 """Between two faults."""
-
-OUTAGE_SECONDS = (0.0, 4.0)
-"""How long the broker is away, besides the time it takes to start."""
 
 STALL_LIMIT = 60.0
 """Seconds. A session is 6, a broker's outage some 10: whatever stands still for so long has stopped consuming."""
@@ -56,18 +58,18 @@ class Plan:
 
 
 def run_round(
-    plan: Plan, kafka: Kafka, folder: Path, say: Callable[[str], None] = lambda line: None
+    plan: Plan, cluster: KafkaCluster, folder: Path, say: Callable[[str], None] = lambda line: None
 ) -> Report:
-    """Run a round on a broker of its own, with fresh queues. Blocks for about three seconds a fault.
+    """Run a round on brokers of its own, with fresh queues. Blocks for about three seconds a fault.
 
     Args:
         plan: What to do.
-        kafka: A started broker that nobody else uses.
+        cluster: Started brokers that nobody else uses.
         folder: For the ledger and the workers' output, which is printed if something is wrong.
         say: Told of each fault.
     """
     with Processes(folder) as processes:
-        report = _Round(plan, kafka, folder, processes, say).run()
+        report = _Round(plan, cluster, folder, processes, say).run()
         if report.problems:
             print(report.lines())
             for process in processes.all:
@@ -79,13 +81,13 @@ class _Round:
     def __init__(
         self,
         plan: Plan,
-        kafka: Kafka,
+        cluster: KafkaCluster,
         folder: Path,
         processes: Processes,
         say: Callable[[str], None],
     ) -> None:
         self._plan = plan
-        self._kafka = kafka
+        self._bootstrap = cluster.bootstrap
         self._say = say
         self._processes = processes
         self._dice = random.Random(plan.seed)
@@ -94,23 +96,34 @@ class _Round:
         self._crew = Crew(
             processes,
             self._dice,
-            bootstrap=kafka.bootstrap,
+            bootstrap=cluster.bootstrap,
             ledger=str(ledger),
             more=plan.protocol,
         )
         self._sender = Sender(
-            kafka.bootstrap, plan.seed, started=lambda: len(self._progress.starts)
+            cluster.bootstrap, plan.seed, started=lambda: len(self._progress.starts)
         )
+        self._brokers = Brokers(cluster, self._dice)
+        self._strikes: list[Strike] = []
         self._watch = Stopwatch()
         self._problems: list[str] = []
 
     def run(self) -> Report:
         """Run it; return what came out."""
+        done: Counter[Fault] = Counter()
         self._sender.start()
+        try:
+            self._strike(done)
+        except TimeoutError as error:  # what stands still is counted, too
+            self._problems.append(str(error))
+        self._come_to_rest()
+        return self._report(done)
+
+    def _strike(self, done: Counter[Fault]) -> None:
+        """Do all faults, and count them as they are done."""
         self._crew.refill()
         self._until(lambda: self._crew.is_possible(Fault.LEAVE, self._progress.pids), "workers")
         left = draw(self._plan.mix, self._plan.faults, self._dice)
-        done: Counter[Fault] = Counter()
         while left:
             fault = self._until(lambda: self._possible(left), f"a chance for one of {left}")
             left.remove(fault)
@@ -118,21 +131,33 @@ class _Round:
             self._say(f"{self._watch.seconds:6.1f} s  {fault.value}: {self._do(fault)}")
             self._crew.refill()
             self._let_pass(self._dice.uniform(*PAUSE_SECONDS))
-        self._come_to_rest()
-        return self._report(done)
 
     def _possible(self, left: list[Fault]) -> Fault | None:
-        pids = self._progress.pids
-        return next((fault for fault in left if self._crew.is_possible(fault, pids)), None)
+        return next(filter(self._is_possible, left), None)
+
+    def _is_possible(self, fault: Fault) -> bool:
+        if fault in OF_BROKERS:
+            return self._brokers.is_possible(fault)
+        return self._crew.is_possible(fault, self._progress.pids)
 
     def _do(self, fault: Fault) -> str:
-        if fault not in (Fault.STOP_BROKER, Fault.KILL_BROKER):
-            return self._crew.do(fault, self._progress.pids)
-        (self._kafka.stop if fault is Fault.STOP_BROKER else self._kafka.kill)()
-        away = self._dice.uniform(*OUTAGE_SECONDS)
-        self._let_pass(away)
-        self._kafka.start()
-        return f"{away:.1f} s away"
+        if fault is Fault.ROLL_WORKERS:
+            return self._roll_workers()
+        at = moment()
+        if fault in OF_BROKERS:
+            what, pids = self._meanwhile(partial(self._brokers.do, fault)), frozenset[int]()
+        else:
+            what, pids = self._crew.do(fault, self._progress.pids)
+        self._strikes.append(Strike(at, fault, pids))
+        return what
+
+    def _roll_workers(self) -> str:
+        count = 0
+        for successor, pids in self._crew.roll():
+            self._strikes.append(Strike(moment(), Fault.ROLL_WORKERS, pids))
+            self._until(partial(self._crew.is_at_work, successor, self._progress.pids), "a worker")
+            count += 1
+        return f"{count} workers"
 
     def _look(self) -> None:
         self._progress.read_on()
@@ -143,6 +168,15 @@ class _Round:
         while not deadline.is_over:
             self._look()
             pause(min(0.1, deadline.remaining))
+
+    def _meanwhile(self, action: Callable[[], str]) -> str:
+        """Let something go on that may take long, and look: the load must not wait for it, nor who is to be thawed."""
+        with ThreadPoolExecutor(1) as thread:
+            result = thread.submit(action)
+            while not result.done():
+                self._look()
+                pause(0.1)
+            return result.result()
 
     def _until(self, condition: Callable[[], T | None], what: str) -> T:
         def look() -> T | None:
@@ -158,9 +192,9 @@ class _Round:
         self._sender.stop()
         self._crew.thaw(at_once=True)
         try:
-            self._until(lambda: lag(self._kafka.bootstrap) == 0, "lag 0")
+            self._until(lambda: lag(self._bootstrap) == 0, "lag 0")
         except TimeoutError:
-            self._problems.append(f"the lag is still {lag(self._kafka.bootstrap)}")
+            self._problems.append(f"the lag is still {lag(self._bootstrap)}")
         self._problems += self._crew.stop_all()
         self._progress.read_on()
 
@@ -185,8 +219,10 @@ class _Round:
             twice=len(twice),
             cut_short=len(cut_short),
             late=len(late & sent.keys()),
+            late_once=sum(1 for id in late if progress.starts.get(id) == 1),
             late_never=len(late_never),
             late_again=sum(1 for id in often if id in late),
+            again_by=blame(self._strikes, (each for each in progress.repeats if each.id in late)),
             longest_stall=round(progress.longest_stall, 2),
             longest_wait=round(max(waits, default=0.0), 2),
             seconds=round(self._watch.seconds, 1),
