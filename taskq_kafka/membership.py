@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from . import forks
 from .assignment import Assignment, Owned, Trouble
+from .codes import RETRIABLE
 from .errors import map_error
 from .groups import Groups
 from .heldwatch import HELD_SECONDS, HeldWatch
@@ -281,11 +282,13 @@ class Membership:
         try:
             self._take_over(consumer, partitions)
         except Exception as error:
-            logger.exception(
-                "queue %s: taking over partitions failed; joining again",
-                self.queue,
-                extra={"event": "consumer.error", "queue": self.queue},
-            )
+            # A coordinator that is slow or has just moved is nobody's mistake; that the member starts anew is said anyway.
+            if not (isinstance(error, KafkaException) and error.args[0].code() in RETRIABLE):
+                logger.exception(
+                    "queue %s: taking over partitions failed; joining again",
+                    self.queue,
+                    extra={"event": "consumer.error", "queue": self.queue},
+                )
             self.replace_because = f"taking over partitions failed: {error}"
 
     def _take_over(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -154,6 +154,22 @@ def test_a_failure_that_stays_is_no_storm_of_joins(
     assert events.count("consumer.replaced") == len(clients.made) - (not clients.last.is_closed)
 
 
+def test_a_coordinator_that_is_slow_to_tell_offsets_costs_a_new_join_and_no_error(
+    clients: FakeClients, clock: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    def time_out_once(client: FakeClient) -> None:
+        if not clients.made:
+            client.committed_error = KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    clients.prepare = time_out_once
+    consumer = clients.join(high=2)
+
+    assert poll(consumer, clock, 10) == [0, 1]
+
+    assert [record.levelname for record in caplog.records if record.levelno > 20] == ["WARNING"]
+    assert "taking over partitions failed" in caplog.text
+
+
 def test_a_consumer_that_waits_to_be_replaced_can_do_all_it_could_before(
     clients: FakeClients, clock: FakeTime
 ) -> None:
