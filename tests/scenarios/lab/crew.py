@@ -6,6 +6,7 @@ import random
 import signal
 from collections.abc import Collection, Iterator
 
+from taskq.exitcodes import UNREACHABLE
 from tests.scenarios.apps import faults as app
 from tests.scenarios.lab.faults import SLOTS, Fault
 from tests.support.processes import Process, Processes, process_table, send_signal
@@ -30,7 +31,14 @@ class Crew:
     """Workers that are present, frozen or gone. One thread uses it."""
 
     def __init__(
-        self, processes: Processes, dice: random.Random, *, bootstrap: str, ledger: str, more: str
+        self,
+        processes: Processes,
+        dice: random.Random,
+        *,
+        bootstrap: str,
+        ledger: str,
+        more: str,
+        may_give_up: bool,
     ) -> None:
         """Prepare.
 
@@ -40,11 +48,13 @@ class Crew:
             bootstrap: The broker's address.
             ledger: Where the tasks write.
             more: The group protocol.
+            may_give_up: Whether workers may end while they start because no broker answers: where the only one may be away.
         """
         self._processes = processes
         self._dice = dice
         self._env = {app.LEDGER: ledger, "TASKQ_GROUP_PROTOCOL": more}
         self._command = ("worker", "-A", app.__name__, "-b", bootstrap, "-c", str(SLOTS))
+        self._may_give_up = may_give_up
         self.present: list[Process] = []
         self.frozen: dict[Process, Deadline] = {}
         self.left: list[Process] = []
@@ -60,6 +70,7 @@ class Crew:
 
     def refill(self) -> None:
         """Replace who is gone."""
+        self.present = [worker for worker in self.present if not self._gave_up(worker)]
         while len(self.present) < FEWEST:
             self.start_worker()
 
@@ -104,6 +115,12 @@ class Crew:
         """Return whether a worker is neither frozen nor still starting."""
         return worker not in self.frozen and any(pid in pids for pid in pool_children(worker))
 
+    def _gave_up(self, worker: Process) -> bool:
+        """Return whether a worker has ended as it may, having done nothing."""
+        if worker.is_running or not self._may_give_up or READY in worker.text:
+            return False
+        return worker.wait() == UNREACHABLE
+
     def _retire(self, worker: Process) -> None:
         self.present.remove(worker)
         worker.signal(signal.SIGTERM)
@@ -117,6 +134,7 @@ class Crew:
 
     def stop_all(self) -> list[str]:
         """Stop all in order; return what went wrong with their ends or with those of earlier ones. Blocks."""
+        self.present = [worker for worker in self.present if not self._gave_up(worker)]
         for worker in self.present:
             worker.signal(signal.SIGTERM)
         problems = []

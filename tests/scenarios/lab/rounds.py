@@ -99,6 +99,7 @@ class _Round:
             bootstrap=cluster.bootstrap,
             ledger=str(ledger),
             more=plan.protocol,
+            may_give_up=len(cluster.nodes) == 1,
         )
         self._sender = Sender(
             cluster.bootstrap, plan.seed, started=lambda: len(self._progress.starts)
