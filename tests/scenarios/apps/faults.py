@@ -5,7 +5,6 @@ Some of each length settle after their run (`acks_late`), in a queue with others
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass
 
@@ -13,6 +12,9 @@ from taskq import App, Task
 from taskq.request import current_request
 from tests.support.ledger import Ledger
 from tests.support.waiting import moment, pause
+
+WORKER = "tests.scenarios.apps.faultworker"
+"""The module that workers are given."""
 
 LEDGER = "FAULTS_LEDGER"
 """The variable that names the ledger's file."""
@@ -78,10 +80,3 @@ def _run(seconds: float) -> None:
     if seconds:
         pause(seconds)
     ledger.write(request.id, ENDED)
-
-
-# A line for each of a hundred thousand tasks would hide what the workers say about faults.
-logging.getLogger("taskq.worker.tasks").setLevel(logging.WARNING)
-
-app = App("faults")
-register(app)

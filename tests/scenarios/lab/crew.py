@@ -53,7 +53,7 @@ class Crew:
         self._processes = processes
         self._dice = dice
         self._env = {app.LEDGER: ledger, "TASKQ_GROUP_PROTOCOL": more}
-        self._command = ("worker", "-A", app.__name__, "-b", bootstrap, "-c", str(SLOTS))
+        self._command = ("worker", "-A", app.WORKER, "-b", bootstrap, "-c", str(SLOTS))
         self._may_give_up = may_give_up
         self.present: list[Process] = []
         self.frozen: dict[Process, Deadline] = {}

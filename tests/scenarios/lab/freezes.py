@@ -144,7 +144,7 @@ class _Freezing:
         return Freeze(self._has_heir, len(held), round(max(waits), 2), round(gap, 2), tries)
 
     def _worker(self, *options: str) -> Process:
-        return self._processes.taskq("worker", "-A", app.__name__, *options, env=self._env)
+        return self._processes.taskq("worker", "-A", app.WORKER, *options, env=self._env)
 
     def _owner(self, name: str) -> Process:
         """Start a process that keeps the time, and runs nothing."""
