@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import (
     enqueue,
+    keys,
     latency,
     peers,
     priorities,
@@ -37,6 +38,7 @@ def _beat(bootstrap: str, redis: str | None) -> Iterator[Row]:
 MEASURES: Mapping[str, Measure] = {
     "throughput": lambda kafka, redis: throughput.all_systems(kafka, redis, 20_000),
     "late": lambda kafka, redis: throughput.late_acks(kafka, 20_000),
+    "keys": lambda kafka, redis: keys.all_keys(kafka, 20_000),
     "enqueue": enqueue.all_systems,
     "latency": lambda kafka, redis: latency.all_systems(kafka, redis, 20),
     "sleepers": lambda kafka, redis: throughput.sleepers(kafka, redis, 5000),

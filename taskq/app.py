@@ -186,6 +186,7 @@ class App:
         retry_backoff_max: float = BACKOFF_MAX,
         retry_jitter: bool = True,
         default_retry_delay: float = RETRY_DELAY,
+        key_hold: float | None = None,
         cron: str | None = None,
         timezone: str | None = None,
         dialect: str | None = None,
@@ -214,6 +215,7 @@ class App:
         retry_backoff_max: float = BACKOFF_MAX,
         retry_jitter: bool = True,
         default_retry_delay: float = RETRY_DELAY,
+        key_hold: float | None = None,
         cron: str | None = None,
         timezone: str | None = None,
         dialect: str | None = None,
@@ -236,6 +238,7 @@ class App:
                 `max_retries` times at most (3; None: without end). `retry_backoff`: seconds before the first retry, doubled for
                 each that follows, at most `retry_backoff_max` (600); True: 1; False, the default: `default_retry_delay` (180)
                 before each. `retry_jitter`: whether a random part of the backoff is waited (the default), or all of it.
+                `key_hold`: seconds that retries of a message with a key hold up the others of its key (default: the setting).
                 `time_limit`: seconds after which a run is ended. `soft_time_limit`: seconds after which `SoftTimeLimitExceeded`
                 is raised in it. `rate_limit`: how often it may start in each worker: `"10/s"`, `"100/m"`, `"5/h"`, or a number
                 a second. `priority`: 0 to 9, 9 first (0). `cron`: when beat sends it, with `timezone` (default UTC), `dialect`
@@ -306,7 +309,7 @@ class App:
             kwargs: Keyword arguments.
             task_id: None: a new UUIDv7.
             queue: None: the task's own, else the default queue.
-            key: The record's key: tasks of one key go to one partition.
+            key: Tasks of one key run one at a time, in the order in which they were sent. Text or bytes, not empty.
             headers: Further headers, with values that JSON can hold.
             countdown: Seconds until it is to run.
             eta: When it is to run, with a time zone; one that has passed means now.

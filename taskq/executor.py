@@ -26,6 +26,7 @@ from taskq.errors import (
     UnknownTask,
 )
 from taskq.interrupts import Interruptible, Interrupts
+from taskq.keyhold import hold_of, over_hold, within_hold
 from taskq.limits import TimeLimits, limits_of
 from taskq.logs import LogPlan, TaskLines
 from taskq.message import Envelope, Writer, new_task_id, read_body, read_headers
@@ -155,6 +156,7 @@ class Executor:
         self._registry = app.registry
         self._formats = app.formats
         self._group = app.settings.prefix + app.settings.group
+        self._key_hold = app.settings.key_hold
         self._lines = TaskLines(plan)
         self._clock: Clock = clock or SystemClock()
         self._loops = _Loops()
@@ -341,12 +343,17 @@ class Executor:
 
     def _rejected(self, call: Call, reject: Reject, runtime: float) -> Result:
         asked, why = call.request, one_line(reject.reason)
+        wait, now = requeue_wait(requeues(asked.headers) + 1), self._clock.now()
+        if reject.requeue and call.record.key:
+            rest, hold = timedelta(seconds=wait), hold_of(call.task.retry_policy, self._key_hold)
+            over = over_hold(asked.headers, wait=rest, key_hold=hold, now=now)
+            if over:
+                return self._failed_for_good(call, "retries_exhausted", reject, runtime, more=over)
         self._after(call, Rejected(reject.reason, reject.requeue))
         text = f"Reject: {why}" if why else "Reject"
         if not reject.requeue:
             return self._failed(call, "rejected", text, "", runtime)
-        wait = requeue_wait(requeues(asked.headers) + 1)
-        due = due_ms(self._clock.now() + timedelta(seconds=wait)) if wait else 0
+        due = due_ms(now + timedelta(seconds=wait)) if wait else 0
         line = self._lines.requeued(asked.task, asked.id, asked, runtime, why, wait=wait)
         return REQUEUED, runtime, line, (due, text, "")
 
@@ -354,14 +361,14 @@ class Executor:
         self, call: Call, error: BaseException, retry: Retry | None, runtime: float
     ) -> Result:
         """Return the result of a run that failed with `error`, and is to be repeated if it may be."""
-        asked = call.request
+        asked, now = call.request, self._clock.now()
         try:
             decided = decide(
                 call.task.retry_policy,
                 retry,
                 task=asked.task,
                 retries=asked.retries,
-                now=self._clock.now(),
+                now=now,
                 expires=asked.expires,
                 dice=random(),
             )
@@ -369,6 +376,9 @@ class Executor:
             where = retry if retry is not None else error
             wrong = wrong.with_traceback(where.__traceback__)
             return self._failed_for_good(call, "failed", wrong, runtime)
+        if call.record.key:
+            hold = hold_of(call.task.retry_policy, self._key_hold)
+            decided = within_hold(decided, asked.headers, key_hold=hold, now=now)
         if error.__traceback__ is None and retry is not None:
             error = error.with_traceback(retry.__traceback__)  # made to be told, and never raised
         if isinstance(decided, Never):

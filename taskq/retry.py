@@ -42,6 +42,8 @@ class RetryPolicy:
     backoff_max: float = BACKOFF_MAX
     jitter: bool = True
     delay: float = RETRY_DELAY
+    key_hold: float | None = None
+    """Seconds that a message with a key may hold up the others of its key; None: as the setting says."""
 
     def wants(self, error: BaseException) -> bool:
         """Return whether a run that raised this is to be repeated without being asked."""
@@ -161,6 +163,7 @@ def retry_policy(
     retry_backoff_max: float = BACKOFF_MAX,
     retry_jitter: bool = True,
     default_retry_delay: float = RETRY_DELAY,
+    key_hold: float | None = None,
 ) -> RetryPolicy:
     """Return what the options of `@task` say.
 
@@ -177,6 +180,7 @@ def retry_policy(
         _seconds(task, "retry_backoff_max", retry_backoff_max),
         retry_jitter,
         _seconds(task, "default_retry_delay", default_retry_delay),
+        None if key_hold is None else _seconds(task, "key_hold", key_hold),
     )
 
 

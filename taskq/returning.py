@@ -44,13 +44,13 @@ def retried(
         attempts.HEADER: write_attempts(known),
         FIRED: None,
     }
-    return _returning(record, envelope, headers, due_ms)
+    return returning(record, envelope, headers, due_ms)
 
 
 def requeued(record: Record, envelope: Envelope, *, due_ms: int) -> Outgoing | Write:
     """Return what is to be written for a task that put itself back; see `retried`."""
     count = str(requeues(envelope.headers) + 1).encode()
-    return _returning(record, envelope, {REQUEUED: count}, due_ms)
+    return returning(record, envelope, {REQUEUED: count}, due_ms)
 
 
 def requeues(headers: Mapping[str, Any]) -> int:
@@ -65,9 +65,17 @@ def is_return(headers: Mapping[str, Any]) -> bool:
     return attempts.HEADER in headers or REQUEUED in headers
 
 
-def _returning(
+def returning(
     record: Record, envelope: Envelope, changes: Mapping[str, bytes | None], due_ms: int
 ) -> Outgoing | Write:
+    """Return what is to be written for a record that is to come back to its queue.
+
+    Args:
+        record: As it stood in its queue.
+        envelope: What its headers say.
+        changes: Headers that it gets in the place of those of the same names; None takes one out.
+        due_ms: When it is due, in milliseconds since 1970; 0: at once.
+    """
     value, headers = protocol_form(record, envelope)
     message = Outgoing(record.queue, value, _changed(headers, changes), record.key)
     if not due_ms:

@@ -19,6 +19,7 @@ SEND_OPTIONS = ("countdown", "eta", "expires", "headers", "key", "priority", "qu
 RETRY_OPTIONS = (
     "autoretry_for",
     "default_retry_delay",
+    "key_hold",
     "dont_autoretry_for",
     "max_retries",
     "retry_backoff",
@@ -68,7 +69,7 @@ class SendOptions:
     """None: the task's own, else the default queue."""
 
     key: str | bytes | None = None
-    """The record's key: tasks of one key go to one partition."""
+    """The record's key: tasks of one key run one at a time, in the order in which they were sent."""
 
     headers: Mapping[str, Any] | None = None
 
@@ -113,7 +114,8 @@ class SendOptions:
                 task,
                 f"task_id must be printable text of at most {LONGEST_ID} characters, not {str(id)[:80]!r}",
             )
-        self._check_key(task)
+        if self.key is not None:
+            _check_key(task, self.key)
         if headers is not None and not isinstance(headers, Mapping):
             raise InvalidArguments(task, f"headers must be a dict, not {type(headers).__name__}")
         for name in headers or ():
@@ -121,18 +123,6 @@ class SendOptions:
                 raise InvalidArguments(task, f"names of headers are text, not {name!r}")
             if name in PROTOCOL_HEADERS:
                 raise EncodeError(task, f"header {name!r}", "the message protocol has that name")
-
-    def _check_key(self, task: str) -> None:
-        key = cast(Any, self.key)
-        if key is not None and not isinstance(key, (str, bytes)):
-            raise InvalidArguments(task, f"key must be text or bytes, not {key!r}")
-        if isinstance(key, str):
-            try:
-                key.encode()
-            except UnicodeEncodeError:
-                raise InvalidArguments(
-                    task, f"key {key!r} is text that UTF-8 cannot write; give it as bytes"
-                ) from None
 
     @property
     def key_bytes(self) -> bytes | None:
@@ -153,6 +143,23 @@ def check_priority(task: str, priority: object) -> int:
         wanted = f"a whole number from {LOWEST} to {HIGHEST}, {HIGHEST} first"
         raise InvalidArguments(task, f"priority must be {wanted}, not {repr(priority)[:80]}")
     return priority
+
+
+def _check_key(task: str, key: Any) -> None:
+    if not isinstance(key, (str, bytes)):
+        raise InvalidArguments(task, f"key must be text or bytes, not {key!r}")
+    if not key:
+        raise InvalidArguments(
+            task,
+            "key is empty, which some clients write for none: leave it out, or give it a value",
+        )
+    if isinstance(key, str):
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise InvalidArguments(
+                task, f"key {key!r} is text that UTF-8 cannot write; give it as bytes"
+            ) from None
 
 
 def refuse_unknown(unknown: Mapping[str, Any], known: Collection[str], where: str) -> None:

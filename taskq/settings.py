@@ -16,6 +16,7 @@ from typing import Any
 from taskq.address import parse_address
 from taskq.errors import InvalidSetting, UnknownSetting, UsageError
 from taskq.hostport import parse_host_port
+from taskq.keyhold import KEY_HOLD
 from taskq.near import nearest
 from taskq.queues import check_group, check_prefix, check_queue
 
@@ -267,6 +268,12 @@ class Settings:
         _number(least=0, most=_CLAIM_AHEAD),
         _CLAIM_AHEAD,
         "Most tasks a slot may hold before it is free; 0: none, 64 at most.",
+    )
+    key_hold: float = _row(
+        "seconds",
+        _seconds(zero=True),
+        KEY_HOLD,
+        "Longest time that retries of a task with a key hold up the others of its key.",
     )
     max_tasks_per_child: int | None = _row(
         "number",

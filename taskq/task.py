@@ -131,6 +131,7 @@ class Task(Generic[P, C, R]):
         retry_backoff_max: float = BACKOFF_MAX,
         retry_jitter: bool = True,
         default_retry_delay: float = RETRY_DELAY,
+        key_hold: float | None = None,
         cron: str | None = None,
         timezone: str | None = None,
         dialect: str | None = None,
@@ -160,6 +161,7 @@ class Task(Generic[P, C, R]):
             retry_backoff_max: Seconds to which the backoff grows.
             retry_jitter: Whether a random part of the backoff is waited instead of all of it.
             default_retry_delay: Seconds before a retry without backoff.
+            key_hold: Seconds that retries of a message with a key hold up the others of its key at most; None: as the setting says.
             cron: When beat is to send it; None: never.
             timezone: Zone of `cron`; None: UTC.
             dialect: What `cron` is written in; None: `auto`.
@@ -192,6 +194,7 @@ class Task(Generic[P, C, R]):
             retry_backoff_max=retry_backoff_max,
             retry_jitter=retry_jitter,
             default_retry_delay=default_retry_delay,
+            key_hold=key_hold,
         )
         self.limits = check_time_limits(self.name, time_limit, soft_time_limit)
         self.rate = check_rate_limit(self.name, rate_limit)
@@ -309,7 +312,7 @@ class Task(Generic[P, C, R]):
             kwargs: Keyword arguments.
             task_id: None: a new UUIDv7.
             queue: None: the task's own.
-            key: The record's key: tasks of one key go to one partition.
+            key: Tasks of one key run one at a time, in the order in which they were sent. Text or bytes, not empty.
             headers: Further headers, with values that JSON can hold.
             countdown: Seconds until it is to run.
             eta: When it is to run, with a time zone; one that has passed means now.

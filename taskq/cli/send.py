@@ -91,7 +91,7 @@ def _instant_or_seconds(
     shell_complete=complete_queue,
     help="Default: the task's own, else the default queue.",
 )
-@click.option("--key", metavar="KEY", help="The record's key: one key, one partition.")
+@click.option("--key", metavar="KEY", help="Tasks of one key run one at a time, in order.")
 @click.option(
     "--priority", metavar="0-9", type=int, help="9 goes first. Default: the task's own, else 0."
 )

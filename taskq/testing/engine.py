@@ -21,6 +21,7 @@ from taskq.message import Envelope
 from taskq.outcome import Failed, Ignored, Outcome
 from taskq.protocols import IntakeChannel, Record
 from taskq.request import Request
+from taskq.testing.inplace import HeldInTests
 from taskq.testing.recorder import Recorder
 from taskq.testing.runs import Run
 from taskq.timers import GROUP, LOG, due_ms
@@ -82,14 +83,19 @@ class NeverIdle(TaskqError):
 class Engine:
     """One call of `run_until_idle`. Belongs to the calling thread."""
 
-    def __init__(self, app: App, recorder: Recorder, clock: Clock) -> None:
+    def __init__(self, app: App, recorder: Recorder, clock: Clock, held: HeldInTests) -> None:
         """Prepare; `close` ends it.
 
         Args:
             app: Stands on `memory://`.
             recorder: Knows in which order tasks were sent.
             clock: The cluster's.
+            held: Tasks with a key that wait for their next run.
         """
+        self._held = held
+        self._waiting: list[tuple[IntakeChannel, Delivery]] = []
+        """Fetched, and their keys are busy."""
+
         self.runs: list[Run] = []
         self._app = app
         self._recorder = recorder
@@ -107,6 +113,8 @@ class Engine:
             plan,
             worker=WORKER,
             clock=clock,
+            formats=app.formats,
+            key_hold=app.settings.key_hold,
         )
         self._revoked = revocation.Revocations()
         self._screen = Screen(app.registry, app.formats, self._revoked)
@@ -151,26 +159,56 @@ class Engine:
             NeverIdle: More than `limit` would run.
         """
         count = 0
-        while batch := self._fetch():
+        for channel, delivery in self._turns():
+            if count >= limit:
+                raise NeverIdle(limit, delivery.task)
+            if channel is None or self._claim(channel, delivery):
+                count += 1
+                self._watcher.forget()
+                yield delivery
+
+    def _turns(self) -> Iterator[tuple[IntakeChannel | None, Delivery]]:
+        """Yield what is to run next, until nothing is; without a channel what was claimed before an earlier run."""
+        is_idle = False
+        while not is_idle:
+            is_idle = True
+            waiting, self._waiting = self._waiting, []
+            batch = self._in_order([*waiting, *self._fetch()])
             while batch:
                 channel, delivery = batch.pop(0)
-                if count >= limit:
-                    raise NeverIdle(limit, delivery.task)
                 self._read_revoked()  # by a task that ran meanwhile, perhaps
                 if delivery.envelope.id in self._revoked:
                     self._drop(channel, Revoked(delivery.record, delivery.envelope))
-                    continue
-                tags = [delivery.record.delivery_tag]
-                granted, _ = channel.claim(tags, start=tags if delivery.late else ())
-                if granted:
-                    count += 1
-                    delivery.acks = _DirectAcks(channel) if delivery.late else None
-                    self._watcher.forget()
-                    yield delivery
-                    if (
-                        higher := self._fetch_steps()
-                    ):  # what has just been sent may go before what waits
-                        batch = self._in_order([*batch, *higher])
+                elif not self._held.is_busy(delivery):
+                    is_idle = False
+                    yield channel, delivery
+                    # What has just been sent may go before what waits.
+                    batch = self._in_order([*batch, *self._fetch_steps()])
+                elif not self._held.take_over(channel, delivery, _DirectAcks(channel)):
+                    self._waiting.append((channel, delivery))
+            for delivery in self._held_and_due():
+                is_idle = False
+                yield None, delivery
+            if not all(self._held.is_busy(delivery) for _, delivery in self._waiting):
+                is_idle = False  # what held their key was revoked
+
+    def _held_and_due(self) -> Iterator[Delivery]:
+        """Yield what may run again in its place; it was claimed before its first run."""
+        self._read_revoked()
+        while (delivery := self._held.next_due(due_ms(self._clock.now()))) is not None:
+            if delivery.envelope.id not in self._revoked:
+                yield delivery
+                continue
+            if delivery.acks is not None:
+                delivery.acks.ack((delivery,))
+            self._note(delivery.record, delivery.envelope, Ignored("revoked"))
+
+    def _claim(self, channel: IntakeChannel, delivery: Delivery) -> bool:
+        tags = [delivery.record.delivery_tag]
+        granted, _ = channel.claim(tags, start=tags if delivery.late else ())
+        delivery.acks = _DirectAcks(channel) if delivery.late else None
+        delivery.order = self._held if delivery.key is not None else None
+        return bool(granted)
 
     def conclude(self, delivery: Delivery, result: Result, call: Call | None = None) -> None:
         """Do what follows a run, as the worker does.
@@ -321,9 +359,14 @@ class _DirectAcks:
         """Settle."""
         self._channel.settle([delivery.record.delivery_tag for delivery in deliveries])
 
-    def died(self, delivery: Delivery) -> None:
+    def died(self, delivery: Delivery) -> bool:
         """Have it delivered again."""
         self._channel.release([delivery.record.delivery_tag], died=True)
+        return True
+
+    def go_on(self, delivery: Delivery, again: Delivery) -> bool:
+        """Take note of a next run: it has the same record."""
+        return True
 
 
 class _DirectOutbox(Outbox):

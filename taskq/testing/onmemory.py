@@ -13,6 +13,7 @@ from taskq.memory import MovableClock, cluster_named, forget_cluster
 from taskq.message import new_task_id
 from taskq.middleware import HookFailed, Hooks
 from taskq.testing.engine import Engine, TaskNotRun
+from taskq.testing.inplace import HeldInTests
 from taskq.testing.recorder import Recorder, Sent, recording_broker
 from taskq.testing.runs import Run
 
@@ -32,6 +33,7 @@ class AppOnMemory:
         """The time of broker and worker: goes on by itself, and `advance(seconds)` moves it forward."""
 
         self._recorder = recorder
+        self._held = HeldInTests()
         self._has_begun = False
 
     @property
@@ -90,7 +92,7 @@ class AppOnMemory:
     @contextmanager
     def _engine(self) -> Iterator[Engine]:
         self._begin()
-        engine = Engine(self.app, self._recorder, self.clock)
+        engine = Engine(self.app, self._recorder, self.clock, self._held)
         try:
             yield engine
         finally:

@@ -25,7 +25,10 @@ from taskq.executor import (
     one_line,
     wants_dead_letter,
 )
+from taskq.inplace import requeued_in_place, retried_in_place
+from taskq.keyhold import KEY_HOLD
 from taskq.logs import TASK_EVENTS, LogPlan, TaskLine, TaskLines, TaskLog, log_failure
+from taskq.message import JSON_ONLY, Formats, read_headers
 from taskq.protocols import Outgoing
 from taskq.registry import Registry
 from taskq.returning import requeued, retried
@@ -45,7 +48,15 @@ class Aftermath:
     """Any thread may call it: each pool reports from its own."""
 
     def __init__(
-        self, registry: Registry, outbox: Outbox, plan: LogPlan, *, worker: str, clock: Clock
+        self,
+        registry: Registry,
+        outbox: Outbox,
+        plan: LogPlan,
+        *,
+        worker: str,
+        clock: Clock,
+        formats: Formats = JSON_ONLY,
+        key_hold: float = KEY_HOLD,
     ) -> None:
         """Prepare.
 
@@ -55,7 +66,11 @@ class Aftermath:
             plan: How log lines are made.
             worker: The worker's name, for dead letters.
             clock: Says when a task failed.
+            formats: What may be read.
+            key_hold: Seconds that a task with a key may hold up the others of its key.
         """
+        self._formats = formats
+        self._key_hold = key_hold
         self._registry = registry
         self._outbox = outbox
         self._lines = TaskLines(plan)
@@ -88,11 +103,41 @@ class Aftermath:
         if found is None:
             return result
         now, dice = self._clock.now(), random()
-        return after_overrun(found, delivery, result, lines=self._lines, now=now, dice=dice)
+        return after_overrun(
+            *(found, delivery, result),
+            lines=self._lines,
+            now=now,
+            dice=dice,
+            key_hold=self._key_hold,
+        )
 
     def _not_followed(self, delivery: Delivery, queue: str, why: str) -> Entry:
         error = f"it succeeded, but what was to follow it in queue {queue} cannot be sent: {why}"
         return self._letter(delivery, "failed", one_line(error), "")
+
+    def _hold(self, delivery: Delivery, kind: int, detail: Return) -> bool:
+        """Have a task with a key run again in its place; return False if it is not to."""
+        order, acks = delivery.order, delivery.acks
+        if order is None:
+            return False
+        due_ms, error, _ = detail
+        now = self._clock.now()
+        if kind == REQUEUED:
+            record = requeued_in_place(delivery.record, delivery.envelope, now=now)
+        else:
+            attempt = Attempt(instant_text(now), error, self._worker)
+            record = retried_in_place(delivery.record, delivery.envelope, attempt=attempt, now=now)
+        again = delivery.again(record, read_headers(record, self._formats))
+        if acks is not None and not acks.go_on(delivery, again):
+            _say_void(delivery)
+            return True
+        wait = max(0.0, due_ms / 1000 - self._clock.time()) if due_ms else 0.0
+        due = self._clock.monotonic() + wait
+        if order.hold(delivery, again, due=due, due_ms=due_ms):
+            return True
+        if acks is not None:
+            acks.go_on(again, delivery)
+        return False
 
     def _return(self, delivery: Delivery, kind: int, detail: Return) -> Entry:
         """Return what is to be written for a task that is to run again."""
@@ -146,7 +191,8 @@ class Aftermath:
     def _conclude_more(self, delivery: Delivery, result: Result) -> str | None:
         kind, runtime, line, more = result
         if kind in (RETRIED, REQUEUED):
-            self._write(delivery, [self._return(delivery, kind, cast(Return, more))])
+            if not self._hold(delivery, kind, cast(Return, more)):
+                self._write(delivery, [self._return(delivery, kind, cast(Return, more))])
             return line
         if kind == REVOKED:
             say_revoked(delivery, result)
@@ -158,7 +204,7 @@ class Aftermath:
             deaths = delivery.record.deaths + 1
             if deaths < found.max_deliveries:
                 _say_delivered_again(delivery, error, deaths, found.max_deliveries)
-                delivery.acks.died(delivery)
+                self._deliver_again(delivery, delivery.acks)
                 return None
         entries = [
             Entry(
@@ -183,6 +229,13 @@ class Aftermath:
         return self._lines.failed(
             delivery.task, delivery.envelope.id, delivery.record, runtime, error, then, traceback
         )
+
+    def _deliver_again(self, delivery: Delivery, acks: Acks) -> None:
+        order = delivery.order
+        if order is not None:  # first: nothing of its key may start before it has come again
+            order.await_again((delivery,))
+        if not acks.died(delivery) and order is not None:
+            order.forget(delivery)
 
     def _write(self, delivery: Delivery, entries: Sequence[Entry]) -> None:
         """Have all that follows from an end written, and acknowledge the delivery behind it."""

@@ -8,6 +8,7 @@ from datetime import datetime
 import taskq
 from taskq.attempts import HEADER, NONE, instant_text, read_attempts
 from taskq.deadletters import FORMAT
+from taskq.inplace import without_hold
 from taskq.message import Envelope
 from taskq.protocols import DeadLetter, Record
 
@@ -52,7 +53,7 @@ def dead_letter(
         "dlq-version": str(FORMAT),
     }
     headers = [(name, text.encode(errors="backslashreplace")) for name, text in texts.items()]
-    return DeadLetter(record, headers)
+    return DeadLetter(without_hold(record), headers)
 
 
 @functools.cache  # it is read from files

@@ -21,8 +21,27 @@ class Acks(Protocol):
     def ack(self, deliveries: Iterable[Delivery]) -> None:
         """Deliveries have ended, and all that follows from it is acknowledged by the broker: they can be settled."""
 
-    def died(self, delivery: Delivery) -> None:
-        """A process died with a delivery, and it is to run again."""
+    def died(self, delivery: Delivery) -> bool:
+        """A process died with a delivery, and it is to run again; return False if it is void."""
+
+    def go_on(self, delivery: Delivery, again: Delivery) -> bool:
+        """A delivery's next run is another delivery, with which it ends; return False if it is void."""
+
+
+class Order(Protocol):
+    """Who is told of the ends of tasks with a key. Any thread may call it."""
+
+    def ended(self, delivery: Delivery) -> None:
+        """A delivery has ended: the next of its key may start. Nothing if its key is held for its next run."""
+
+    def await_again(self, deliveries: Iterable[Delivery]) -> None:
+        """Deliveries will be fetched again, before others of their keys start."""
+
+    def forget(self, delivery: Delivery) -> None:
+        """A delivery will not be fetched again here."""
+
+    def hold(self, ended: Delivery, again: Delivery, *, due: float, due_ms: int) -> bool:
+        """Have a delivery followed by its next run, when it is due; return False if nobody would run it."""
 
 
 class Delivery:
@@ -35,6 +54,8 @@ class Delivery:
     meanwhile, so that its end settles nothing. One that `is_suspect` is to be alone at work in its process.
 
     One that `is_revoked` is not to be started, and not to be started again; one that `is_to_end` is to be ended, too, if it runs.
+
+    Of one with a `key` the `order` is told the end, from its claim on. An empty key is none: some clients write it for none.
     """
 
     __slots__ = (
@@ -46,8 +67,10 @@ class Delivery:
         "is_suspect",
         "is_to_end",
         "is_void",
+        "key",
         "lane",
         "late",
+        "order",
         "record",
         "seq",
         "size",
@@ -82,6 +105,8 @@ class Delivery:
         self.is_revoked = False
         self.is_to_end = False
         self.acks: Acks | None = None
+        self.key = record.key or None
+        self.order: Order | None = None
         self.time_limit = time_limit
         value = record.value
         self.size = _HEADER_BYTES + (len(value) if value is not None else 0)
@@ -89,6 +114,13 @@ class Delivery:
         self.cost_ns = 0
         self.ahead_bytes = 0
         self.seq = -1
+
+    def again(self, record: Record, envelope: Envelope) -> Delivery:
+        """Return the delivery of its next run, in its place."""
+        next_run = Delivery(record, envelope, self.task, late=self.late, time_limit=self.time_limit)
+        next_run.is_suspect = self.is_suspect  # it may have been let off meanwhile
+        next_run.acks = self.acks
+        return next_run
 
     @property
     def source(self) -> str:

@@ -247,6 +247,9 @@ class Dispatcher:
                 results[0][0],
                 extra={"event": "task.unconcluded"},
             )
+        for delivery, _ in results:
+            if delivery.order is not None:  # also after a failure: its key would be busy for ever
+                delivery.order.ended(delivery)
 
     # Within the lock
 

@@ -1,8 +1,8 @@
 """One queue's thread: fetch, look at the headers, claim, hand out. It owns the queue's channel; nobody else calls it.
 
 In hand are records that were fetched and not claimed: a rebalance voids them, leaving the group gives them back. Nothing runs
-before `channel.claim` has granted it. What is above its task's rate waits in hand, and others of the queue pass it, until the hand
-is full of such.
+before `channel.claim` has granted it. What is above its task's rate, or whose key is at work (keyorder.py), waits in hand, and
+others of the queue pass it, until the hand is full of such.
 
 Tasks with `acks_late` are started by the same claim that settles the others, and settled here when lateacks.py says so: with the
 next claim, or a tenth of a second later. The channel stays in its group until none is at work: whoever stops waits for them as long
@@ -12,6 +12,7 @@ as the grace lasts, and then gives them back.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,9 +27,11 @@ from taskq.revocation import Revocations
 from taskq.worker.claimwatch import OpenClaim
 from taskq.worker.delivery import Delivery, task_fields
 from taskq.worker.dispatcher import Dispatcher
-from taskq.worker.fullness import Fullness
+from taskq.worker.fullness import PAUSE_AFTER, Fullness
 from taskq.worker.health import Pulse
 from taskq.worker.isolation import Isolation, in_order_of_suspicion
+from taskq.worker.keyed import KeyedWork
+from taskq.worker.keyorder import KeyOrder
 from taskq.worker.lateacks import LateAcks
 from taskq.worker.moves import Moves
 from taskq.worker.outbox import Outbox
@@ -44,9 +47,11 @@ _MOST_RECORDS = 1000
 """Records a fetch at most: a claim of that many is one commit, and they are in memory."""
 
 _MOST_ABOVE_RATE = 200
-_MOST_BYTES_ABOVE_RATE = 8 * 1024 * 1024
-"""What may wait in hand for its task's rate; beyond that the queue waits with it. It is taken from again when half of it is gone:
-stopping to fetch throws up to a megabyte of prefetched records away."""
+_MOST_KEYED = 1000
+_MOST_BYTES_WAITING = 8 * 1024 * 1024
+"""What may wait in hand for its task's rate; for keys more, because records come by partition, and a backlog of one has few keys.
+Beyond that the queue waits with it. It is taken from again when half of it is gone: stopping to fetch throws up to a megabyte of
+prefetched records away."""
 
 _FETCH_SECONDS = 0.2
 """Longest wait for a record; also how soon a stop is seen."""
@@ -63,9 +68,18 @@ _STATUS_SECONDS = 2.0
 _LATE_SECONDS = 0.1
 """Longest wait for anything while late acks may come."""
 
+_KEY_SECONDS = 0.01
+"""Longest wait for a key that is at work while other records may come: a fetch cannot be waited for together with it."""
+
+_KEYED_FETCH_SECONDS = 0.05
+"""Longest wait for a record while a task with a key is at work, which may have to run again at once."""
+
 _REVOKE_SECONDS = 2.0
-"""How long partitions that are to be given up wait for what runs of them and settles late. Heartbeats go on meanwhile; what is not
-done by then runs again elsewhere."""
+"""How long partitions that are to be given up wait for what runs of them and settles late, or has a key. Heartbeats go on
+meanwhile; what is not done by then runs again elsewhere, and the order of keys may end."""
+
+_STOP_SECONDS = 5.0
+"""At a stop: how soon a task that is held for its next run must be due to have it here. The partitions stand still meanwhile."""
 
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 10.0
@@ -112,6 +126,8 @@ class Intake:
         self._giving_up = threading.Event()
         self._letting_go = threading.Event()
         self._late = LateAcks(clock.monotonic)
+        self._order = KeyOrder()
+        self._keyed = KeyedWork(queue, app, self._order, outbox, worker=worker, clock=clock)
         self._is_finishing = False
         self._thread = threading.Thread(target=self._run, name=f"taskq-intake-{queue}", daemon=True)
         self._status = IntakeStatus()
@@ -120,7 +136,9 @@ class Intake:
         # The thread's own, from here on:
         self._hand: list[Delivery] = []
         self._may_expire = False
+        self._has_keys = False
         self._is_above_rate = False
+        self._full_since: float | None = None
         self._has_told_rate = False
         self._revocations_seen = 0
         self._claiming: list[Delivery] = []
@@ -164,8 +182,11 @@ class Intake:
 
     @property
     def holds_late(self) -> bool:
-        """Whether tasks are at work here that are settled afterwards, or their ends are not committed."""
-        return self.is_running and (self._is_finishing or not self._late.is_empty())
+        """Whether the thread has to stay in its group for what is at work: it is settled afterwards, or its key is held."""
+        return self.is_running and (self._is_finishing or self._has_work())
+
+    def _has_work(self) -> bool:
+        return not (self._late.is_empty() and self._order.is_empty)
 
     def join(self, timeout: float) -> None:
         """Wait until the thread has ended, at most `timeout` seconds."""
@@ -206,6 +227,12 @@ class Intake:
     # The thread
 
     def _run(self) -> None:
+        try:
+            self._serve_until_stopped()
+        finally:
+            self._keyed.hand_on(self._order.close())
+
+    def _serve_until_stopped(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._serve()
@@ -277,7 +304,8 @@ class Intake:
                 channel.close()
             # Another one: what still comes to this one names deliveries of a channel that is gone.
             late, self._late = self._late, LateAcks(self._clock.monotonic)
-            self._say_again(late.forget_unless(()), "its worker lets go of it")
+            self._void(late.forget_unless(()), "its worker lets go of it")
+            self._order.forget_awaited()
             self._is_finishing = False
 
     def _move(self) -> None:
@@ -302,12 +330,12 @@ class Intake:
         version = self._dispatcher.version
         self._settle_late(channel)
         self._end_isolation(channel)
-        if self._outbox.is_full:
+        if self._outbox.is_full or not self._run_held():
             self._wait_for_room(channel, version)
             return
         ready, wait = self._ready(channel)
         if not ready:
-            self._fetch_more(channel, wait)
+            self._fetch_more(channel, wait, version)
             ready, _ = self._ready(channel)
         if self._stopping.is_set():
             return
@@ -320,33 +348,55 @@ class Intake:
             self._skip_expired(channel)
         if self._revocations_seen != self._revoked.version:
             self._drop_all_revoked(channel)
-        return self._rates.split(self._hand, self._clock.monotonic())
+        hand: Sequence[Delivery] = self._hand
+        if self._has_keys:
+            hand = self._order.split(hand)
+        return self._rates.split(hand, self._clock.monotonic())
 
     # Fetching
 
-    def _fetch_more(self, channel: IntakeChannel, wait: float) -> None:
+    def _fetch_more(self, channel: IntakeChannel, wait: float, version: int) -> None:
         """Fetch while nothing in hand may start.
 
         Args:
             channel: The queue's.
-            wait: Seconds until something may.
+            wait: Seconds until something may, as far as rates are concerned.
+            version: The dispatcher's, before it was seen that nothing may.
         """
+        if not self._order.is_empty:
+            wait = min(wait, self._held_wait(), _KEYED_FETCH_SECONDS)
         if not self._hand:
-            self._is_above_rate = self._has_told_rate = False
+            self._is_above_rate = self._has_told_rate = self._has_keys = False
+            self._keyed.empty()
             if not self._stays_in_line or not self._fetch_next(channel):
-                self._fetch(channel, _FETCH_SECONDS)
+                self._fetch(channel, min(_FETCH_SECONDS, wait))
             return
         self._dispatcher.leave_line(self.queue)  # the slot that is kept for it there is others'
         share = 0.5 if self._is_above_rate else 1.0
         self._is_above_rate = (
-            len(self._hand) >= share * _MOST_ABOVE_RATE
-            or sum(each.size for each in self._hand) >= share * _MOST_BYTES_ABOVE_RATE
+            len(self._hand) >= share * self._most_waiting
+            or sum(each.size for each in self._hand) >= share * _MOST_BYTES_WAITING
         )
         if self._is_above_rate:
-            self._say_above_rate()
+            if self._has_keys and not self._is_full_for_long():
+                # Keys are free again in a moment; a pause would throw away what is fetched meanwhile, for each hundred tasks.
+                self._settle_late(channel)
+                self._dispatcher.wait_for_change(version, min(_LATE_SECONDS, wait))
+                return
+            self._say_full()
             self._keep_membership(channel)
             longest = _ROOM_SECONDS if self._late.is_empty() else _LATE_SECONDS
-            self._clock.wait(self._stopping, min(longest, wait))
+            if self._has_keys:
+                self._dispatcher.wait_for_change(version, min(longest, wait))
+            else:
+                self._clock.wait(self._stopping, min(longest, wait))
+            return
+        self._full_since = None
+        if self._has_keys:
+            count = len(self._hand)
+            self._fetch(channel, 0)
+            if len(self._hand) == count:
+                self._dispatcher.wait_for_change(version, min(_KEY_SECONDS, wait))
         else:
             self._fetch(channel, min(_FETCH_SECONDS, wait))
 
@@ -361,16 +411,33 @@ class Intake:
         self._stays_in_line = False
         self._dispatcher.leave_line(self.queue)
 
-    def _say_above_rate(self) -> None:
+    @property
+    def _most_waiting(self) -> int:
+        """How many records may wait in hand."""
+        return _MOST_KEYED if self._has_keys else _MOST_ABOVE_RATE
+
+    def _is_full_for_long(self) -> bool:
+        """Return whether the hand has been full for so long that the channel should be polled again."""
+        now = self._clock.monotonic()
+        if self._full_since is None:
+            self._full_since = now
+        return self._fullness.is_paused or now - self._full_since >= PAUSE_AFTER
+
+    def _say_full(self) -> None:
         """Say that the queue waits with its tasks: once, until none of them waits."""
-        if self._has_told_rate:
+        above: Sequence[Delivery] = self._hand
+        if self._has_keys:
+            above = self._order.split(above)
+            if len(above) < len(self._hand):
+                self._keyed.say_full(self._hand)
+        if self._has_told_rate or not above:
             return
         self._has_told_rate = True
         logger.info(
             "queue %s waits with %d tasks that are above their rate_limit, such as %s; what stands behind them waits, too",
             self.queue,
-            len(self._hand),
-            self._hand[0].task,
+            len(above),
+            above[0].task,
             extra={"event": "intake.rate_limited", "queue": self.queue},
         )
 
@@ -381,7 +448,7 @@ class Intake:
         # At least one for each slot: the queue then stands in line with records in hand, and takes slots as soon as they are free.
         limit = min(max(self._slots, self._dispatcher.room(self._last_task)), _MOST_RECORDS)
         if self._hand:
-            limit = min(limit, _MOST_ABOVE_RATE - len(self._hand))
+            limit = max(1, min(limit, self._most_waiting - len(self._hand)))
         if not self._late.is_empty():
             timeout = min(timeout, _LATE_SECONDS)
         self._sort(channel, self._poll(channel, limit, timeout))
@@ -392,6 +459,7 @@ class Intake:
         records = channel.fetch(limit, timeout)
         self._status = channel.status()
         if self._rebalances:
+            self._keyed.look_at(self._rebalances)
             self._log_rebalance()
             self._is_hand_doubtful = True
         now = self._clock.monotonic()
@@ -404,7 +472,7 @@ class Intake:
                 [*(delivery.record.delivery_tag for delivery in self._hand), *at_work]
             )
             self._keep([each for each in self._hand if each.record.delivery_tag in held])
-            self._say_again(self._late.forget_unless(held), "its partition has gone")
+            self._void(self._late.forget_unless(held), "its partition has gone")
         if self._status.blocked or self._said_blocked:
             self._look_at_blocked()
         return records
@@ -426,12 +494,10 @@ class Intake:
         are_suspects = False
         for record in records:
             verdict = judge(record, now)
+            is_again = record.key is not None and self._order.came(record.partition, record.offset)
             if isinstance(verdict, Delivery):
-                self._hand.append(verdict)
-                if verdict.is_suspect:
-                    are_suspects = True
-                    _say_suspect(verdict)
-                self._may_expire = self._may_expire or verdict.envelope.expires is not None
+                self._put_in_hand(verdict, is_again=is_again)
+                are_suspects = are_suspects or verdict.is_suspect
             elif isinstance(verdict, Refused):
                 refused.append(verdict)
             elif isinstance(verdict, Early):
@@ -454,6 +520,20 @@ class Intake:
             self._moves.move(channel, early, self._keep_membership, self._giving_up.is_set)
         if refused:
             self._refusals.write_off(channel, refused, self._keep_membership)
+
+    def _put_in_hand(self, delivery: Delivery, *, is_again: bool) -> None:
+        if delivery.is_suspect:
+            _say_suspect(delivery)
+        if delivery.envelope.expires is not None:
+            self._may_expire = True
+        if delivery.key is not None:
+            self._has_keys = True
+            self._keyed.see()
+        if is_again:
+            # Before those of its partition that stand behind it, which may be of its key.
+            self._hand.insert(_place_of(delivery, self._hand), delivery)
+        else:
+            self._hand.append(delivery)
 
     def _drop(self, channel: IntakeChannel, verdict: Expired | Revoked) -> None:
         if isinstance(verdict, Revoked):
@@ -542,6 +622,8 @@ class Intake:
             self._late.begin(late)
             if self._dispatcher.is_shared:
                 self._isolation.begin(late, self._clock.monotonic())
+        if self._has_keys:
+            self._order.begin(batch)
         self._dispatcher.hand_out(batch)
         self._claiming = []
         return True
@@ -568,6 +650,7 @@ class Intake:
         self._is_hand_doubtful = True
         refused = [each for each in batch if each.record.delivery_tag not in granted]
         self._dispatcher.cancel(refused)
+        self._order.await_again(refused)
         logger.info(
             "the broker refused the claim of %d records of queue %s; another worker has them, or they come again",
             len(refused),
@@ -575,6 +658,70 @@ class Intake:
             extra={"event": "claim.refused", "queue": self.queue},
         )
         return [each for each in batch if each.record.delivery_tag in granted]
+
+    # Tasks with a key
+
+    def _run_held(self) -> bool:
+        """Let run again what is held and due; return whether there was a slot for all of it."""
+        if self._order.is_empty:
+            return True
+        now = self._clock.monotonic()
+        due = self._order.due(now)
+        if self._revoked.version:
+            due = [each for each in due if not self._is_revoked(each)]
+        ready, _ = self._rates.split(due, now)
+        if not ready:
+            return True
+        grants = self._dispatcher.reserve(self.queue, ready, self.step)
+        if not grants:
+            self._wait_for_isolation(ready[0])
+            return False
+        self._stays_in_line = self.step > 0
+        batch = ready[: grants[-1].stop]
+        self._rates.take(batch)
+        self._order.resume(batch)
+        if self._dispatcher.is_shared:
+            self._isolation.begin(batch, now)
+        self._dispatcher.hand_out(batch)
+        return len(batch) == len(ready)
+
+    def _is_revoked(self, held: Delivery) -> bool:
+        """Return whether a held task was revoked while it waited, and is ended for that."""
+        if held.envelope.id not in self._revoked:
+            return False
+        say_not_run(held.envelope, held.record)
+        self._order.resume([held])
+        self._order.ended(held)
+        if held.acks is not None:
+            held.acks.ack([held])
+        return True
+
+    def _held_wait(self) -> float:
+        """Return the seconds until a held task may run again; a while, if one waits for its rate."""
+        now = self._clock.monotonic()
+        return _KEYED_FETCH_SECONDS if self._order.due(now) else self._order.wait(now)
+
+    def _wait_ended(self, partitions: Collection[int], until: float) -> None:
+        """Wait until nothing of some partitions is at work that has a key, or waits for a run that is due by `until`."""
+        clock, order = self._clock, self._order
+        while order.is_at_work(partitions, until=until) and not self._letting_go.is_set():
+            now = clock.monotonic()
+            if now >= until:
+                return
+            self._run_held()
+            order.wait_for_news(min(_LATE_SECONDS, until - now, max(order.wait(now), 0.001)))
+
+    def _let_go_of_held(self, channel: IntakeChannel, after: float) -> None:
+        """Give up what is held for a run that is due after an instant: give it back, or hand it to the timers."""
+        gone = self._order.take_held(lambda held: held.due > after)
+        if not gone:
+            return
+        self._keyed.hand_on(gone)
+        late = [held.delivery for held in gone if held.delivery.late]
+        if late:
+            held = self._late.tags_but(late)
+            self._void(self._late.forget_unless(held), "its worker stops")
+            channel.release([delivery.record.delivery_tag for delivery in late])
 
     # Late acks
 
@@ -597,25 +744,41 @@ class Intake:
 
     def _finish(self, channel: IntakeChannel, partitions: Collection[int]) -> None:
         """Wait a little for what runs of partitions that are about to go, and settle it; the channel calls it."""
-        self._late.wait_ended(partitions, _REVOKE_SECONDS, unless=self._letting_go.is_set)
+        until = self._clock.monotonic() + _REVOKE_SECONDS
+        self._wait_ended(partitions, until)
+        left = max(0.0, until - self._clock.monotonic())
+        self._late.wait_ended(
+            partitions, left, unless=self._letting_go.is_set, but=self._order.is_held
+        )
         self._settle_acked(channel)
 
     def _finish_late(self, channel: IntakeChannel) -> None:
-        """Stay in the group until all is settled that is at work, or has to be given back."""
-        if self._late.is_empty():
+        """Stay in the group until all is settled that is at work, or has to be given back; and until no key is busy."""
+        if not self._has_work():
             return
         self._is_finishing = True  # until the channel is closed, which commits it
         if not self._fullness.is_paused:
             channel.pause()
             self._fullness.is_paused = True
-        while not self._late.is_empty() and not self._letting_go.is_set():
+        until = self._clock.monotonic() + _STOP_SECONDS
+        while self._has_work() and not self._letting_go.is_set():
             self._poll(channel, 1, 0)
+            self._let_go_of_held(channel, until)
+            self._run_held()
             self._settle_late(channel)
-            self._late.wait_for_news(_LATE_SECONDS)
+            if self._order.is_empty:
+                self._late.wait_for_news(_LATE_SECONDS)
+            else:
+                self._order.wait_for_news(min(_LATE_SECONDS, max(self._held_wait(), 0.001)))
+        self._let_go_of_held(channel, -math.inf)
         self._settle_acked(channel)
         self._release_died(channel)
 
-    def _say_again(self, deliveries: Sequence[Delivery], why: str) -> None:
+    def _void(self, deliveries: Sequence[Delivery], why: str) -> None:
+        """Take note that deliveries are not ours any more, and say so; what of them is held is not run here."""
+        if not self._order.is_empty:
+            gone = set(deliveries)
+            self._order.take_held(lambda held: held.delivery in gone)
         for delivery in deliveries:
             logger.warning(
                 "%s is not finished, and %s: it runs again",
@@ -697,8 +860,8 @@ class Intake:
         )
 
     def _should_leave(self, channel: IntakeChannel, now: float) -> bool:
-        if not self._late.is_empty():
-            return False  # its end settles nothing once the partition is another's
+        if self._has_work():
+            return False  # its end settles nothing once the partition is another's, or others of its key pass it
         is_waiting = bool(self._hand) or self._status.lag > 0
         full_for = self._dispatcher.full_for()
         if not self._fullness.should_ask(now, full_for=full_for, is_waiting=is_waiting):
@@ -793,6 +956,17 @@ def _say_suspect(delivery: Delivery) -> None:
             **delivery.fields,
         },
     )
+
+
+def _place_of(delivery: Delivery, hand: Sequence[Delivery]) -> int:
+    """Return where a delivery belongs in a hand: before all of its partition that stand behind it."""
+    partition, offset = delivery.record.partition, delivery.record.offset
+    behind = (
+        place
+        for place, other in enumerate(hand)
+        if other.record.partition == partition and other.record.offset > offset
+    )
+    return next(behind, len(hand))
 
 
 def _fields_of(expired: Expired | Delivery) -> dict[str, object]:

@@ -56,6 +56,12 @@ class LateAcks:
         with self._change:
             return list(self._at_work)
 
+    def tags_but(self, deliveries: Collection[Delivery]) -> list[int]:
+        """Return the delivery tags of what is at work, without some."""
+        gone = {delivery.record.delivery_tag for delivery in deliveries}
+        with self._change:
+            return [tag for tag in self._at_work if tag not in gone]
+
     def find(self, partition: int, offset: int) -> Delivery | None:
         """Return what is at work at a place."""
         with self._change:
@@ -94,13 +100,26 @@ class LateAcks:
             return gone
 
     def wait_ended(
-        self, partitions: Collection[int], timeout: float, *, unless: Callable[[], bool]
+        self,
+        partitions: Collection[int],
+        timeout: float,
+        *,
+        unless: Callable[[], bool],
+        but: Callable[[Delivery], bool] = lambda delivery: False,
     ) -> None:
-        """Wait until nothing of some partitions is at work, at most `timeout` seconds, and not if `unless` says so."""
+        """Wait until nothing of some partitions is at work, at most `timeout` seconds, and not if `unless` says so.
+
+        Args:
+            partitions: Theirs.
+            timeout: Seconds.
+            unless: Asked at each news.
+            but: Says what is not waited for. Called within the lock.
+        """
 
         def look() -> bool:
             return unless() or all(
-                delivery.record.partition not in partitions for delivery in self._at_work.values()
+                delivery.record.partition not in partitions or but(delivery)
+                for delivery in self._at_work.values()
             )
 
         with self._change:
@@ -121,11 +140,22 @@ class LateAcks:
             self._acked += self._ended(deliveries)
             self._change.notify_all()
 
-    def died(self, delivery: Delivery) -> None:
-        """Report that a process died with a delivery, which is to run again."""
+    def died(self, delivery: Delivery) -> bool:
+        """Report that a process died with a delivery, which is to run again; return False if it is void."""
         with self._change:
-            self._died += self._ended((delivery,))
+            ended = self._ended((delivery,))
+            self._died += ended
             self._change.notify_all()
+            return bool(ended)
+
+    def go_on(self, delivery: Delivery, again: Delivery) -> bool:
+        """Let another delivery be at work in the place of one that is to run again; return False if that is void."""
+        tag = delivery.record.delivery_tag
+        with self._change:
+            if self._at_work.get(tag) is not delivery:
+                return False
+            self._at_work[tag] = again
+            return True
 
     def wake(self) -> None:
         """Wake who waits, to look at something else."""

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from taskq.errors import InvalidArguments, TimeLimitExceeded
 from taskq.executor import FAILED, RETRIED, Result, error_text
+from taskq.keyhold import KEY_HOLD, hold_of, within_hold
 from taskq.logs import TaskLines
 from taskq.registry import AnyTask
 from taskq.retry import Never, decide
@@ -32,6 +33,7 @@ def after_overrun(
     lines: TaskLines,
     now: datetime,
     dice: float,
+    key_hold: float = KEY_HOLD,
 ) -> Result:
     """Return the result as the task's retry policy has it: it is retried, has no retry left, or stays as it is.
 
@@ -42,6 +44,7 @@ def after_overrun(
         lines: Make the log line of a retry.
         now: The present instant, aware.
         dice: See `RetryPolicy.wait`.
+        key_hold: Seconds that a task with a key may hold up the others of its key, unless it says so itself.
     """
     _, runtime, _, detail = result
     assert detail is not None
@@ -61,6 +64,9 @@ def after_overrun(
         )
     except InvalidArguments as wrong:
         return FAILED, runtime, None, ("failed", error_text(wrong), "", [])
+    if delivery.key is not None:
+        hold = hold_of(policy, key_hold)
+        decided = within_hold(decided, envelope.headers, key_hold=hold, now=now)
     if isinstance(decided, Never):
         why = f"{error} ({decided.why})" if decided.why else error
         return FAILED, runtime, None, ("retries_exhausted", why, "", [])

@@ -112,7 +112,13 @@ class Worker:
         self._exit_now = exit_now
         self._hooks = Hooks(app.middleware)
         self._outbox = Outbox(lambda: app.broker.publisher, lambda: app.broker.logs, clock)
-        aftermath = Aftermath(app.registry, self._outbox, plan, worker=options.name, clock=clock)
+        aftermath = Aftermath(
+            *(app.registry, self._outbox, plan),
+            worker=options.name,
+            clock=clock,
+            formats=app.formats,
+            key_hold=app.settings.key_hold,
+        )
         self._dispatcher = Dispatcher(
             pool,
             claim_ahead=options.claim_ahead,

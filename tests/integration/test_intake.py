@@ -57,8 +57,9 @@ class Stage:
         self.broker.open_channel = lambda: self.channel  # type: ignore[attr-defined]  # only workers ask
         self.pool = HeldPool(self.slots)
         self.app.task("late", acks_late=True, max_deliveries=2)(lambda *args: None)
-        self.outbox = Outbox(lambda: self.broker.publisher, FakeLogs, self.clock)
         plan = LogPlan(logging.INFO, logging.INFO, whole=False)
+        self.logs = FakeLogs()
+        self.outbox = Outbox(lambda: self.broker.publisher, lambda: self.logs, self.clock)
         aftermath = Aftermath(self.app.registry, self.outbox, plan, worker="w1", clock=self.clock)
         self.dispatcher = Dispatcher(
             self.pool,

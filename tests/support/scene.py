@@ -115,6 +115,13 @@ class Scene:
         """Send a task of another app, and return its id; it is not counted among `sent`."""
         return self._sender.send_task(name, queue=self.queue).id
 
+    def send_step(self, key: str, number: int, *args: object, late: bool = False) -> str:
+        """Send one of the tasks of a key: `step` of `scene_tasks`, with its failures and seconds; return its id."""
+        name = "step late" if late else "step"
+        result = self._sender.send_task(name, (key, number, *args), queue=self.queue, key=key)
+        self.sent.append(result.id)
+        return result.id
+
     def send_many(self, count: int, *, late: bool = False) -> list[str]:
         """Send so many that do nothing."""
         return [self.send(late=late) for _ in range(count)]
@@ -166,6 +173,32 @@ class Scene:
 
     # What became of them
 
+    def steps(self) -> dict[str, list[tuple[int, int]]]:
+        """Return by key the runs of its tasks in the order in which they began: number and retries.
+
+        Raises:
+            AssertionError: Two of a key were at work at the same time.
+        """
+        found: dict[str, list[tuple[int, int]]] = {}
+        running: dict[str, str] = {}
+        for entry in self.ledger.entries():
+            if entry.event == "began":
+                key, number, retries = entry.detail.split()
+                assert key not in running, f"{entry.detail} began while {running[key]} ran"
+                running[key] = entry.detail
+                found.setdefault(key, []).append((int(number), int(retries)))
+            elif entry.event == "left":
+                assert running.pop(entry.detail.split()[0]) == entry.detail
+        return found
+
+    def wait_left(self, count: int, *, timeout: float = 60.0) -> None:
+        """Wait until so many runs of steps have ended."""
+        wait_until(
+            lambda: len(self.ledger.entries("left")) >= count,
+            timeout=timeout,
+            what=f"the end of {count} steps",
+        )
+
     def started(self, id: str) -> list[Entry]:
         """Return the lines that say a task has started; more than one is what must never be."""
         return [entry for entry in self.ledger.entries("started") if entry.id == id]
@@ -184,7 +217,11 @@ class Scene:
 
     def pids(self) -> set[int]:
         """Return the processes that have started tasks."""
-        return {entry.pid for entry in self.ledger.entries("started")}
+        return self.pids_of("started")
+
+    def pids_of(self, event: str) -> set[int]:
+        """Return the processes that have written an event."""
+        return {entry.pid for entry in self.ledger.entries(event)}
 
     def claimed(self) -> int:
         """Return how many records the group has claimed, summed over the partitions."""

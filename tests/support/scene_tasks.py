@@ -66,6 +66,38 @@ def stumble(self: Context, failures: int, countdown: float = 0.2, gate: str = ""
     note("ended")
 
 
+@app.task("step", bind=True, max_retries=None)
+def step(
+    self: Context,
+    key: str,
+    number: int,
+    failures: int = 0,
+    seconds: float = 0.0,
+    countdown: float = 0.05,
+) -> None:
+    """Be one of many of a key: fail so many times, and note each run's begin and end."""
+    retries = self.request.retries
+    note("began", f"{key} {number} {retries}")
+    if seconds:
+        _wait_seconds(str(seconds))
+    note("left", f"{key} {number} {retries}")
+    if retries < failures:
+        self.retry(countdown=countdown)
+
+
+@app.task("step late", bind=True, max_retries=None, acks_late=True)
+def step_late(
+    self: Context,
+    key: str,
+    number: int,
+    failures: int = 0,
+    seconds: float = 0.0,
+    countdown: float = 0.05,
+) -> None:
+    """Be one that settles afterwards."""
+    step.fn(self, key, number, failures, seconds, countdown)
+
+
 @app.task("put back", bind=True)
 def put_back(self: Context, times: int) -> None:
     """Put the message back to its queue until it was so often in hand; note whether it says so."""

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from taskq import App, Context, Ignore, Reject, current_request
-from taskq.errors import UsageError
+from taskq.errors import InvalidArguments, UsageError
 from taskq.message import encode
 from taskq.outcome import Failed, Ignored, Rejected, Retried, Succeeded
 from taskq.protocols import Outgoing
@@ -795,3 +795,111 @@ def test_a_task_that_settles_late_is_retried_as_a_new_delivery(app: App) -> None
 
     assert seen == [(0, 1, False), (1, 1, False), (2, 1, False)]
     assert [status.lag for status in left] == [0]
+
+
+def test_a_retry_of_a_task_with_a_key_runs_before_the_next_of_its_key(app: App) -> None:
+    ran: list[str] = []
+
+    @app.task("step", bind=True, max_retries=2)
+    def step(self: Context, name: str) -> None:
+        ran.append(f"{name}{self.request.retries}")
+        if name == "a" and self.request.retries < 2:
+            raise self.retry(countdown=20)
+
+    with on_memory(app) as testing:
+        for name in "ab":
+            step.options(key="k").delay(name)
+        step.options(key="other").delay("c")
+
+        testing.run_until_idle(raise_errors=False)
+        assert ran == ["a0", "c0"]
+        testing.clock.advance(19)
+        testing.run_until_idle(raise_errors=False)
+        assert ran == ["a0", "c0"]
+        testing.clock.advance(1)
+        testing.run_until_idle(raise_errors=False)
+        assert ran == ["a0", "c0", "a1"]
+        testing.clock.advance(20)
+        testing.run_until_idle(raise_errors=False)
+
+    assert ran == ["a0", "c0", "a1", "a2", "b0"]
+
+
+@pytest.mark.parametrize("acks_late", [False, True])
+def test_key_hold_ends_the_retries_of_a_task_with_a_key(app: App, acks_late: bool) -> None:
+    ran: list[str] = []
+
+    @app.task(
+        "step",
+        acks_late=acks_late,
+        autoretry_for=ValueError,
+        max_retries=None,
+        default_retry_delay=25,
+    )
+    def step(name: str) -> None:
+        ran.append(name)
+        if name == "a":
+            raise ValueError("no")
+
+    with on_memory(app) as testing:
+        for name in "ab":
+            step.options(key="k").delay(name)
+        for _ in range(3):
+            testing.run_until_idle(raise_errors=False)
+            testing.clock.advance(25)
+        [letter] = testing.dead_letters
+
+    assert ran == ["a", "a", "a", "b"]
+    assert (letter.reason, letter.attempts) == ("retries_exhausted", 3)
+    assert letter.error is not None
+    assert "key_hold, the 60 s" in letter.error
+
+
+def test_a_task_that_puts_itself_back_for_ever_lets_its_key_go_on(app: App) -> None:
+    ran: list[str] = []
+
+    @app.task("step", key_hold=3)
+    def step(name: str) -> None:
+        ran.append(name)
+        if name == "a":
+            raise Reject("not yet", requeue=True)
+
+    with on_memory(app) as testing:
+        for name in "ab":
+            step.options(key="k").delay(name)
+        for _ in range(5):
+            testing.run_until_idle(raise_errors=False)
+            testing.clock.advance(1)
+        [letter] = testing.dead_letters
+
+    assert ran == ["a", "a", "a", "b"]
+    assert letter.reason == "retries_exhausted"
+    assert "taskq-held" not in dict(letter.headers)
+
+
+def test_a_revoked_task_that_waits_in_its_place_is_not_run_again(app: App) -> None:
+    ran: list[str] = []
+
+    @app.task("step", autoretry_for=ValueError, default_retry_delay=20)
+    def step(name: str) -> None:
+        ran.append(name)
+        if name == "a":
+            raise ValueError("no")
+
+    with on_memory(app) as testing:
+        first = step.options(key="k").delay("a")
+        step.options(key="k").delay("b")
+        testing.run_until_idle(raise_errors=False)
+        first.revoke()
+        testing.clock.advance(20)
+        testing.run_until_idle(raise_errors=False)
+
+    assert ran == ["a", "b"]
+
+
+@pytest.mark.parametrize("key", ["", b"", 7])
+def test_a_key_that_is_empty_or_no_text_is_refused(app: App, key: object) -> None:
+    with on_memory(app) as testing, pytest.raises(InvalidArguments, match="key"):
+        app.send_task("step", key=key)  # type: ignore[arg-type]  # on purpose
+
+    assert not testing.sent

@@ -83,8 +83,11 @@ class Told:
     def ack(self, deliveries: Iterable[Delivery]) -> None:
         self.acked += deliveries
 
-    def died(self, delivery: Delivery) -> None:
+    def died(self, delivery: Delivery) -> bool:
         raise AssertionError("nothing died")
+
+    def go_on(self, delivery: Delivery, again: Delivery) -> bool:
+        raise AssertionError("nothing has a key")
 
 
 def test_what_settles_late_is_settled_when_its_retry_is_acknowledged() -> None:

@@ -1,0 +1,61 @@
+"""How long a task with a key may hold up the others of its key, because it is run again in its place. Pure.
+
+A task with a key waits for its next run in the worker, which holds its record and its key meanwhile, so that the others of the key
+come after it. All that takes at most `key_hold` seconds from the end of its first run; when it began stands in a header that no
+record in Kafka has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from taskq.retry import Again, Never, RetryPolicy
+from taskq.timers import due_ms
+
+KEY_HOLD = 60.0
+"""Seconds: the default."""
+
+HEADER = "taskq-held"
+"""Of a record that runs again in its place: the end of its first run, in milliseconds since 1970."""
+
+
+def held_since_ms(headers: Mapping[str, Any], now: datetime) -> int:
+    """Return since when a task holds its key, in milliseconds since 1970; now, if this was its first run."""
+    text = headers.get(HEADER)
+    is_instant = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 16
+    return int(text) if is_instant and text else due_ms(now)
+
+
+def hold_of(policy: RetryPolicy, default: float) -> float:
+    """Return the seconds that a task may hold its key, by its own option or the setting."""
+    return default if policy.key_hold is None else policy.key_hold
+
+
+def within_hold(
+    decided: Again | Never, headers: Mapping[str, Any], *, key_hold: float, now: datetime
+) -> Again | Never:
+    """Return a decision to run a task with a key again, unless that would be too late for the others of its key.
+
+    Args:
+        decided: What its retry policy says.
+        headers: Of the message that ran.
+        key_hold: Seconds that it may hold its key.
+        now: The clock of who ran it.
+    """
+    if isinstance(decided, Never):
+        return decided
+    wait = timedelta(seconds=decided.wait)
+    why = over_hold(headers, wait=wait, key_hold=key_hold, now=now)
+    return Never(why) if why else decided
+
+
+def over_hold(
+    headers: Mapping[str, Any], *, wait: timedelta, key_hold: float, now: datetime
+) -> str:
+    """Return why a task with a key is not run again after `wait`, for people; empty if it is."""
+    until_ms = held_since_ms(headers, now) + key_hold * 1000
+    if due_ms(now + wait) <= until_ms:
+        return ""
+    return f"its next run would come after key_hold, the {key_hold:g} s for which it may hold up the others of its key"
