@@ -195,7 +195,7 @@ def test_record_after_one_without_an_answer_was_certainly_not_sent(
     publisher = Publisher(TransportOptions(bootstrap=proxied_kafka.bootstrap, publish_timeout=1))
     publisher.publish([Message(queue, b"1")], timeout=10)
     proxied_kafka.stall()
-    publisher.publish([Message(queue, b"2")], timeout=1)
+    publisher.publish([Message(queue, b"2")], timeout=10)  # ends after 1 s, by the client
 
     (error,) = publisher.publish([Message(queue, b"3")], timeout=1)
 
@@ -209,7 +209,7 @@ def test_publisher_works_again_when_the_broker_answers_again(
     publisher = Publisher(TransportOptions(bootstrap=proxied_kafka.bootstrap, publish_timeout=1))
     publisher.publish([Message(queue, b"1")], timeout=10)
     proxied_kafka.stall()
-    publisher.publish([Message(queue, b"2")], timeout=1)
+    publisher.publish([Message(queue, b"2")], timeout=10)  # ends after 1 s, by the client
     proxied_kafka.pass_everything()
 
     assert publisher.publish([Message(queue, b"3")], timeout=20) == [None]
