@@ -26,7 +26,7 @@ from taskq.errors import (
     UnknownTask,
 )
 from taskq.interrupts import Interruptible, Interrupts
-from taskq.keyhold import hold_of, over_hold, within_hold
+from taskq.keyhold import held_policy, hold_of, over_hold, within_hold
 from taskq.limits import TimeLimits, limits_of
 from taskq.logs import LogPlan, TaskLines
 from taskq.message import Envelope, Writer, new_task_id, read_body, read_headers
@@ -362,9 +362,13 @@ class Executor:
     ) -> Result:
         """Return the result of a run that failed with `error`, and is to be repeated if it may be."""
         asked, now = call.request, self._clock.now()
+        policy = call.task.retry_policy
+        hold = hold_of(policy, self._key_hold)
+        if call.record.key:
+            policy = held_policy(policy, hold)
         try:
             decided = decide(
-                call.task.retry_policy,
+                policy,
                 retry,
                 task=asked.task,
                 retries=asked.retries,
@@ -377,7 +381,6 @@ class Executor:
             wrong = wrong.with_traceback(where.__traceback__)
             return self._failed_for_good(call, "failed", wrong, runtime)
         if call.record.key:
-            hold = hold_of(call.task.retry_policy, self._key_hold)
             decided = within_hold(decided, asked.headers, key_hold=hold, now=now)
         if error.__traceback__ is None and retry is not None:
             error = error.with_traceback(retry.__traceback__)  # made to be told, and never raised

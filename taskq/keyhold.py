@@ -8,10 +8,11 @@ record in Kafka has.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskq.retry import Again, Never, RetryPolicy
+from taskq.retry import MAX_RETRIES, Again, Never, RetryPolicy
 from taskq.timers import due_ms
 
 KEY_HOLD = 60.0
@@ -31,6 +32,21 @@ def held_since_ms(headers: Mapping[str, Any], now: datetime) -> int:
 def hold_of(policy: RetryPolicy, default: float) -> float:
     """Return the seconds that a task may hold its key, by its own option or the setting."""
     return default if policy.key_hold is None else policy.key_hold
+
+
+def held_policy(policy: RetryPolicy, key_hold: float) -> RetryPolicy:
+    """Return a task's policy for messages with a key: a wait that does not fit the hold at all is shared out over it.
+
+    The default, `default_retry_delay` without a backoff, is made for tasks that hold up nobody; with it there would be no retry.
+
+    Args:
+        policy: The task's.
+        key_hold: Seconds that it may hold its key.
+    """
+    if policy.delay <= key_hold:
+        return policy
+    retries = MAX_RETRIES if policy.max_retries is None else policy.max_retries
+    return replace(policy, delay=key_hold / (retries + 1))
 
 
 def within_hold(

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from taskq.errors import InvalidArguments, TimeLimitExceeded
 from taskq.executor import FAILED, RETRIED, Result, error_text
-from taskq.keyhold import KEY_HOLD, hold_of, within_hold
+from taskq.keyhold import KEY_HOLD, held_policy, hold_of, within_hold
 from taskq.logs import TaskLines
 from taskq.registry import AnyTask
 from taskq.retry import Never, decide
@@ -51,7 +51,9 @@ def after_overrun(
     policy, error = found.retry_policy, str(detail[1])
     if not policy.wants(TimeLimitExceeded(delivery.time_limit or 0.0)):
         return result
-    envelope = delivery.envelope
+    envelope, hold = delivery.envelope, hold_of(policy, key_hold)
+    if delivery.key is not None:
+        policy = held_policy(policy, hold)
     try:
         decided = decide(
             policy,
@@ -65,7 +67,6 @@ def after_overrun(
     except InvalidArguments as wrong:
         return FAILED, runtime, None, ("failed", error_text(wrong), "", [])
     if delivery.key is not None:
-        hold = hold_of(policy, key_hold)
         decided = within_hold(decided, envelope.headers, key_hold=hold, now=now)
     if isinstance(decided, Never):
         why = f"{error} ({decided.why})" if decided.why else error

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from taskq.keyhold import HEADER, held_since_ms, over_hold, within_hold
-from taskq.retry import Again, Never
+from taskq.keyhold import HEADER, held_policy, held_since_ms, over_hold, within_hold
+from taskq.retry import Again, Never, RetryPolicy
 from taskq.timers import due_ms
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -44,3 +44,17 @@ def test_what_is_not_run_again_stays_so() -> None:
     never = Never("no retry is left")
 
     assert within_hold(never, {}, key_hold=60, now=NOW) is never
+
+
+def test_a_wait_that_fits_no_hold_is_shared_out_over_it() -> None:
+    assert held_policy(RetryPolicy(), 60).wait(0, 0) == 15  # three retries
+    assert held_policy(RetryPolicy(max_retries=5), 60).wait(4, 0) == 10
+    assert held_policy(RetryPolicy(max_retries=None), 60).wait(9, 0) == 15
+
+
+def test_a_wait_that_fits_stays() -> None:
+    fits = RetryPolicy(delay=60)
+    backoff = RetryPolicy(backoff=2, jitter=False)
+
+    assert held_policy(fits, 60) is fits
+    assert held_policy(backoff, 60).wait(2, 0) == 8
