@@ -7,7 +7,7 @@ What the answers mean is decided elsewhere. Any thread may call; every call bloc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
@@ -83,7 +83,10 @@ class Questions:
         def ask(broker: str, until: float) -> Mapping[str, str]:
             return self.config(ConfigResource(ResourceType.BROKER, broker), until)
 
-        return ask_any(self.metadata("", deadline - time.monotonic()).brokers, ask, deadline)
+        def brokers() -> Collection[int]:
+            return list(self.metadata("", deadline - time.monotonic()).brokers)
+
+        return ask_any(brokers, ask, deadline)
 
     def is_bare(self, deadline: float) -> bool:
         """Return whether it is librdkafka's mock cluster, which never answers most questions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from confluent_kafka import KafkaException
@@ -34,9 +35,11 @@ def offsets_retention_ms(options: TransportOptions) -> int:
         (answer,) = admin.describe_configs([resource], request_timeout=left).values()
         return int(answer.result(timeout=left)[SETTING].value)
 
+    def brokers() -> Collection[int]:
+        return admin.list_topics(timeout=5).brokers
+
     try:
-        brokers = admin.list_topics(timeout=5).brokers
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 10
         minutes = ask_any(brokers, ask, deadline, unanswered=(KafkaException, FutureTimeoutError))
     except (KafkaException, KeyError, FutureTimeoutError, ValueError) as error:
         logger.warning(

@@ -97,7 +97,7 @@ class Child:
     @property
     def ended_well(self) -> bool:
         """Whether it did as it was asked; one that was still starting ends by the signal itself."""
-        return self._process.poll() in (0, -signal.SIGTERM)
+        return self._process.poll() in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
 
     @property
     def end(self) -> str:
