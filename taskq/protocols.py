@@ -232,8 +232,8 @@ class IntakeChannel(Protocol):
     def keep_company(self, tags: Sequence[int]) -> None:
         """Have it committed that started records are not alone at work any more."""
 
-    def commit(self) -> None:
-        """Commit what is settled now; what gets no answer stays for the next fetch, claim or close."""
+    def commit(self) -> bool:
+        """Commit what is settled now; what gets no answer (False) stays for the next fetch, claim or close."""
 
     def pause(self) -> None:
         """Fetch nothing more; what was prefetched is thrown away and fetched again after `resume`."""

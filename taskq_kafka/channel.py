@@ -451,9 +451,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         listener.keep_company([record for record in records if record is not None])
         listener.commit_settled()
 
-    def commit(self) -> None:
-        """Commit what is settled now, without fetching; what gets no answer stays for the next time."""
-        self._listening().commit_settled()
+    def commit(self) -> bool:
+        """Commit what is settled now, without fetching; what gets no answer (False) stays for the next time."""
+        return self._listening().commit_settled()
 
     def pause(self) -> None:
         """Fetch nothing more."""

@@ -565,8 +565,8 @@ class QueueConsumer:
                 owned.dirty |= owned.offsets.clear_started()
         self.commit_settled()
 
-    def commit_settled(self) -> None:
-        """Commit what was settled since the last commit; does nothing if nothing was.
+    def commit_settled(self) -> bool:
+        """Commit what was settled since the last commit; does nothing if nothing was. Return False if there was no answer.
 
         What gets no answer, or is refused, stays for the next time, unless a poll voids it. Also tries again what had failed, when
         it is time to.
@@ -578,7 +578,8 @@ class QueueConsumer:
             try:
                 self._commit(self._plan({}), _at_once)
             except ClaimGivenUp:
-                return
+                return False
+        return True
 
     def _try_again(self) -> None:
         """Fetch again from partitions whose commits had failed for a claim: the next one shows whether they are taken now.

@@ -310,8 +310,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
     def keep_company(self, tags: Sequence[int]) -> None:
         """Do nothing: no process dies here."""
 
-    def commit(self) -> None:
+    def commit(self) -> bool:
         """Do nothing: what is settled is committed at once."""
+        return True
 
     def pause(self) -> None:
         """Fetch nothing more."""

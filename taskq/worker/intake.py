@@ -756,7 +756,9 @@ class Intake:
         """Stay in the group until all is settled that is at work, or has to be given back; and until no key is busy."""
         if not self._has_work():
             return
-        self._is_finishing = True  # until the channel is closed, which commits it
+        self._is_finishing = (
+            True  # until what has ended is committed, here or by the channel's close
+        )
         if not self._fullness.is_paused:
             channel.pause()
             self._fullness.is_paused = True
@@ -773,6 +775,8 @@ class Intake:
         self._let_go_of_held(channel, -math.inf)
         self._settle_acked(channel)
         self._release_died(channel)
+        # Leaving the group may wait for members that do not answer: who waits for what has ended need not wait for that.
+        self._is_finishing = not (self._late.is_empty() and channel.commit())
 
     def _void(self, deliveries: Sequence[Delivery], why: str) -> None:
         """Take note that deliveries are not ours any more, and say so; what of them is held is not run here."""

@@ -773,6 +773,26 @@ def test_stop_stays_until_late_tasks_have_ended_and_settles_them(stage: Stage) -
     assert stage.channel.settled == [record.delivery_tag]
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_who_waits_for_late_ends_waits_for_their_commit_alone(stage: Stage, answers: bool) -> None:
+    run_late(stage)
+    stage.channel.answers = answers
+    stage.channel.leaves.clear()
+
+    stage.intake.stop()
+    stage.channel.wait(lambda: stage.channel.is_paused)
+    stage.pool.end(stage.pool.held[0])
+    stage.channel.wait(lambda: "commit" in stage.channel.calls[-3:])
+    wait_until(
+        lambda: stage.intake.pulse.waits_for == "leaving its group", timeout=5, what="its leaving"
+    )
+
+    assert stage.intake.is_running
+    assert stage.intake.holds_late is not answers
+    stage.channel.leaves.set()
+    stage.channel.wait(lambda: stage.channel.is_closed)
+
+
 def test_who_lets_go_closes_without_settling_what_is_at_work(stage: Stage) -> None:
     run_late(stage)
 

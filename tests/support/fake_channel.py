@@ -33,6 +33,11 @@ class FakeChannel:
         self.is_paused = False
         self.is_listening = False
         self.is_closed = False
+        self.answers = True
+        """Whether a commit gets an answer."""
+        self.leaves = threading.Event()
+        """While it is not set, closing waits for it, as for other members of the group."""
+        self.leaves.set()
         self.on_claim: Callable[[Sequence[int]], None] = lambda tags: None
         self._on_rebalance: Callable[[Rebalance], None] | None = None
         self._before_revoke: Callable[[Collection[int]], None] = lambda partitions: None
@@ -154,9 +159,10 @@ class FakeChannel:
             self.alone = [tag for tag in self.alone if tag not in tags]
             self._note("keep_company")
 
-    def commit(self) -> None:
+    def commit(self) -> bool:
         with self.change:
             self._note("commit")
+        return self.answers
 
     def release(self, tags: Sequence[int], *, died: bool = False) -> None:
         with self.change:
@@ -200,6 +206,7 @@ class FakeChannel:
             return self.others
 
     def close(self) -> None:
+        self.leaves.wait(10)
         with self.change:
             self.is_closed = True
             self._note("close")
