@@ -144,14 +144,18 @@ class Allocator:
         self._line.setdefault(queue, step)
         self._expected.pop(queue, None)
 
-    def leave_line(self, queue: str) -> None:
-        """Take a queue out of the line; it wants nothing now."""
+    def leave_line(self, queue: str) -> bool:
+        """Take a queue out of the line; it wants nothing now. Return whether anybody had to wait for it."""
+        was_waited_for = (
+            queue in self._line or queue in self._expected or self._wants_alone == queue
+        )
         step = self._line.pop(queue, None)
         self._expected.pop(queue, None)
         if step in self._passed and step not in self._line.values():
             del self._passed[step]
         if self._wants_alone == queue:
             self._wants_alone = None
+        return was_waited_for
 
     @property
     def is_shared(self) -> bool:

@@ -119,8 +119,8 @@ class Dispatcher:
     def leave_line(self, queue: str) -> None:
         """Say that a queue wants nothing now."""
         with self._change:
-            self._allocator.leave_line(queue)
-            self._changed()
+            if self._allocator.leave_line(queue):
+                self._changed()
 
     @property
     def version(self) -> int:

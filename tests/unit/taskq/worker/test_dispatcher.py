@@ -104,3 +104,19 @@ def test_what_comes_back_and_is_revoked_is_not_handed_out_again() -> None:
 
     assert [(delivery, result[0]) for delivery, result in bench.concluded] == [(revoked, REVOKED)]
     assert bench.pool.started == [revoked, kept]
+
+
+def test_who_leaves_a_line_in_which_it_does_not_stand_wakes_nobody() -> None:
+    dispatcher = Bench().dispatcher
+    dispatcher.reserve("busy", [delivery_of("a")])
+    assert not dispatcher.reserve("waits", [delivery_of("a")])
+
+    before = dispatcher.version
+    dispatcher.leave_line("waits")
+    assert dispatcher.version > before
+
+    before = dispatcher.version
+    dispatcher.leave_line(
+        "waits"
+    )  # a queue whose keys are busy does so at each turn, and waits for a change then
+    assert dispatcher.version == before
