@@ -252,10 +252,17 @@ class Proxy:
 
     async def _shut(self) -> None:
         await self._stop_listening()
-        # More than once: a connection that was being accepted begins its own task only now.
-        while leftover := asyncio.all_tasks() - {asyncio.current_task()}:
-            await self._cut()
-            await asyncio.wait(leftover, timeout=0.05)
+        # More than once: a connection that was being accepted begins its own task only now, and one that was cut is closed a turn
+        # of the loop later.
+        quiet = 0
+        while quiet < 5:
+            if leftover := asyncio.all_tasks() - {asyncio.current_task()}:
+                quiet = 0
+                await self._cut()
+                await asyncio.wait(leftover, timeout=0.05)
+            else:
+                quiet += 1
+                await asyncio.sleep(0)
 
     async def _remove(self, rules: Sequence[Rule]) -> None:
         for rule in rules:
