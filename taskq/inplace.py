@@ -6,7 +6,7 @@ its dead letter tells of all attempts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from taskq.attempts import Attempt
@@ -75,7 +75,7 @@ def without_hold(record: Record) -> Record:
     if not isinstance(record, InPlaceRecord):
         return record
     kept = [each for each in record.headers if each[0] != HEADER]
-    return _copy(record, record.value, kept)
+    return replace(record, headers=kept)
 
 
 def _in_place(
@@ -83,18 +83,14 @@ def _in_place(
 ) -> InPlaceRecord:
     since = str(held_since_ms(envelope.headers, now)).encode()
     kept = [each for each in message.headers if each[0] != HEADER]
-    return _copy(record, message.value, [*kept, (HEADER, since)])
-
-
-def _copy(record: Record, value: bytes | None, headers: HeaderList) -> InPlaceRecord:
     return InPlaceRecord(
         record.queue,
         record.partition,
         record.offset,
         record.timestamp_ms,
         record.key,
-        value,
-        headers,
+        message.value,
+        [*kept, (HEADER, since)],
         record.delivery_tag,
         record.redelivered,
         record.deliveries,
