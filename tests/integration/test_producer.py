@@ -25,6 +25,7 @@ from tests.support.kafka import Kafka
 from tests.support.mock_cluster import MockCluster
 from tests.support.ports import reserve_port
 from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -248,8 +249,12 @@ def test_topic_that_was_deleted_is_made_again(options: TransportOptions, queue: 
     client = Admin.shared(options)._client
     client.delete_topics([queue], operation_timeout=10)[queue].result(10)
 
-    # It shows as a timeout; the lookup before the next record finds out.
-    publisher.publish([Message(queue, b"2")], timeout=5)
+    # A partition takes records for a moment longer. Then it shows as a timeout; the lookup before the next record finds out.
+    wait_until(
+        lambda: publisher.publish([Message(queue, b"2")], timeout=5) != [None],
+        timeout=30,
+        what="a record that the deleted topic does not take",
+    )
 
     assert publisher.publish([Message(queue, b"3")], timeout=20) == [None]
 

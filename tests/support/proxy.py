@@ -240,6 +240,12 @@ class Proxy:
         return run
 
     async def _stop_listening(self) -> None:
+        # First accept nothing more, then let what was accepted begin, then close: asyncio forgets a connection, and leaves its
+        # socket open, whose server is closed between its being accepted and its first step.
+        for server in self._servers:
+            for listener in server.sockets:
+                self._loop.remove_reader(listener.fileno())
+        await asyncio.sleep(0)
         for server in self._servers:
             server.close()
         self._servers.clear()

@@ -858,7 +858,7 @@ def test_key_hold_ends_the_retries_of_a_task_with_a_key(app: App, acks_late: boo
 def test_a_task_that_puts_itself_back_for_ever_lets_its_key_go_on(app: App) -> None:
     ran: list[str] = []
 
-    @app.task("step", key_hold=3)
+    @app.task("step", key_hold=2.5)  # it waits 0, 1 and 2 s
     def step(name: str) -> None:
         ran.append(name)
         if name == "a":
