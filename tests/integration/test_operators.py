@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Producer
 
 from taskq.clock import SystemClock
-from tests.support.commands import Taskq
+from tests.support.commands import Done, Taskq
 from tests.support.kafka import QUIET, Kafka
 from tests.support.processes import environment
 from tests.support.scene import Scene
@@ -271,17 +271,28 @@ def test_doctor_is_content_with_a_worker_and_measures_the_clock_by_its_commits(
         *("-c", _STREAM, place.bootstrap, f"{place.queue}-"), env=place.environment
     )
     stream.wait_for_line("sending", timeout=PATIENCE)
+    worker.wait_for_line(r"task wire.note\[.*\] succeeded", timeout=PATIENCE)
 
-    done = taskq("doctor", "--json")
+    done = wait_until(
+        lambda: _unless_slow(taskq("doctor", "--json")),
+        timeout=PATIENCE,
+        what="an answer that is quick enough to tell the time by",
+    )
 
+    assert done is not None
     found = Findings(done.json)
+    clock = found.about("clock")
     stream.kill()
     assert done.code == 0
     assert found.about("queue billing")["level"] == "ok"
     assert found.about("queue billing")["finding"].endswith("1 worker")
-    clock = found.about("clock")
     assert (clock["level"], clock["finding"].startswith("within ")) == ("ok", True)
     worker.kill()
+
+
+def _unless_slow(done: Done) -> Done | None:
+    """Return what a doctor said, unless it says of the clock to run it again."""
+    return None if Findings(done.json).about("clock")["level"] == "note" else done
 
 
 _STREAM = """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -22,8 +24,11 @@ from taskq_kafka.admin import Admin
 from taskq_kafka.mover import Mover
 from taskq_kafka.options import TransportOptions
 from tests.support.commands import Taskq
+from tests.support.faults import Stage
+from tests.support.frames import ApiKey
 from tests.support.kafka import QUIET, Kafka, admin
 from tests.support.processes import Process
+from tests.support.proxy import Proxy
 from tests.support.station import PATIENCE, Station, headers_of, station
 from tests.support.waiting import pause, wait_until
 
@@ -198,7 +203,7 @@ def test_a_task_that_its_queue_refused_when_its_time_had_come_runs_once_it_is_se
 
 
 def test_another_programs_open_transaction_is_waited_for(
-    kafka: Kafka, place: Station, taskq: Taskq
+    kafka: Kafka, proxied_kafka: Proxy, place: Station, taskq: Taskq
 ) -> None:
     kafka.create_topic(f"{place.queue}.dlq", partitions=1)
     produce(place, f"{place.queue}.dlq", b"[]", f"{place.queue}/0/1".encode())
@@ -206,7 +211,6 @@ def test_another_programs_open_transaction_is_waited_for(
         {
             "bootstrap.servers": place.bootstrap,
             "transactional.id": place.queue,
-            "transaction.timeout.ms": 3_000,
             "logger": QUIET,
         }
     )
@@ -218,7 +222,14 @@ def test_another_programs_open_transaction_is_waited_for(
     produce(place, f"{place.queue}.dlq", None, f"{place.queue}/0/1".encode())
 
     listed = taskq("dlq", "list", place.queue, "--json").json
-    done = taskq("dlq", "redrive", place.queue, "--all", "--yes")
+    with ThreadPoolExecutor(1) as pool:
+        redrive = pool.submit(
+            partial(taskq, TASKQ_BROKER=proxied_kafka.bootstrap),
+            *("dlq", "redrive", place.queue, "--all", "--yes"),
+        )
+        proxied_kafka.wait_for(ApiKey.FETCH, stage=Stage.ANSWER, timeout=PATIENCE)
+        other.abort_transaction(PATIENCE)
+        done = redrive.result(PATIENCE)
 
     assert [row["source"] for row in listed] == [f"{place.queue}/0/1"]
     assert (done.code, done.out) == (0, f"redriven 0 dead letters of queue {place.queue}\n"), done
