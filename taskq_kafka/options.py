@@ -268,6 +268,9 @@ class TransportOptions:
             # others have one in flight is of two batches to one partition; here there is one, which waits for the commit.
             "max.in.flight": "5",
             "linger.ms": "1000",
+            # Else librdkafka gives all records without a key that come within twice that time to one partition, and so all tasks
+            # that are due then to one worker.
+            "sticky.partitioning.linger.ms": "0",
             "batch.size": "1000000",
             "batch.num.messages": "10000",
             # With 100, the default, a transaction that follows another at once takes so long: it has to wait for the other's end.

@@ -168,6 +168,18 @@ def test_what_is_due_is_fired_once_and_never_early(any_stage: Stage) -> None:
     wait_until(lambda: host.status().waiting == 0, timeout=PATIENCE, what="tombstones")
 
 
+def test_what_is_due_at_about_the_same_time_goes_to_all_partitions_of_its_queue(
+    any_stage: Stage,
+) -> None:
+    any_stage.host()
+    any_stage.put(*timers(100))  # within a second
+
+    found = any_stage.wait_for(100)
+
+    partitions = Counter(record.partition for record in found)
+    assert max(partitions.values()) < 60, partitions  # one worker would have nearly all of it to do
+
+
 def test_what_was_fired_stays_fired_for_the_next_host(any_stage: Stage) -> None:
     any_stage.put(*timers(20))
     first = any_stage.host()
