@@ -5,9 +5,10 @@ from __future__ import annotations
 import select
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import Any, TypeAlias
 
 from taskq.exitcodes import SIGNALLED
 
@@ -16,6 +17,10 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 ALL_SIGNALS = (*STOP_SIGNALS, signal.SIGQUIT)
 """SIGQUIT stops at once."""
+
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
+"""As `signal.signal` returns it."""
 
 
 class Signals:
@@ -30,12 +35,18 @@ class Signals:
         self._numbers = tuple(numbers)
 
     def __enter__(self) -> Signals:
-        """Take the signals over."""
+        """Take the signals over: the pipe first, so that a signal whose handler does nothing is in it."""
         self._read_end, self._write_end = socket.socketpair()
         self._read_end.setblocking(False)
         self._write_end.setblocking(False)
-        self._before = [(number, signal.signal(number, _nothing)) for number in self._numbers]
         self._fd_before = signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
+        self._before: list[tuple[signal.Signals, _Handler]] = []
+        try:
+            for number in self._numbers:
+                self._before.append((number, signal.signal(number, _nothing)))
+        except BaseException:  # a handler from before, such as that of Ctrl-C, raised in between
+            self._give_back()
+            raise
         return self
 
     def __exit__(
@@ -45,9 +56,13 @@ class Signals:
         trace: TracebackType | None,
     ) -> None:
         """Give them back."""
-        signal.set_wakeup_fd(self._fd_before)
-        for number, handler in self._before:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Undo it in the reverse order, so that no signal finds a handler that does nothing and no pipe."""
+        for number, handler in reversed(self._before):
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._fd_before)
         self._read_end.close()
         self._write_end.close()
 
