@@ -15,7 +15,7 @@ from taskq.app import App
 from taskq.cli.asking import admin_of, needed_queues, needed_sources
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_table
-from taskq.clock import Clock, SystemClock
+from taskq.clock import Clock, SystemClock, unix_ms
 from taskq.doctor import Facts, Finding, Level, Stamp, TimersSeen, examine, our_queues
 from taskq.printing import counted, escaped
 from taskq.protocols import Admin, GroupStatus, HeldPartition, QueueStatus, TopicStatus
@@ -116,7 +116,7 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
         owners=owners,
         timers=seen,
         held=held,
-        now_ms=int(clock.time() * 1000),
+        now_ms=unix_ms(clock),
         unseen=unseen,
         stamps=(first, _stamp(admin, clock, timeout)),
     )
@@ -151,9 +151,9 @@ def _noting(what: str, unseen: list[str]) -> Iterator[None]:
 
 
 def _stamp(admin: Admin, clock: Clock, timeout: float) -> Stamp:
-    asked = clock.time()
+    asked_ms = unix_ms(clock)
     newest_ms = admin.newest_commit_ms(timeout=timeout)
-    return Stamp(int(asked * 1000), int(clock.time() * 1000) + 1, newest_ms)
+    return Stamp(asked_ms, unix_ms(clock) + 1, newest_ms)
 
 
 def _document(finding: Finding) -> dict[str, Any]:

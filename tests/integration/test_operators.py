@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from taskq.clock import SystemClock
+from taskq.clock import SystemClock, unix_ms
 from tests.support.commands import Taskq
 from tests.support.kafka import QUIET, Kafka
 from tests.support.processes import environment
@@ -304,7 +304,7 @@ def test_doctor_names_a_partition_that_another_programs_transaction_holds_up(
     )
     other.init_transactions(PATIENCE)
     other.begin_transaction()
-    begun_ms = int(SystemClock().time() * 1000) - 300_000
+    begun_ms = unix_ms(SystemClock()) - 300_000
     other.produce(topic, b"[]", partition=1, timestamp=begun_ms)
     assert other.flush(PATIENCE) == 0
 
