@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from taskq.worker.signals import Signals
+from taskq.worker.signals import Signals, StopAsked
 
 NUMBERS = (signal.SIGUSR1, signal.SIGUSR2)
 """Nothing else in the tests' process wants these."""
@@ -96,3 +96,44 @@ def test_what_the_handler_from_before_raises_gives_back_all(
     finally:
         for number, handler in handlers:
             set_handler(number, handler)
+
+
+def test_before_it_is_calm_a_signal_raises_besides() -> None:
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+
+    with Signals(numbers, raising=True) as signals:
+        with pytest.raises(StopAsked) as first:
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(StopAsked) as second:
+            signal.raise_signal(signal.SIGTERM)
+        signals.calm()
+        signal.raise_signal(signal.SIGTERM)
+
+        assert (first.value.code, second.value.code) == (0, 128 + signal.SIGTERM)
+        assert signals.wait(0.0) == [signal.SIGTERM] * 3  # whatever became of what was raised
+
+
+def test_a_signal_that_never_asks_in_order_has_its_own_code_at_once() -> None:
+    with Signals((signal.SIGQUIT,), raising=True), pytest.raises(StopAsked) as asked:
+        signal.raise_signal(signal.SIGQUIT)
+
+    assert asked.value.code == 128 + signal.SIGQUIT
+
+
+def test_signals_that_a_module_took_for_itself_are_taken_again(before: list[int]) -> None:
+    with Signals(NUMBERS, raising=True) as signals:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
+        signals.calm()
+        signal.raise_signal(signal.SIGUSR1)
+
+        assert signals.wait(0.0) == [signal.SIGUSR1]
+    assert signal.getsignal(signal.SIGUSR1) not in (signal.SIG_IGN, signal.SIG_DFL)
+
+
+def test_who_waits_can_be_woken_without_a_signal() -> None:
+    with Signals(NUMBERS) as signals:
+        signals.wake()
+
+        assert signals.wait(None) == []
+    signals.wake()
