@@ -16,8 +16,20 @@ from taskq.cli.options import (
     pass_invocation,
     refuse_memory,
 )
+from taskq.hostport import HostPort, parse_host_port
 
 logger = logging.getLogger("taskq.worker")
+
+
+def _host_port(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> HostPort | None:
+    if value is None:
+        return None
+    try:
+        return parse_host_port(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from None
 
 
 @click.command(cls=TaskqCommand)
@@ -58,7 +70,12 @@ logger = logging.getLogger("taskq.worker")
     metavar="SIZE",
     help="Replace a pool process that has more memory, such as 300MB, after its task; default: never.",
 )
-@click.option("--health", metavar="HOST:PORT", help="Where to answer /healthz and /readyz.")
+@click.option(
+    "--health",
+    metavar="HOST:PORT",
+    callback=_host_port,
+    help="Where to answer /healthz and /readyz; default: nowhere.",
+)
 @log_format_option
 @click.option("--also-queues", metavar="QUEUE[,...]", multiple=True, hidden=True)  # dev's
 @pass_invocation
@@ -75,7 +92,7 @@ def worker(
     no_timers: bool,
     max_tasks_per_child: str | None,
     max_memory_per_child: str | None,
-    health: str | None,
+    health: HostPort | None,
     log_format: str | None,
     also_queues: tuple[str, ...],
 ) -> None:
@@ -98,10 +115,8 @@ def worker(
             "group": group,
             "grace": grace,
             "claim_ahead": claim_ahead,
-            "timers": False if no_timers else None,
             "max_tasks_per_child": max_tasks_per_child,
             "max_memory_per_child": max_memory_per_child,
-            "health": health,
             "log_format": log_format,
         }
         with held_back():
@@ -117,6 +132,8 @@ def worker(
             only=only,
             without=without,
             also=split_names(also_queues),
+            timers=not no_timers,
+            health=health,
         )
         refuse_memory(app)
         for line in doubts(settings, app.registry, only=only, without=without):

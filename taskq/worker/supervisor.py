@@ -163,8 +163,8 @@ class Worker:
 
         Raises:
             BrokerUnreachable: No broker answered within `connect_timeout` seconds at the start.
-            UsageError: A queue has no topic, and none is to be made, or that of the timers would lose what waits.
-            InvalidSetting: Nobody can listen where `health` says.
+            UsageError: A queue has no topic, and none is to be made, that of the timers would lose what waits, or nobody
+                can listen where `health` says.
         """
         signals.calm()
         self._answer_probes()
