@@ -104,5 +104,9 @@ def _run(sender: Beat, signals: Signals) -> int:
                 if not sender.is_running:  # it may wait for a broker, and hear nothing
                     say_stopped_early(logger, _STOPPED)
                     leave(FINE)
+                logger.info(
+                    "stopping: hands over what it owns; a second signal ends it at once",
+                    extra={"event": "beat.stopping"},
+                )
                 sender.stop()
         return running.result()
