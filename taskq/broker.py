@@ -90,15 +90,15 @@ class Broker:
             For each message None, or the error. An error means unknown, not unsent, unless its attribute `sent` is False.
         """
         timeout = self.settings.publish_timeout
-        records = [message for message in messages if isinstance(message, Outgoing)]
-        writes = [message for message in messages if isinstance(message, Write)]
         try:
             publisher = self.publisher
-            logs = self.logs if writes else None
+            logs = self.logs if Write in map(type, messages) else None
         except (ConnectionError, ValueError) as error:
             return [_unsent(error)] * len(messages)
         if logs is None:
-            return publisher.publish(records, timeout=timeout)
+            return publisher.publish(cast("Sequence[Outgoing]", messages), timeout=timeout)
+        records = [message for message in messages if isinstance(message, Outgoing)]
+        writes = [message for message in messages if isinstance(message, Write)]
         kept = iter(logs.append(writes, timeout=timeout))
         sent = iter(publisher.publish(records, timeout=timeout) if records else ())
         return [next(sent if isinstance(message, Outgoing) else kept) for message in messages]

@@ -143,9 +143,9 @@ _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 def _task_id(random: str) -> str:
     """Return an id of the present time with 16 random digits."""
     milliseconds, rest = divmod(unix_ns(), 1_000_000)
-    time = f"{milliseconds:012x}"
-    fraction = rest * 4096 // 1_000_000
-    return f"{time[:8]}-{time[8:]}-7{fraction:03x}-{_VARIANT[random[0]]}{random[1:4]}-{random[4:]}"
+    # 48 bits of milliseconds, the version 7, 12 bits of a millisecond's fraction.
+    time = f"{milliseconds << 16 | 0x7000 | rest * 4096 // 1_000_000:016x}"
+    return f"{time[:8]}-{time[8:12]}-{time[12:]}-{_VARIANT[random[0]]}{random[1:4]}-{random[4:]}"
 
 
 def is_task_id(text: str) -> bool:
@@ -194,7 +194,8 @@ class Writer:
         Raises:
             EncodeError: An argument or header cannot be written; names it.
         """
-        written = [self._head, ("id", id.encode()), *self._tail]
+        type, encoding = self._tail
+        written = [self._head, ("id", id.encode()), type, encoding]
         if headers or priority:
             written += self._headers(headers or {}, priority)
         return self._value(args, kwargs, embed), written

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from taskq.shards import Write
@@ -81,9 +81,8 @@ class Record(Protocol):
         """Whether the group's offsets were gone and it is so old that an earlier worker may have run it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One record to be written to a queue."""
+class Outgoing(NamedTuple):
+    """One record to be written to a queue. A tuple, because one is made for every task that is sent."""
 
     queue: str
     value: bytes

@@ -23,7 +23,8 @@ from typing import (
 from taskq.arguments import ArgumentCheck, check_shape
 from taskq.errors import InvalidArguments, InvalidSchedule
 from taskq.limits import Rate, check_rate_limit, check_time_limits
-from taskq.message import Envelope, Format, Writer, new_task_id, new_task_ids
+from taskq.message import Envelope, Format, new_task_id, new_task_ids
+from taskq.plainsend import PlainSend
 from taskq.protocols import Outgoing
 from taskq.publication import Publication
 from taskq.publishing import Sending
@@ -56,6 +57,9 @@ P = ParamSpec("P")
 C = TypeVar("C", covariant=True)
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
+
+Prepared = tuple[Outgoing | Write, AsyncResult[R]]
+"""One call, written, and what its sender gets."""
 
 TASK_OPTIONS = (
     "acks_late",
@@ -203,7 +207,7 @@ class Task(Generic[P, C, R]):
         self._queue = None if queue is None else check_queue(queue)
         self.priority = check_priority(self.name, priority)
         self._arguments = ArgumentCheck(self.name, fn, bind=bind)
-        self._writer: Writer | None = None
+        self._plain: PlainSend | None = None
         self.schedule: ScheduleEntry | None = None
         """When beat sends it, if it was given a `cron`."""
 
@@ -372,7 +376,8 @@ class Task(Generic[P, C, R]):
         options: SendOptions,
         sending: Sending | None = None,
     ) -> AsyncResult[R]:
-        message, result = self._prepare(args, kwargs, options, None, sending)
+        self._arguments.check(args, kwargs)
+        message, result = self._preparation(options, sending)(new_task_id(), args, kwargs)
         self._app.publish((message,), (result,))
         return result
 
@@ -382,47 +387,38 @@ class Task(Generic[P, C, R]):
         options: SendOptions,
         sending: Sending | None = None,
     ) -> list[AsyncResult[R]]:
-        messages, results = [], []
+        messages: list[Outgoing | Write] = []
+        results: list[AsyncResult[R]] = []
+        prepare = self._preparation(options, sending)
         for args, id in zip(calls, new_task_ids(len(calls)), strict=True):
             if not isinstance(args, (tuple, list)):
                 raise InvalidArguments(
                     self.name, f"delay_many takes tuples of arguments, not {type(args).__name__}"
                 )
-            message, result = self._prepare(args, {}, options, id, sending)
+            self._arguments.check(args, {})
+            message, result = prepare(id, args, {})
             messages.append(message)
             results.append(result)
         if messages:
             self._app.publish(messages, results)
         return results
 
-    def _prepare(
-        self,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        options: SendOptions,
-        id: str | None = None,
-        sending: Sending | None = None,
-    ) -> tuple[Outgoing | Write, AsyncResult[R]]:
-        """Check and write one call; between the two the hooks of `sending` are called."""
-        self._arguments.check(args, kwargs)
-        id = id or new_task_id()
-        if options is not DEFAULT or sending is not None:
-            return self._prepare_with(args, kwargs, options, id, sending)
-        queue, priority = self._queue or self._app.default_queue, self.priority
-        value, written = self._current_writer().write(id, args, kwargs, priority=priority)
-        source = source_of(queue, priority) if priority else queue
-        return Outgoing(source, value, written), AsyncResult(
-            id, self.name, queue, revoke=self._app.revoke
-        )
+    def _preparation(
+        self, options: SendOptions, sending: Sending | None
+    ) -> Callable[[str, Sequence[Any], Mapping[str, Any]], Prepared[R]]:
+        """Return what writes the messages of one send; with hooks, it calls them first."""
+        if options is DEFAULT and sending is None:
+            return self._current_plain().message
+        return functools.partial(self._prepare_with, options, sending)
 
     def _prepare_with(
         self,
+        options: SendOptions,
+        sending: Sending | None,
+        id: str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        options: SendOptions,
-        id: str,
-        sending: Sending | None,
-    ) -> tuple[Outgoing | Write, AsyncResult[R]]:
+    ) -> Prepared[R]:
         """Write one call with options, or with hooks."""
         options.check(self.name)
         queue, id = options.queue or self.queue, options.task_id or id
@@ -433,19 +429,22 @@ class Task(Generic[P, C, R]):
         if sending is not None:
             own = sending.headers(Publication.of(result, args, kwargs, options, time, priority))
         headers = {**own, **time.headers}
-        value, written = self._current_writer().write(
-            id, args, kwargs, headers=headers, priority=priority
-        )
+        writer = self._current_plain().writer
+        value, written = writer.write(id, args, kwargs, headers=headers, priority=priority)
         message = Outgoing(source_of(queue, priority), value, written, options.key_bytes)
         if time.eta is None:
             return message, result
         return time.outgoing(message, id, self._app.now()), result
 
-    def _current_writer(self) -> Writer:
-        writer, format = self._writer, self._app.format
-        if writer is None or writer.format is not format:
-            self._writer = writer = Writer(self.name, format)
-        return writer
+    def _current_plain(self) -> PlainSend:
+        """Return what its plain sends have in common under the app's present settings."""
+        app, plain = self._app, self._plain
+        queue, priority, format = self._queue or app.default_queue, self.priority, app.format
+        if plain is None or not plain.is_for(queue, priority, format):
+            self._plain = plain = PlainSend(
+                self.name, queue, priority=priority, format=format, revoke=app.revoke
+            )
+        return plain
 
     def _direct_request(self) -> Request:
         """Return the request of a plain call outside of a worker."""

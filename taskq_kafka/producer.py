@@ -136,6 +136,10 @@ class _Batch:
         """Whether every record that was handed over has its report."""
         return len(self.reported) >= self.expected
 
+    def is_acknowledged(self) -> bool:
+        """Whether the broker has said yes to every record."""
+        return not any(self.errors) and len(self.reported) == len(self.errors)
+
 
 class _Handle:
     """One librdkafka producer, and who of its users serves the reports."""
@@ -166,14 +170,15 @@ class _Handle:
                 return
             if self._serving.acquire(blocking=False):
                 self._serve_until(batch, deadline)
-                continue
+                return
             # First in line, then try again: who lets go of the duty looks at the line afterwards.
             wake = batch.wake = batch.wake or SimpleQueue()
             self._waiting.append(batch)
             try:
                 if self._serving.acquire(blocking=False):
                     self._serve_until(batch, deadline)
-                elif not batch.is_complete():
+                    return
+                if not batch.is_complete():
                     with suppress(Empty):
                         wake.get(timeout=min(remaining, WAIT))
             finally:
@@ -216,8 +221,10 @@ class _Handle:
         Raises:
             TaskqKafkaError: It was not taken.
         """
-        headers: Any = list(message.headers)
         topic, partition = place
+        headers: Any = message.headers
+        if not isinstance(headers, list):
+            headers = list(headers)  # the client takes no other sequence
         while True:
             try:
                 self.producer.produce(
@@ -302,18 +309,18 @@ class SharedProducer:
         handle = self._current()
         batch = _Batch(len(messages))
         handed = 0
-        partition_of = route.partition_of
+        report, ready, partition_of = batch.report, route.ready, route.partition_of
         for index, message in enumerate(messages):
-            topic = route.ready.get(message.queue)
+            topic = ready.get(message.queue)
             try:
                 if topic is None:
                     topic = self._prepare(handle, route, message.queue, deadline)
                 place = (topic, ANY_PARTITION if partition_of is None else partition_of(message))
                 try:
-                    handle.hand_over(place, message, partial(batch.report, index, handle), deadline)
+                    handle.hand_over(place, message, partial(report, index, handle), deadline)
                 except HandleDead:
                     handle = self._replace(handle)
-                    handle.hand_over(place, message, partial(batch.report, index, handle), deadline)
+                    handle.hand_over(place, message, partial(report, index, handle), deadline)
             except TaskqKafkaError as error:
                 batch.errors[index] = _unsent(error)
                 continue
@@ -322,6 +329,8 @@ class SharedProducer:
                 handle.serve()
         batch.expected = handed
         handle.wait(batch, deadline)
+        if batch.is_acknowledged():
+            return [None] * len(messages)
         return self._results(handle, batch, messages, route, timeout)
 
     def prepare(self, queue: str, route: Route, *, timeout: float) -> TaskqKafkaError | None:
@@ -392,8 +401,6 @@ class SharedProducer:
     ) -> list[TaskqKafkaError | None]:
         """Return an error of ours, or None, for each message of a batch."""
         results: list[TaskqKafkaError | None] = [None] * len(messages)
-        if batch.is_complete() and not any(batch.errors):
-            return results
         unanswered = set(range(len(messages))).difference(batch.reported)
         for index, error in enumerate(list(batch.errors)):
             queue = messages[index].queue
