@@ -146,6 +146,8 @@ class ShardSet:
     def __init__(self) -> None:
         """Begin with none."""
         self._open: dict[int, OpenShard] = {}
+        self.was_ready = False
+        """Whether one was ever read to its end: then rights that are missing were taken since."""
 
     def __contains__(self, partition: object) -> bool:
         return partition in self._open

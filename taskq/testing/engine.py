@@ -295,7 +295,7 @@ class Engine:
                 self._drop(channel, verdict)
 
     def _refuse(self, channel: IntakeChannel, refused: Refused) -> None:
-        self._refusals(refused.record.queue).write_off(channel, [refused], lambda _: None)
+        self._refusals(refused.record.queue).write_off(channel, [refused], lambda: None)
         self._note(refused.record, refused.envelope, Failed(refused.reason, refused.error))
 
     def _refusals(self, queue: str) -> Refusals:
@@ -311,7 +311,7 @@ class Engine:
             stopping=threading.Event(),
             clock=self._clock,
         )
-        moves.move(channel, [early], lambda _: None, lambda: False)
+        moves.move(channel, [early], lambda: None, lambda: False)
 
     def _drop(self, channel: IntakeChannel, dropped: Expired | Revoked) -> None:
         channel.settle([dropped.record.delivery_tag])

@@ -21,7 +21,6 @@ class Fullness:
     blocked_since: float | None = None
     """When a record in hand first found no slot."""
 
-    is_paused: bool = False
     _asked: float = float("-inf")
 
     def found_no_slot(self, now: float) -> None:
@@ -34,12 +33,8 @@ class Fullness:
         self.blocked_since = None
 
     def should_pause(self, now: float) -> bool:
-        """Return whether to pause fetching now."""
-        return (
-            not self.is_paused
-            and self.blocked_since is not None
-            and now - self.blocked_since >= PAUSE_AFTER
-        )
+        """Return whether fetching is to be paused now, if it is not."""
+        return self.blocked_since is not None and now - self.blocked_since >= PAUSE_AFTER
 
     def should_ask(self, now: float, *, full_for: float, is_waiting: bool) -> bool:
         """Return whether to ask now if there are other members, to leave the group to them.

@@ -14,6 +14,9 @@ from taskq.worker.delivery import Delivery
 COMMIT_AFTER = 0.1
 """Seconds that an ack waits at most for a claim to go with: so much more may run twice if the worker is killed."""
 
+LATE_SECONDS = 0.1
+"""Longest wait of an intake for anything while late acks may come."""
+
 
 class LateAcks:
     """Of one intake. Its thread begins and takes, any thread reports."""

@@ -56,7 +56,7 @@ class Moves:
         self,
         channel: IntakeChannel,
         early: Sequence[Early],
-        keep_membership: Callable[[IntakeChannel], None],
+        keep_membership: Callable[[], None],
         give_up: Callable[[], bool],
     ) -> None:
         """Move records; returns when each was moved, was given back, is a dead letter, or the worker stops.
@@ -91,7 +91,7 @@ class Moves:
             )
             self._clock.wait(self._stopping, backoff)
             backoff = min(backoff * 2, _LONGEST_BACKOFF)
-            keep_membership(channel)
+            keep_membership()
             left = self._still_held(channel, left)
 
     def _try(
@@ -124,7 +124,7 @@ class Moves:
         self,
         channel: IntakeChannel,
         early: Early,
-        keep_membership: Callable[[IntakeChannel], None],
+        keep_membership: Callable[[], None],
         give_up: Callable[[], bool],
     ) -> None:
         error = self._try(channel, [early], give_up)

@@ -48,7 +48,7 @@ class Refusals:
         self,
         channel: IntakeChannel,
         refused: Sequence[Refused],
-        keep_membership: Callable[[IntakeChannel], None],
+        keep_membership: Callable[[], None],
     ) -> None:
         """Write records to the dead letters, then settle them; returns when that is done, or the worker stops.
 
@@ -78,7 +78,7 @@ class Refusals:
             )
             self._clock.wait(self._stopping, backoff)
             backoff = min(backoff * 2, _LONGEST_BACKOFF)
-            keep_membership(channel)
+            keep_membership()
             left = self._still_held(channel, left)
 
     def _write_letters(self, letters: Sequence[DeadLetter]) -> Sequence[Exception | None]:

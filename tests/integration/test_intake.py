@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -129,7 +129,7 @@ def test_a_full_pool_has_a_record_in_hand_for_each_slot() -> None:
     stage.channel.put(*(record_of("a") for _ in range(9)))
     stage.pool.wait_started(3)
 
-    wait_until(lambda: len(stage.intake._hand) == 3, timeout=5, what="three records in hand")
+    wait_until(lambda: stage.intake.in_hand == 3, timeout=5, what="three records in hand")
 
     assert len(stage.channel.claimed) == 3
     stage.stop()
@@ -138,7 +138,7 @@ def test_a_full_pool_has_a_record_in_hand_for_each_slot() -> None:
 def test_no_more_is_claimed_than_slots_are_free(stage: Stage) -> None:
     stage.channel.put(*(record_of("a") for _ in range(5)))
     stage.pool.wait_started(1)
-    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+    wait_until(lambda: stage.intake.in_hand, timeout=5, what="a record in hand")
 
     assert len(stage.channel.claimed) == 1
 
@@ -248,11 +248,11 @@ def test_an_expired_task_is_settled_and_not_run(
 def test_records_in_hand_that_a_rebalance_voided_are_not_claimed(stage: Stage) -> None:
     stage.channel.put(record_of("a"), record_of("a"))
     stage.pool.wait_started(1)
-    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+    wait_until(lambda: stage.intake.in_hand, timeout=5, what="a record in hand")
 
     stage.channel.rebalance(Rebalance("lost", (0,)))
     stage.clock.pushed += 1  # past the wait before a pause, so that the heartbeat fetches
-    wait_until(lambda: not stage.intake._hand, timeout=5, what="the hand to be emptied")
+    wait_until(lambda: not stage.intake.in_hand, timeout=5, what="the hand to be emptied")
     stage.pool.end(stage.pool.held[0])
     after = record_of("a")
     stage.channel.put(after)
@@ -270,11 +270,11 @@ def test_a_queue_that_lost_its_hand_keeps_no_slot_from_another(stage: Stage) -> 
     stage.pool.wait_started(1)
     beside.start()
     other.put(record_of("a"))
-    wait_until(lambda: beside._hand, timeout=5, what="a record in the other's hand")
+    wait_until(lambda: beside.in_hand, timeout=5, what="a record in the other's hand")
 
     other.rebalance(Rebalance("revoked", (0,)))
     stage.clock.pushed += 1
-    wait_until(lambda: not beside._hand, timeout=5, what="the other's hand to be emptied")
+    wait_until(lambda: not beside.in_hand, timeout=5, what="the other's hand to be emptied")
     stage.pool.end(stage.pool.held[0])
     stage.channel.put(record_of("a"))
     stage.pool.wait_started(2)
@@ -290,7 +290,7 @@ def test_what_expires_while_it_waits_for_a_slot_does_not_run(stage: Stage) -> No
     stage.pool.wait_started(1)
     late, after = record_of("a", extra={"expires": expires.isoformat()}), record_of("a")
     stage.channel.put(late)
-    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+    wait_until(lambda: stage.intake.in_hand, timeout=5, what="a record in hand")
 
     stage.clock.pushed += 61
     stage.channel.put(after)
@@ -322,7 +322,7 @@ def test_what_the_broker_refuses_is_one_line_without_traceback(
 def test_a_full_worker_pauses_and_resumes(stage: Stage) -> None:
     stage.channel.put(*(record_of("a") for _ in range(3)))
     stage.pool.wait_started(1)
-    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+    wait_until(lambda: stage.intake.in_hand, timeout=5, what="a record in hand")
 
     stage.clock.pushed += 1
     stage.channel.wait(lambda: stage.channel.is_paused)
@@ -337,11 +337,11 @@ def test_a_full_worker_leaves_the_group_to_others_and_comes_back(stage: Stage) -
     stage.channel.others = 1
     stage.channel.put(*(record_of("a") for _ in range(3)))
     stage.pool.wait_started(1)
-    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+    wait_until(lambda: stage.intake.in_hand, timeout=5, what="a record in hand")
 
     stage.clock.pushed += 6
     stage.channel.wait(lambda: "leave" in stage.channel.calls)
-    wait_until(lambda: not stage.intake._hand, timeout=5, what="the hand to be emptied")
+    wait_until(lambda: not stage.intake.in_hand, timeout=5, what="the hand to be emptied")
     stage.pool.end(stage.pool.held[0])
     stage.channel.wait(lambda: "rejoin" in stage.channel.calls)
 
@@ -351,7 +351,7 @@ def test_a_full_worker_leaves_the_group_to_others_and_comes_back(stage: Stage) -
 def test_a_full_worker_alone_in_its_group_stays(stage: Stage) -> None:
     stage.channel.put(*(record_of("a") for _ in range(3)))
     stage.pool.wait_started(1)
-    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+    wait_until(lambda: stage.intake.in_hand, timeout=5, what="a record in hand")
 
     stage.clock.pushed += 6
     stage.channel.wait(lambda: "other_members" in stage.channel.calls)
@@ -404,7 +404,7 @@ def test_a_full_outbox_stops_the_intake(stage: Stage, monkeypatch: pytest.Monkey
     stage.channel.wait(lambda: stage.channel.is_listening)
     stage.channel.rebalance(Rebalance("assigned", (0,)))  # ends a fetch that waits already
 
-    wait_until(lambda: stage.intake._fullness.blocked_since, timeout=5, what="the wait")
+    stage.channel.wait(lambda: stage.channel.is_paused)
     stage.channel.put(record_of("a"))
     stage.dispatcher.wake_all()
 
@@ -485,7 +485,7 @@ def test_a_queue_waits_with_its_tasks_when_its_hand_is_full_of_those_above_their
     stage.channel.wait(lambda: "pause" in stage.channel.calls)
 
     assert _started(stage) == ["limited"]
-    assert len(stage.intake._hand) == 200
+    assert stage.intake.in_hand == 200
     assert stage.dispatcher.room(None) == 8
     stage.stop()
     events = [getattr(record, "event", "") for record in caplog.records]
@@ -510,7 +510,7 @@ def test_what_is_revoked_while_it_waits_for_its_rate_is_settled_and_does_not_run
     first, revoked = record_of("limited"), record_of("limited", id="revoked")
     stage.channel.put(first, revoked)
     stage.pool.wait_started(1)
-    wait_until(lambda: stage.intake._hand, timeout=5, what="one in hand")
+    wait_until(lambda: stage.intake.in_hand, timeout=5, what="one in hand")
 
     write = revoked_write("revoked", stage.clock.now())
     now_ms = unix_ms(stage.clock)
@@ -526,7 +526,7 @@ def test_a_task_above_its_rate_keeps_no_slot_from_other_queues() -> None:
     stage = Stage(slots=2).start()
     stage.channel.put(*(record_of("limited") for _ in range(3)))
     stage.pool.wait_started(1)
-    wait_until(lambda: len(stage.intake._hand) == 2, timeout=5, what="two in hand")
+    wait_until(lambda: stage.intake.in_hand == 2, timeout=5, what="two in hand")
 
     grants = stage.dispatcher.reserve("other", [delivery_of("a")])
 
@@ -538,11 +538,11 @@ def test_what_waits_for_its_rate_is_void_after_a_rebalance() -> None:
     stage = Stage(slots=9).start()
     stage.channel.put(*(record_of("limited") for _ in range(3)))
     stage.pool.wait_started(1)
-    wait_until(lambda: len(stage.intake._hand) == 2, timeout=5, what="two in hand")
+    wait_until(lambda: stage.intake.in_hand == 2, timeout=5, what="two in hand")
 
     stage.channel.rebalance(Rebalance("lost", (0,)))
 
-    wait_until(lambda: not stage.intake._hand, timeout=5, what="an empty hand")
+    wait_until(lambda: not stage.intake.in_hand, timeout=5, what="an empty hand")
     stage.stop()
 
 
@@ -565,7 +565,7 @@ def test_what_is_revoked_while_it_waits_for_a_slot_is_settled_and_does_not_run(
     running, revoked, kept = (record_of("a", id=name) for name in ("running", "revoked", "kept"))
     stage.channel.put(running, revoked, kept)
     stage.pool.wait_started(1)
-    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+    wait_until(lambda: stage.intake.in_hand, timeout=5, what="a record in hand")
 
     write = revoked_write("revoked", stage.clock.now())
     now_ms = unix_ms(stage.clock)
@@ -617,7 +617,7 @@ def test_a_late_task_is_started_by_its_claim_and_settled_after_its_run(stage: St
 def test_ends_go_with_the_next_claim(stage: Stage) -> None:
     stage.channel.put(*(record_of("late") for _ in range(3)))
     stage.pool.wait_started(1)
-    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+    wait_until(lambda: stage.intake.in_hand, timeout=5, what="a record in hand")
     stage.channel.calls.clear()
 
     stage.pool.end(stage.pool.held[0])
@@ -728,19 +728,12 @@ def test_the_end_of_a_late_task_settles_nothing_after_its_partition_went(
 def test_a_partition_that_goes_in_order_waits_for_what_runs_of_it(stage: Stage) -> None:
     record = run_late(stage)
     delivery = stage.pool.held[0]
-    wait_ended = stage.intake._late.wait_ended
-    asked: list[Collection[int]] = []
 
-    def watched(partitions: Collection[int], timeout: float, **more: Any) -> None:
-        asked.append(partitions)
-        stage.pool.end(delivery)
-        wait_ended(partitions, timeout, **more)
-
-    stage.intake._late.wait_ended = watched  # type: ignore[method-assign]  # to end it just then
     stage.channel.rebalance(Rebalance("revoked", (0,)))
+    wait_until(lambda: "before_revoke" in stage.channel.calls, timeout=5, what="the revocation")
+    stage.pool.end(delivery)
     stage.channel.wait(lambda: stage.channel.settled)
 
-    assert asked == [(0,)]
     assert stage.channel.settled == [record.delivery_tag]
     assert not delivery.is_void
 
@@ -749,7 +742,7 @@ def test_a_full_worker_stays_in_its_group_while_late_tasks_are_at_work(stage: St
     stage.channel.others = 1
     stage.channel.put(record_of("late"), record_of("a"))
     stage.pool.wait_started(1)
-    wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
+    wait_until(lambda: stage.intake.in_hand, timeout=5, what="a record in hand")
 
     stage.clock.pushed += 6
     stage.channel.wait(lambda: stage.channel.is_paused)
@@ -839,14 +832,16 @@ def test_a_partition_that_stands_still_names_the_task_it_waits_for(
     caplog.set_level(logging.INFO)
     record = run_late(stage, id="stuck")
 
-    stage.channel.blocked = {0: record.offset}
-    wait_until(lambda: stage.intake._said_blocked, timeout=5, what="the line")
-    stage.channel.blocked = {}
-    wait_until(lambda: not stage.intake._said_blocked, timeout=5, what="the other line")
+    def said() -> list[logging.LogRecord]:
+        return [each for each in caplog.records if "partition_" in getattr(each, "event", "")]
 
-    said = [each for each in caplog.records if "partition_" in getattr(each, "event", "")]
-    assert [getattr(each, "event", "") for each in said] == [
+    stage.channel.blocked = {0: record.offset}
+    wait_until(lambda: len(said()) == 1, timeout=5, what="the line")
+    stage.channel.blocked = {}
+    wait_until(lambda: len(said()) == 2, timeout=5, what="the other line")
+
+    assert [getattr(each, "event", "") for each in said()] == [
         "intake.partition_blocked",
         "intake.partition_freed",
     ]
-    assert "late[stuck]" in said[0].getMessage()
+    assert "late[stuck]" in said()[0].getMessage()

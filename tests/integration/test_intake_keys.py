@@ -65,7 +65,7 @@ def test_of_a_key_one_runs_at_a_time_and_others_pass(stage: Stage) -> None:
 def test_a_record_that_comes_while_a_key_is_waited_for_starts(stage: Stage) -> None:
     stage.channel.put(keyed("x"), keyed("x"))
     stage.pool.wait_started(1)
-    wait_until(lambda: len(stage.intake._hand) == 1, timeout=5, what="the second in hand")
+    wait_until(lambda: stage.intake.in_hand == 1, timeout=5, what="the second in hand")
 
     stage.channel.put(other := record_of("a"))
     stage.pool.wait_started(2)
@@ -143,7 +143,7 @@ def test_what_its_process_died_with_comes_again_before_the_next_of_its_key(stage
     first, second = keyed("x", "late"), keyed("x", "late")
     stage.channel.put(first, second)
     stage.pool.wait_started(1)
-    wait_until(lambda: len(stage.intake._hand) == 1, timeout=5, what="the second in hand")
+    wait_until(lambda: stage.intake.in_hand == 1, timeout=5, what="the second in hand")
 
     died: Result = (FAILED, 0.1, None, ("worker_died", "was killed", "", []))
     delivery = stage.pool.held.pop()
@@ -181,7 +181,7 @@ def test_a_queue_whose_hand_is_full_of_a_key_waits_and_names_it_once(
 
     [said] = [r for r in caplog.records if getattr(r, "event", "") == "intake.key_busy"]
     assert "'hot'" in said.getMessage()
-    assert len(stage.intake._hand) <= 1000
+    assert stage.intake.in_hand <= 1000
 
 
 def test_a_revoked_task_is_not_run_again(stage: Stage) -> None:
@@ -296,7 +296,7 @@ def test_a_late_retry_of_a_partition_that_has_gone_does_not_run_here(stage: Stag
     retry(stage, stage.pool.held[0], after=3600)
 
     stage.channel.rebalance(Rebalance("revoked", (0,)))
-    wait_until(lambda: stage.intake._order.is_empty, timeout=5, what="the key to be free")
+    wait_until(lambda: not stage.intake.holds_late, timeout=5, what="the key to be free")
     stage.clock.pushed += 3601
     stage.channel.put(other := record_of("a"))
     stage.pool.wait_started(2)

@@ -65,10 +65,10 @@ def steps() -> Iterator[Steps]:
 def test_a_high_record_has_the_next_slot_whoever_waits_longer(steps: Steps) -> None:
     steps.low.channel.put(*(record_of("a", id=f"low {place}") for place in range(3)))
     steps.started(1)
-    wait_until(lambda: steps.low.intake._hand, timeout=5, what="a low record in hand")
+    wait_until(lambda: steps.low.intake.in_hand, timeout=5, what="a low record in hand")
 
     steps.high.put(record_of("a", id="high 1"), record_of("a", id="high 2"))
-    wait_until(lambda: steps.intake._hand, timeout=5, what="a high record in hand")
+    wait_until(lambda: steps.intake.in_hand, timeout=5, what="a high record in hand")
     for count in (2, 3, 4):
         steps.end_first()
         steps.started(count)

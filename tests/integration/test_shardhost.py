@@ -197,7 +197,7 @@ def test_what_was_fired_stays_fired_for_the_next_host(any_stage: Stage) -> None:
 def test_an_open_transaction_of_somebody_else_does_not_hide_from_the_next_host_what_was_fired(
     stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskq_kafka.shardhost.HANGING_SECONDS", 0.0)
+    monkeypatch.setattr("taskq_kafka.shardreading.HANGING_SECONDS", 0.0)
     stranger = Producer(stage.options.transactional_config("stranger"))
     stranger.init_transactions(PATIENCE)
     first = stage.host()

@@ -93,6 +93,7 @@ class FakeChannel:
             if self._rebalance is not None:
                 event, self._rebalance = self._rebalance, None
                 if event.kind == "revoked":
+                    self._note("before_revoke")
                     self._before_revoke(event.partitions)
                 self.fetched.clear()
                 if self._on_rebalance is not None:

@@ -23,12 +23,6 @@ def test_a_slot_begins_the_wait_anew() -> None:
     assert not fullness.should_pause(20.0)
 
 
-def test_what_is_paused_is_not_paused_again() -> None:
-    fullness = Fullness(blocked_since=0.0, is_paused=True)
-
-    assert not fullness.should_pause(100.0)
-
-
 def test_other_members_matter_when_all_slots_were_busy_for_long_and_records_wait() -> None:
     def asks(full_for: float, *, is_waiting: bool) -> bool:
         return Fullness().should_ask(100.0, full_for=full_for, is_waiting=is_waiting)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
@@ -41,7 +40,7 @@ class Bench:
         return [verdict for verdict in verdicts if isinstance(verdict, Early)]
 
     def move(self, early: Sequence[Early]) -> None:
-        def keep(channel: Any) -> None:
+        def keep() -> None:
             self.kept += 1
 
         self.moves.move(self.channel, early, keep, lambda: False)

@@ -1,0 +1,167 @@
+"""Writes what is due in all shards: as much as fits in one transaction, and what cannot be written aside, or later.
+
+A transaction that was aborted for a record's sake is tried in halves, until the record stands alone and is given up as a letter.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from .errors import RequestRefused, TaskqKafkaError, TopicMissing
+from .firingtopics import FiringTopics
+from .options import TransportOptions
+from .restingshards import RestingShards
+from .shardowner import ShardOwner
+from .shardproducer import ShardProducer
+from .shardset import Due, batches, parts, settle
+from .topics import topic_of
+from .transactions import Broken, Line, Refused
+
+logger = logging.getLogger(__name__)
+
+MOST_BYTES: Final = 500_000
+"""To one partition in one transaction, so that it is one batch (librdkafka's `batch.size` is a million): with two of them in flight
+the second may be taken and the first refused, which the client would not see."""
+
+
+class ShardFiring:
+    """Of one host; its thread calls it."""
+
+    def __init__(
+        self,
+        options: TransportOptions,
+        log: str,
+        topic: str,
+        *,
+        owner: ShardOwner,
+        producer: ShardProducer,
+        resting: RestingShards,
+        topics: FiringTopics,
+        unmade_seconds: float,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            options: The connection's.
+            log: The log's name.
+            topic: Its topic.
+            owner: Makes another producer the shards' own after a refusal.
+            producer: What is written with.
+            resting: Where shards stand whose firings are left for later.
+            topics: Says what can be written to.
+            unmade_seconds: Until a shard is opened anew that has a firing to a queue that could not be made.
+        """
+        self._options = options
+        self._log = log
+        self._topic = topic
+        self._owner = owner
+        self._producer = producer
+        self._resting = resting
+        self._topics = topics
+        self._unmade_seconds = unmade_seconds
+
+    def fire(self, due: Sequence[Due]) -> None:
+        """Write firings, as many as fit in one transaction; put aside what cannot be written.
+
+        If the process dies in here, the heir of its shards ends what is open.
+
+        Raises:
+            Broken: It is not known what was written.
+            KafkaException: The shards are not ours any more, or there was no answer.
+            TaskqKafkaError: No broker answered.
+        """
+        good = []
+        for each in due:
+            refusal = self._topics.refusal(each.firing)
+            if refusal is None:
+                good.append(each)
+            elif isinstance(refusal, RequestRefused):
+                self._postpone(each, refusal)
+            else:
+                self._give_up(each, refusal)
+        for batch in batches(good, MOST_BYTES):
+            self._try(batch)
+
+    def _try(self, due: Sequence[Due]) -> None:
+        try:
+            self._write(due)
+        except Refused as refused:
+            # The abort is confirmed: nothing was written, so the memory is right, and only time is lost.
+            self._owner.renew()
+            if len(due) == 1:
+                error = self._topics.note_rights(due[0].firing, refused.error)
+                self._give_up(due[0], error)
+                return
+            owners = [place for place, each in enumerate(due) for _ in self._lines(each)]
+            for part in parts(due, {owners[number] for number in refused.suspects}):
+                self.fire(part)
+
+    def _write(self, due: Sequence[Due]) -> None:
+        producer = self._producer.present
+        if producer is None:  # lost inside a poll, with all shards
+            raise Broken(RequestRefused(0, "lost", "the shards are not ours"))
+        lines = [line for each in due for line in self._lines(each)]
+        for topic in {topic for topic, *_ in lines}:
+            is_known = producer.knows(topic)
+            if not is_known and not producer.look_up(topic, timeout=self._options.connect_timeout):
+                raise Broken(TopicMissing(topic))
+        producer.write(lines)
+        self._owner.note_written()
+        self._resting.note_written()
+        settle(due)
+
+    def _lines(self, due: Due) -> Iterable[Line]:
+        firing, prefix = due.firing, self._options.prefix
+        for message in firing.messages:
+            topic = topic_of(prefix, message.queue)
+            yield topic, -1, message.key, message.value, list(message.headers)
+        for key, value in firing.writes:
+            yield self._topic, due.owner.partition, key, value, []
+        for letter in firing.letters:
+            yield self._topics.letters, -1, letter.key, letter.value, list(letter.headers)
+
+    def _give_up(self, due: Due, error: TaskqKafkaError) -> None:
+        """Put what cannot be fired aside, as a letter."""
+        letter = due.owner.shard.give_up(due.firing, "refused", str(error))
+        refusal = self._topics.refusal(letter)
+        if refusal is None:
+            try:
+                self._write([Due(due.owner, letter)])
+                return
+            except Refused as refused:
+                refusal = refused.error
+                self._owner.renew()
+        self._rest(due, refusal)
+
+    def _rest(self, due: Due, error: TaskqKafkaError) -> None:
+        """Leave a firing for later of which not even the letter could be written; the others of its shard go on."""
+        partition = due.owner.partition
+        wait = self._resting.rest(partition, time.monotonic())
+        logger.error(
+            "%s [%d]: %s cannot be sent, nor put aside as a letter: %s; tried again in %.0f s",
+            self._topic,
+            partition,
+            due.firing.name,
+            error,
+            wait,
+            extra={"event": "shards.stuck", "log": self._log, "partition": partition},
+        )
+
+    def _postpone(self, due: Due, error: TaskqKafkaError) -> None:
+        """Leave a firing for later whose queue cannot be made now, which is no fault of its own; the others of its shard go on."""
+        partition = due.owner.partition
+        if partition in self._resting:
+            return
+        self._resting.rest_for(partition, self._unmade_seconds, time.monotonic())
+        logger.error(
+            "%s [%d]: %s, and perhaps others, cannot be sent now, as a topic could not be made: %s; tried again in %.0f s",
+            self._topic,
+            partition,
+            due.firing.name,
+            error,
+            self._unmade_seconds,
+            extra={"event": "shards.stuck", "log": self._log, "partition": partition},
+        )
