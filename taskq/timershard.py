@@ -75,6 +75,7 @@ class _Room:
 
     def __init__(self, records: int, size: int) -> None:
         self._records, self._bytes = records, size
+        self._half_bytes = size // 2
         self._sizes: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -84,6 +85,11 @@ class _Room:
     def is_free(self) -> bool:
         """Whether one more may come, of any size: so that there is always room for one."""
         return len(self._sizes) < self._records and self._bytes > 0
+
+    @property
+    def is_half_free(self) -> bool:
+        """Whether one more may come and half of it is still left."""
+        return 2 * (len(self._sizes) + 1) <= self._records and self._bytes > self._half_bytes
 
     def take(self, entry: Entry) -> None:
         """Count an entry's record."""
@@ -264,7 +270,7 @@ class TimerShard:
             if self._to_ask:
                 return 0
             if self._far:
-                found.append((self._far[0] >> _DUE_AT) - LEAD_MS)
+                found.append((self._far[0] >> _DUE_AT) - self._lead_ms)
         if self._asked:
             found.append(self._asked_ms + ASK_AGAIN_MS)
         return min(found, default=None)
@@ -300,11 +306,16 @@ class TimerShard:
     def _next_to_fetch(self, now_ms: int) -> Entry | None:
         if self._to_ask:
             return self._to_ask.pop()
-        while self._far and (self._far[0] >> _DUE_AT) - LEAD_MS <= now_ms:
+        while self._far and (self._far[0] >> _DUE_AT) - self._lead_ms <= now_ms:
             entry = heapq.heappop(self._far)
             if self._is_far(entry):
                 return entry
         return None
+
+    @property
+    def _lead_ms(self) -> int:
+        """How long before it is due a record may be fetched: half of the room is for those that are due already, and so soon gone."""
+        return LEAD_MS if self._fetched.is_half_free else 0
 
     def load(self, records: Sequence[LogRecord]) -> None:
         """Take records that were fetched."""

@@ -432,6 +432,7 @@ _operations = st.lists(
 
 @settings(max_examples=150)
 @example([("wait", "b", 0, 0), ("wait", "b", 0, 1), ("cancel", "b")], 0, 1)
+@example([("wait", "a", 3, 1), ("pass", 1), ("wait", "a", 0, 0), ("pass", 1)], 0, 1)
 @given(_operations, st.sampled_from([0, 1, 5_000, 60_000]), st.integers(1, 3))
 def test_each_timer_fires_once_and_none_early(
     operations: list[Any], near_ms: int, room: int
