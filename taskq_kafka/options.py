@@ -238,6 +238,17 @@ class TransportOptions:
             without=librdkafka.CONSUMER_ONLY,
         )
 
+    def bulk_config(self) -> dict[str, Any]:
+        """Return librdkafka's configuration for a producer of many records at once, for which nobody waits one by one.
+
+        They are collected for a millisecond: handed over as fast as Python can, they would go out a few at a time, and each
+        request costs the broker as much as a large one.
+        """
+        config = self.producer_config()
+        if not _LINGER & self.kafka.keys():
+            config["linger.ms"] = "1"
+        return config
+
     def compressing_config(self) -> dict[str, Any]:
         """Return librdkafka's configuration for a producer of records that are too large as they are.
 
@@ -365,6 +376,9 @@ class TransportOptions:
             "sasl.password": self.password or "",
         }
 
+
+_LINGER: Final = frozenset({"linger.ms", "queue.buffering.max.ms"})
+"""librdkafka's two names of one option. What a user says of it counts for all sends."""
 
 _FROM_URL: Final = frozenset({"bootstrap", "tls", "user", "password"})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from time import monotonic
+from typing import Final
 
 from .deadletters import DeadLetter, Letter, letter_of
 from .errors import LetterTooLarge, RecordTooLarge, TaskqKafkaError
@@ -16,18 +17,26 @@ from .producer import Outgoing, Route, SharedProducer
 from .shared import shared
 from .topics import dlq_topic, topic_of
 
+BULK: Final = 100
+"""Records from which on a send is worth the millisecond for which they are collected."""
+
 
 class Publisher:
-    """The producer of a process for one configuration, with its two kinds of topics."""
+    """The producers of a process for one configuration, with its two kinds of topics.
+
+    Many records at once have a client of their own, made by the first such send. Order does not suffer: one send begins after
+    the other was acknowledged or has failed, and of sends at the same time none is first.
+    """
 
     def __init__(self, options: TransportOptions) -> None:
         """Build it; nothing is connected before the first record."""
         self._options = options
         self._producer = SharedProducer(options.producer_config)
+        self._bulk = SharedProducer(options.bulk_config)
         self._compressing = SharedProducer(options.compressing_config)
-        self._queues = Route(
-            partial(topic_of, options.prefix), self._make_queue if options.auto_create else None
-        )
+        self._queues = self._route_to_queues()
+        # Apart, because looking a topic up also connects the client that is to write to it.
+        self._bulk_queues = self._route_to_queues()
         self._dead = Route(
             partial(dlq_topic, options.prefix), self._make_dead if options.auto_create else None
         )
@@ -42,6 +51,8 @@ class Publisher:
         Returns:
             For each message None, or the error. An error means unknown, not unsent, unless its `sent` is False.
         """
+        if len(messages) >= BULK:
+            return self._bulk.send(messages, self._bulk_queues, timeout=timeout)
         return self._producer.send(messages, self._queues, timeout=timeout)
 
     def dead_letters(
@@ -81,8 +92,12 @@ class Publisher:
     def close(self, *, timeout: float) -> None:
         """Wait for what is under way, at most `timeout` seconds, and let go of the connections."""
         deadline = monotonic() + timeout
-        self._producer.close(timeout=timeout)
-        self._compressing.close(timeout=max(deadline - monotonic(), 0))
+        for producer in (self._producer, self._bulk, self._compressing):
+            producer.close(timeout=max(deadline - monotonic(), 0))
+
+    def _route_to_queues(self) -> Route:
+        create = self._make_queue if self._options.auto_create else None
+        return Route(partial(topic_of, self._options.prefix), create)
 
     def _make_queue(self, queue: str, timeout: float) -> None:
         from .admin import (

@@ -1,6 +1,6 @@
 """The kombu transport `taskq://` (and `taskqs://`, with TLS): from a URL to clients.
 
-One producer, one set of admin clients a process and configuration; one consumer a queue and channel. Errors of the client are
+One publisher, one set of admin clients a process and configuration; one consumer a queue and channel. Errors of the client are
 mapped in errors.py; those in `connection_errors` make kombu connect anew.
 """
 
@@ -108,7 +108,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]  # kombu ships no type
 
     @property
     def publisher(self) -> Publisher:
-        """The process's producer for these options; any thread may use it."""
+        """The process's publisher for these options; any thread may use it."""
         return shared(Publisher, self.options)
 
     @property

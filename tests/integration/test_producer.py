@@ -18,7 +18,7 @@ from taskq_kafka.errors import (
     TopicMissing,
 )
 from taskq_kafka.options import TransportOptions
-from taskq_kafka.publisher import Publisher, get_publisher
+from taskq_kafka.publisher import BULK, Publisher, get_publisher
 from taskq_kafka.reader import Reader
 from taskq_kafka.sending import Message
 from tests.support.kafka import Kafka
@@ -112,6 +112,18 @@ def test_producer_lives_on_after_a_refused_record(publisher: Publisher, queue: s
     errors = publisher.publish([Message(queue, b"[]")] * 100, timeout=10)
 
     assert errors == [None] * 100
+
+
+def test_one_and_many_at_once_keep_the_order_in_which_they_were_sent(
+    publisher: Publisher, reader: Reader, queue: str
+) -> None:
+    for first, count in ((0, 1), (1, BULK), (1 + BULK, 1), (2 + BULK, 2 * BULK)):
+        records = [
+            Message(queue, b"%d" % number, key=b"k") for number in range(first, first + count)
+        ]
+        assert publisher.publish(records, timeout=10) == [None] * count
+
+    assert values(reader, queue) == [b"%d" % number for number in range(2 + 3 * BULK)]
 
 
 def test_threads_share_one_producer(publisher: Publisher, reader: Reader, queue: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -230,9 +231,28 @@ def test_a_users_choice_of_compression_does_not_rule_what_has_to_be_compressed()
     assert "compression.codec" not in config
 
 
+def test_many_records_at_once_are_collected_and_single_ones_are_not() -> None:
+    options = TransportOptions()
+
+    assert options.producer_config()["linger.ms"] == "0"
+    assert options.bulk_config() == {
+        **options.producer_config(),
+        "linger.ms": "1",
+        "error_cb": ANY,
+    }
+
+
+@pytest.mark.parametrize("name", ["linger.ms", "queue.buffering.max.ms"])
+def test_how_long_records_are_collected_is_the_users_to_say(name: str) -> None:
+    options = TransportOptions(kafka={name: 7})
+
+    assert options.bulk_config() == {**options.producer_config(), "error_cb": ANY}
+
+
 def every_config() -> Iterator[dict[str, Any]]:
     options = TransportOptions()
     yield options.producer_config()
+    yield options.bulk_config()
     yield options.compressing_config()
     yield options.admin_config()
     yield options.reader_config()
