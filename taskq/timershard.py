@@ -314,7 +314,7 @@ class TimerShard:
 
     @property
     def _lead_ms(self) -> int:
-        """How long before it is due a record may be fetched: half of the room is for those that are due already, and so soon gone."""
+        """How long before it is due a record may be fetched: half of the room is for those that are due, which are soon gone."""
         return LEAD_MS if self._fetched.is_half_free else 0
 
     def load(self, records: Sequence[LogRecord]) -> None:

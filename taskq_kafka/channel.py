@@ -26,11 +26,9 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 from kombu.transport.virtual.exchange import DirectExchange
 
-from .consumer import ConsumerStatus, QueueConsumer, never
 from .errors import ClaimGivenUp, TaskqKafkaError
 from .forks import Owner
-from .membership import RebalanceEvent
-from .moves import LogWrite
+from .giveup import never
 from .pump import BATCH, Pump
 from .qos import QoS
 from .records import Record, payload_to_record, record_to_payload
@@ -38,6 +36,9 @@ from .sending import Message
 from .steps import clamped, source_of, sources_of, step_of_source
 
 if TYPE_CHECKING:
+    from .consumer import ConsumerStatus, QueueConsumer
+    from .membership import RebalanceEvent
+    from .moves import LogWrite
     from .transport import Transport
 
 GET_ASSIGNMENT_SECONDS = 10.0
@@ -475,6 +476,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
 
     def status(self) -> ConsumerStatus:
         """Return the place in the group; of a channel that does not listen, none."""
+        from .consumer import ConsumerStatus  # as in Transport.open_consumer
+
         return self._listening().status() if self._listener is not None else ConsumerStatus()
 
     def other_members(self) -> int:

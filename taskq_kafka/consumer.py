@@ -30,6 +30,7 @@ from . import forks
 from .assignment import Owned
 from .commits import Answer, CommitRequest, commit, new_stamps
 from .errors import COMMIT_REPEAT, ClaimGivenUp, map_error
+from .giveup import never
 from .groups import Groups
 from .membership import Membership, RebalanceEvent
 from .moves import Ending, LogWrite, Mover, MoveRequest
@@ -71,11 +72,6 @@ class ConsumerStatus:
     blocked: Mapping[int, int] = field(default_factory=dict)
     """Partitions of which no more is taken, because what is finished above an unfinished record, whose offset this is, does not
     fit a commit."""
-
-
-def never() -> bool:
-    """Answer False: a claim that is never given up."""
-    return False
 
 
 def _at_once() -> bool:

@@ -234,6 +234,9 @@ class TransportOptions:
                 # The memory that records waiting for an absent broker may take.
                 "queue.buffering.max.kbytes": "131072",
                 "retry.backoff.ms": "20",
+                # Half of it is how long librdkafka waits between two connections while none is up: with the default of 100 the
+                # first record waits 50 ms between the bootstrap server and its leader. It doubles, up to the maximum.
+                "reconnect.backoff.ms": "20",
             },
             without=librdkafka.CONSUMER_ONLY,
         )

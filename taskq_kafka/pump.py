@@ -12,13 +12,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .codes import Code
-from .consumer import QueueConsumer
 from .errors import ConnectionBroken
 from .forks import Owner
 from .records import Record
+
+if TYPE_CHECKING:
+    from .consumer import QueueConsumer
 
 logger = logging.getLogger(__name__)
 

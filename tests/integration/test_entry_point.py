@@ -60,3 +60,12 @@ def test_a_pool_process_carries_neither_kombu_nor_a_kafka_client_nor_an_event_lo
     )
 
     assert printed(code, tmp_path) == "set()"
+
+
+def test_what_only_sends_loads_no_consumer(tmp_path: Path) -> None:
+    code = (
+        "import sys, taskq_kafka.transport; "
+        "print({'taskq_kafka.consumer', 'taskq_kafka.admin', 'taskq_kafka.offsets'} & set(sys.modules))"
+    )
+
+    assert printed(code, tmp_path) == "set()"
