@@ -1,6 +1,6 @@
 """Which partitions are ours, since when, and how far each has got.
 
-Pure: the rebalance callbacks that change it are in consumer.py. An epoch is a local number, new for each assignment of a partition:
+Pure: the callbacks that change it are in membership.py. An epoch is a local number, new for each assignment of a partition:
 what was fetched in an older one is void, also where the partition came straight back.
 """
 
@@ -89,6 +89,11 @@ class Assignment:
     def get(self, partition: int) -> Owned | None:
         """Return an owned partition, or None if it is not ours."""
         return self._owned.get(partition)
+
+    def owned(self, partition: int, epoch: int) -> Owned | None:
+        """Return an owned partition, or None if it is not ours as it was in an epoch."""
+        owned = self._owned.get(partition)
+        return owned if owned is not None and owned.epoch == epoch else None
 
     def assign(self, partition: int, start: State, *, unproven: bool = False) -> Owned:
         """Enter a partition that was assigned, with what the group has stored for it."""

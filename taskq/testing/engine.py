@@ -12,15 +12,17 @@ from typing import TypeAlias, cast
 
 from taskq import revocation
 from taskq.app import App
+from taskq.calling import Call
 from taskq.clock import Clock, unix_ms
 from taskq.errors import TaskqError
-from taskq.executor import Call, Executor, Result
+from taskq.executor import Executor
 from taskq.logs import plan_lines
 from taskq.memory.logs import Host
 from taskq.message import Envelope
 from taskq.outcome import Failed, Ignored, Outcome
 from taskq.protocols import IntakeChannel, Record
 from taskq.request import Request
+from taskq.runresult import Result
 from taskq.testing.inplace import HeldInTests
 from taskq.testing.recorder import Recorder
 from taskq.testing.runs import Run

@@ -13,7 +13,15 @@ from typing import cast
 
 from taskq.attempts import Attempt, instant_text
 from taskq.clock import Clock
-from taskq.executor import (
+from taskq.errortext import one_line
+from taskq.inplace import requeued_in_place, retried_in_place
+from taskq.keyhold import KEY_HOLD
+from taskq.logs import TASK_EVENTS, LogPlan, TaskLine, TaskLines, TaskLog, log_failure
+from taskq.message import JSON_ONLY, Formats, read_headers
+from taskq.protocols import Outgoing
+from taskq.registry import Registry
+from taskq.returning import requeued, retried
+from taskq.runresult import (
     FAILED,
     REQUEUED,
     RETRIED,
@@ -22,16 +30,8 @@ from taskq.executor import (
     Detail,
     Result,
     Return,
-    one_line,
     wants_dead_letter,
 )
-from taskq.inplace import requeued_in_place, retried_in_place
-from taskq.keyhold import KEY_HOLD
-from taskq.logs import TASK_EVENTS, LogPlan, TaskLine, TaskLines, TaskLog, log_failure
-from taskq.message import JSON_ONLY, Formats, read_headers
-from taskq.protocols import Outgoing
-from taskq.registry import Registry
-from taskq.returning import requeued, retried
 from taskq.worker.deadletters import dead_letter
 from taskq.worker.delivery import Acks, Delivery
 from taskq.worker.outbox import Entry, Outbox

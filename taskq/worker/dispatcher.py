@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from taskq.clock import Clock
-from taskq.executor import Result, revoked
 from taskq.logs import log_failure
+from taskq.runresult import Result, revoked
 from taskq.worker.allocator import Allocator, Grant
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.protocol import Pool

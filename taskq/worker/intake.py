@@ -11,7 +11,7 @@ import threading
 from taskq.app import App
 from taskq.clock import Clock
 from taskq.errors import BrokerUnreachable
-from taskq.executor import one_line
+from taskq.errortext import one_line
 from taskq.protocols import IntakeStatus
 from taskq.revocation import Revocations
 from taskq.worker.claimwatch import OpenClaim

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from taskq.app import App
 from taskq.clock import Clock
 from taskq.errors import TaskqError
-from taskq.executor import one_line
+from taskq.errortext import one_line
 from taskq.inplace import handed_on
 from taskq.protocols import Rebalance
 from taskq.worker.deadletters import dead_letter

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from taskq.app import App
 from taskq.clock import Clock
-from taskq.executor import one_line
+from taskq.errortext import one_line
 from taskq.instants import write_instant
 from taskq.protocols import IntakeChannel, Outgoing
 from taskq.shards import Write

@@ -8,11 +8,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from taskq.errors import InvalidArguments, TimeLimitExceeded
-from taskq.executor import FAILED, RETRIED, Result, error_text
+from taskq.errortext import error_text
 from taskq.keyhold import KEY_HOLD, held_policy, hold_of, within_hold
 from taskq.logs import TaskLines
 from taskq.registry import AnyTask
 from taskq.retry import Never, decide
+from taskq.runresult import FAILED, RETRIED, Result
 from taskq.worker.delivery import Delivery
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from taskq.app import App
 from taskq.clock import Clock
-from taskq.executor import one_line
+from taskq.errortext import one_line
 from taskq.protocols import DeadLetter, IntakeChannel
 from taskq.worker.deadletters import dead_letter
 from taskq.worker.delivery import task_fields

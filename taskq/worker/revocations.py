@@ -11,7 +11,7 @@ import threading
 from taskq.broker import Broker
 from taskq.clock import Clock, unix_ms
 from taskq.errors import BrokerRefused, TaskqError
-from taskq.executor import one_line
+from taskq.errortext import one_line
 from taskq.revocation import LOG, Revocations
 from taskq.shards import Follower
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from taskq.executor import Result
 from taskq.message import Envelope
 from taskq.protocols import Record
+from taskq.runresult import Result
 from taskq.worker.delivery import Delivery, task_fields
 
 logger = logging.getLogger(__name__)

@@ -11,32 +11,32 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from enum import Enum
 from typing import NoReturn
 
 from taskq.app import App
 from taskq.clock import Clock
-from taskq.errors import BrokerRefused, TaskqError, UsageError
 from taskq.exitcodes import FAILED, FINE, SIGNALLED
 from taskq.hostthread import timekeeper
 from taskq.logs import TEXT, LogPlan, quiet_client
 from taskq.middleware import Hooks
-from taskq.timers import LOG as TIMERS
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.banner import Place, banner, banner_fields
 from taskq.worker.claimwatch import ClaimWatch
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
-from taskq.worker.health import Pulse, Stage, liveness, readiness
+from taskq.worker.health import Stage, liveness, readiness
 from taskq.worker.intake import Intake
+from taskq.worker.intakes import Intakes
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outbox import Outbox
 from taskq.worker.pools.protocol import Pool
 from taskq.worker.rates import Rates
 from taskq.worker.revocations import RevocationReader
 from taskq.worker.signals import STOP_SIGNALS, Signals
+from taskq.worker.startcheck import StartCheck
 from taskq.worker.stepfinder import StepFinder
 from taskq.worker.trimmer import Trimmer
 from taskq_kafka.steps import queue_of_source
@@ -57,9 +57,6 @@ _SHUTDOWN_SECONDS = 5.0
 
 _LET_GO_SECONDS = 2.0
 """For the timekeeper to let go of its shards; a broker that is away hears nothing of it, and the shards' heirs need not."""
-
-_GIVE_BACK_SECONDS = 2.0
-"""For intakes to give back what settles late and is not finished, when the worker must end at once."""
 
 _GIVE_UP_BEFORE = 1.0
 """Seconds before the end of the grace at which claims without an answer are given up, so that they can be named in time."""
@@ -128,12 +125,16 @@ class Worker:
             rates=Rates({task.name: task.rate for task in app.registry if task.rate}),
         )
         self._revocations = RevocationReader(app.broker, clock)
-        self._intakes = [self._intake(queue) for queue in options.queues]
+        self._intakes = Intakes(self._intake, options.queues, clock)
+        self._start_check = StartCheck(app, options.queues)
         self._step_finder = StepFinder(app.broker, options.queues, clock=clock)
         self._claim_watch = ClaimWatch()
         self._timekeeper = timekeeper(app.broker, clock) if options.timers else None
         self._trimmer = Trimmer(
-            app.broker, self._own_queues, keep=app.settings.keep_finished, clock=clock
+            app.broker,
+            self._intakes.with_first_partition,
+            keep=app.settings.keep_finished,
+            clock=clock,
         )
         self._phase = _Phase.STARTING
         self._since = 0.0
@@ -194,14 +195,11 @@ class Worker:
             place,
             {
                 "/healthz": lambda: liveness(
-                    _STAGES[self._phase], self._pulses(), self._clock.monotonic()
+                    _STAGES[self._phase], self._intakes.pulses, self._clock.monotonic()
                 ),
-                "/readyz": lambda: readiness(_STAGES[self._phase], self._pulses()),
+                "/readyz": lambda: readiness(_STAGES[self._phase], self._intakes.pulses),
             },
         ).start()
-
-    def _pulses(self) -> list[Pulse]:
-        return [intake.pulse for intake in self._intakes]
 
     def _prepare(self, signals: Signals) -> int | None:
         """Ask the broker what is to be known. Processes start meanwhile: both take a few tenths of a second.
@@ -266,76 +264,17 @@ class Worker:
             self._pool.kill()
 
     def _prepare_broker(self) -> None:
-        broker, settings = self._app.broker, self._app.settings
+        broker = self._app.broker
         with quiet_client():
             broker.check()
         self._revocations.start()
-        if settings.auto_create:
-            with broker.errors():
-                for queue in self._options.queues:
-                    broker.admin.create_queue(queue, timeout=settings.connect_timeout)
-        self._partitions = self._partition_counts()
-        if self._partitions is not None and not settings.auto_create:
-            self._miss_queues(set(self._options.queues) - set(self._partitions))
+        self._partitions = self._start_check.check_queues()
         self._step_finder.look()
-        self._intakes += [self._intake(source) for source in self._step_finder.take_found()]
+        self._intakes.add(self._step_finder.take_found())
         with broker.errors():
             self._protocol = broker.admin.group_protocol()
         if self._options.timers:
-            self._check_timers()
-
-    def _check_timers(self) -> None:
-        """Make the log of the timers if it is missing, and see that it keeps what waits.
-
-        Raises:
-            UsageError: It would not, or we may not use it; says what to do.
-        """
-        broker, settings = self._app.broker, self._app.settings
-        try:
-            with broker.errors():
-                broker.logs.check(TIMERS, timeout=settings.connect_timeout)
-        except BrokerRefused as error:
-            raise UsageError(
-                f"{error}; or leave the time of waiting tasks to other workers with --no-timers"
-            ) from error
-
-    def _partition_counts(self) -> Mapping[str, int] | None:
-        broker = self._app.broker
-        try:
-            with broker.errors():
-                return broker.admin.partition_counts(
-                    self._options.queues, timeout=self._app.settings.connect_timeout
-                )
-        except TaskqError:
-            # Rights that are missing are told by the intakes, which try again.
-            logger.debug("no partition counts for the banner", exc_info=True)
-            return None
-
-    def _miss_queues(self, missing: Set[str]) -> None:
-        """Refuse to wait for a queue whose topic does not exist; but the default queue may be one that nobody needs.
-
-        Raises:
-            UsageError: Of others, which tasks or the command line name.
-        """
-        settings = self._app.settings
-        queues = ", ".join(sorted(missing))
-        asked_for = set(self._app.registry.queues())
-        if not missing:
-            return
-        if (
-            missing == {settings.default_queue}
-            and not missing & asked_for
-            and len(self._options.queues) > 1
-        ):
-            logger.warning(
-                "queue %s has no topic, and auto_create is off: nothing can be sent to it",
-                queues,
-                extra={"event": "worker.no_topic", "queue": queues},
-            )
-            return
-        raise UsageError(
-            f"there is no topic for {queues}, and auto_create is off; create it, leave it out with -X, or set auto_create"
-        )
+            self._start_check.check_timers()
 
     # The loop
 
@@ -358,8 +297,7 @@ class Worker:
             # what was claimed would not be named.
             logger.exception("the worker's main loop failed", extra={"event": "worker.failed"})
             _say_broken(f"{type(error).__name__} in the main loop")
-            for intake in self._intakes:
-                intake.stop()
+            self._intakes.stop()
             return self._end_at_once(FAILED)
 
     def _loop(self, signals: Signals) -> int:
@@ -413,8 +351,7 @@ class Worker:
 
     def _begin(self) -> None:
         self._print_banner()
-        for intake in self._intakes:
-            intake.start()
+        self._intakes.start()
         if self._timekeeper is not None:
             self._timekeeper.start()
         self._trimmer.start()
@@ -430,13 +367,8 @@ class Worker:
                 source,
                 extra={"event": "steps.found", "queue": source},
             )
-            intake = self._intake(source)
-            self._intakes.append(intake)
-            intake.start()
-
-    def _own_queues(self) -> list[str]:
-        """Return the queues, and steps, whose first partition is ours: one worker of all trims each."""
-        return [intake.queue for intake in self._intakes if 0 in intake.status.partitions]
+            for intake in self._intakes.add([source]):
+                intake.start()
 
     def _print_banner(self) -> None:
         """Print it before anything is taken, so that no task's line comes first."""
@@ -445,7 +377,7 @@ class Worker:
 
     def _greet(self, elapsed: float) -> None:
         """Say that it is ready and call the hook, once the groups are joined or that takes too long."""
-        statuses = [intake.status for intake in self._intakes]
+        statuses = self._intakes.statuses
         if elapsed < _JOIN_SECONDS and not all(status.assigned for status in statuses):
             return
         self._is_greeted = True
@@ -463,14 +395,11 @@ class Worker:
             group=settings.prefix + settings.group,
             protocol=protocol,
             partitions=self._partitions or {},
-            steps=[intake.queue for intake in self._intakes if intake.step],
+            steps=self._intakes.steps,
         )
 
     def _watch_claims(self) -> None:
-        claims = (intake.open_claim for intake in self._intakes)
-        self._claim_watch.look(
-            (claim for claim in claims if claim is not None), self._clock.monotonic()
-        )
+        self._claim_watch.look(self._intakes.open_claims(), self._clock.monotonic())
 
     # Stopping
 
@@ -480,17 +409,16 @@ class Worker:
         )  # first: from here on a thread that has ended is as it should be
         self._step_finder.stop()
         self._trimmer.stop()
-        for intake in self._intakes:
-            intake.stop()
+        self._intakes.stop()
         if self._timekeeper is not None:
             self._timekeeper.stop()  # before what runs has ended: others take over the waiting tasks at once
 
     def _next_while_draining(self, elapsed: float) -> int | None:
-        intakes_run = any(intake.is_running for intake in self._intakes)
-        claims_run = any(intake.claiming() for intake in self._intakes)
+        intakes_run = self._intakes.are_running
+        claims_run = bool(self._intakes.claiming())
         if self._dispatcher.is_idle and self._outbox.is_empty and not claims_run:
             # What an intake still does is leaving its group, which may wait for a broker that is away.
-            late_run = any(intake.holds_late for intake in self._intakes)
+            late_run = self._intakes.hold_late
             patience = min(_SHUTDOWN_SECONDS, self._options.grace)
             if not intakes_run or (elapsed > patience and not late_run):
                 self._revocations.stop()  # not before: what holds up the end may be revoked
@@ -500,8 +428,7 @@ class Worker:
             if not late_run:
                 return None
         if elapsed >= self._options.grace - _GIVE_UP_BEFORE:
-            for intake in self._intakes:
-                intake.give_up()
+            self._intakes.give_up()
         if elapsed >= self._options.grace:
             logger.error(
                 "the grace of %g s is over", self._options.grace, extra={"event": "worker.killed"}
@@ -522,7 +449,7 @@ class Worker:
             return None
         self._outbox.close()
         self._hooks.call("worker_shutdown")
-        lost = sum(intake.lost for intake in self._intakes)
+        lost = self._intakes.lost
         logger.info("stopped", extra={"event": "worker.stopped"})
         return FAILED if lost or self._is_broken else FINE
 
@@ -544,8 +471,8 @@ class Worker:
         """Kill what runs and name what is lost."""
         self._revocations.stop()
         self._pool.kill()
-        self._let_go()
-        claiming = [delivery for intake in self._intakes for delivery in intake.claiming()]
+        self._intakes.let_go()
+        claiming = self._intakes.claiming()
         _name_lost(self._dispatcher.unfinished(), "claimed and not finished")
         _name_lost(claiming, "its claim got no answer, so it may be claimed and does not run")
         for entry in self._outbox.held():
@@ -553,17 +480,6 @@ class Worker:
             logger.error("lost: %s was not written", entry.name, extra=extra)
         self._outbox.close()
         return code
-
-    def _let_go(self) -> None:
-        """Have given back what settles late: it comes again at once, and nobody takes it for what the worker died of."""
-        holding = [intake for intake in self._intakes if intake.holds_late]
-        for intake in holding:
-            intake.stop()
-            intake.give_up()
-            intake.let_go()
-        until = self._clock.monotonic() + _GIVE_BACK_SECONDS
-        for intake in holding:
-            intake.join(max(0.0, until - self._clock.monotonic()))
 
 
 def _show(text: str) -> None:

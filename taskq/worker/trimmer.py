@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from taskq.broker import Broker
 from taskq.clock import Clock
 from taskq.errors import BrokerUnreachable, TaskqError
-from taskq.executor import one_line
+from taskq.errortext import one_line
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from taskq.clock import SystemClock, unix_ms
-from taskq.executor import FAILED, Result
 from taskq.logs import LogPlan
 from taskq.protocols import DeadLetter, Rebalance
 from taskq.revocation import Revocations, revoked_write
+from taskq.runresult import FAILED, Result
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.intake import Intake

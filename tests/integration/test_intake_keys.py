@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from taskq.clock import unix_ms
-from taskq.executor import FAILED, REQUEUED, RETRIED, Result
 from taskq.message import read_headers
 from taskq.protocols import Rebalance, Record
 from taskq.revocation import revoked_write
+from taskq.runresult import FAILED, REQUEUED, RETRIED, Result
 from taskq.timers import LOG, due_ms
 from taskq.worker.delivery import Delivery
 from tests.integration.test_intake import Stage

@@ -87,8 +87,7 @@ class Life:
 def life() -> Iterator[Life]:
     life = Life()
     yield life
-    for intake in life.worker._intakes:
-        intake.stop()
+    life.worker._intakes.stop()
 
 
 def _send(number: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from taskq_kafka import consumer, forks, membership
+from taskq_kafka import committing, consumer, forks, membership, places
 from taskq_kafka.consumer import QueueConsumer
 from taskq_kafka.groups import Place
 from taskq_kafka.offsets import State
@@ -187,7 +187,7 @@ class FakeTime:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        for module in (consumer, membership):
+        for module in (committing, consumer, membership, places):
             monkeypatch.setattr(module, "time", self)
 
     def monotonic(self) -> float:

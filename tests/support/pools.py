@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from taskq.executor import Result
 from taskq.message import encode, read_headers
 from taskq.protocols import HeaderList
+from taskq.runresult import Result
 from taskq.worker.delivery import Delivery
 
 _offsets = itertools.count()

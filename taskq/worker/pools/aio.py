@@ -10,8 +10,11 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
-from taskq.executor import Call, Executor, Result, error_text
+from taskq.calling import Call
+from taskq.errortext import error_text
+from taskq.executor import Executor
 from taskq.logs import log_failure
+from taskq.runresult import Result
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.crew import Crew
 from taskq.worker.pools.inprocess import InProcessPool, escaped

@@ -24,8 +24,9 @@ from multiprocessing.synchronize import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from taskq.executor import SUCCEEDED, Executor
+from taskq.executor import Executor
 from taskq.logs import LogPlan, configure_logging
+from taskq.runresult import SUCCEEDED
 from taskq.worker.pools import preload
 from taskq.worker.pools.alarms import SignalAlarm
 from taskq.worker.pools.memory import resident_bytes

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Lock
 from typing import Any
 
-from taskq.executor import Result
+from taskq.runresult import Result
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.child import DONE, RECALL_FROM, RECALL_TO, STARTED
 from taskq.worker.pools.wire import Done, FrameReader, Task, frame

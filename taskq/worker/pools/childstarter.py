@@ -16,7 +16,7 @@ from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
 from taskq.clock import Clock
-from taskq.executor import error_text
+from taskq.errortext import error_text
 from taskq.logs import log_failure
 from taskq.worker.pools import child
 from taskq.worker.pools.child import ChildSetup

@@ -6,8 +6,11 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from taskq.executor import FAILED, Call, Executor, Result, error_text, revoked, traceback_text
+from taskq.calling import Call
+from taskq.errortext import error_text, traceback_text
+from taskq.executor import Executor
 from taskq.middleware import HookFailed
+from taskq.runresult import FAILED, Result, revoked
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.protocol import PoolEvents
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from taskq.clock import Clock
-from taskq.executor import error_text
+from taskq.errortext import error_text
 from taskq.logs import log_failure
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.child import ChildSetup

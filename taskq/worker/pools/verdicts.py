@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from taskq.errors import TimeLimitExceeded
-from taskq.executor import FAILED, SUCCEEDED, Detail, Result, error_text, revoked
+from taskq.errortext import error_text
+from taskq.runresult import FAILED, SUCCEEDED, Detail, Result, revoked
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.childlink import ChildLink, Verdict
 

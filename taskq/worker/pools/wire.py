@@ -13,7 +13,7 @@ from __future__ import annotations
 import marshal
 from typing import Any
 
-from taskq.executor import Result
+from taskq.runresult import Result
 
 Task = tuple[
     int,

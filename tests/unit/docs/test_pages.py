@@ -117,7 +117,7 @@ def test_every_reason_of_a_dead_letter_is_in_the_docs() -> None:
     # Where a reason is given: as the first argument of an error or an outcome, after record and envelope, or by name.
     given = re.compile(
         r"(?:DecodeError\(|Failed\(|Refused\(record, \w+(?:\(record\))?,"
-        r'|_refused\(record, envelope,|_failed(?:_for_good)?\(\s*call,|reason=)\s*"(\w+)"'
+        r'|[._]refused\(record, envelope,|_failed(?:_for_good)?\(\s*call,|reason=)\s*"(\w+)"'
     )
     files = Path(taskq.__file__).parent.rglob("*.py")
     reasons = {name for file in files for name in given.findall(file.read_text())}

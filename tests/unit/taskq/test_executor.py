@@ -11,24 +11,23 @@ from typing import Any, cast
 import pytest
 
 from taskq.app import App
-from taskq.executor import (
+from taskq.errortext import TRACEBACK_BYTES
+from taskq.executor import Executor
+from taskq.logs import LogPlan
+from taskq.outcome import Ignore, Outcome, Reject, Retried, Retry
+from taskq.publication import Publication
+from taskq.request import Context, Request, current_request
+from taskq.runresult import (
     FAILED,
     IGNORED,
     REQUEUED,
     RETRIED,
     SUCCEEDED,
-    TRACEBACK_BYTES,
     Detail,
-    Executor,
     Result,
     Return,
-    error_text,
     wants_dead_letter,
 )
-from taskq.logs import LogPlan
-from taskq.outcome import Ignore, Outcome, Reject, Retried, Retry
-from taskq.publication import Publication
-from taskq.request import Context, Request, current_request
 from taskq.timers import due_ms
 from tests.support.clock import FakeClock
 from tests.support.fake_broker import isolated_app
@@ -321,14 +320,6 @@ def test_a_hook_gives_headers_to_what_follows_a_run(app: App) -> None:
     assert (task, queue, is_followup) == ("next", "taskq", True)
     assert request is not None
     assert request.id == "1"
-
-
-def test_an_error_that_cannot_be_shown_is_named() -> None:
-    class Strange(Exception):
-        def __str__(self) -> str:
-            raise ValueError("no")
-
-    assert error_text(Strange()) == "Strange: (its text cannot be shown: ValueError)"
 
 
 # Retries

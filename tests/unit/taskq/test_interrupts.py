@@ -7,11 +7,13 @@ import pytest
 
 from taskq import Ignore, Terminated
 from taskq.app import App
-from taskq.executor import REVOKED, SUCCEEDED, Call, Executor, Result
+from taskq.calling import Call
+from taskq.executor import Executor
 from taskq.interrupts import Interrupts
 from taskq.logs import LogPlan
 from taskq.outcome import Ignored, Outcome
 from taskq.request import Request
+from taskq.runresult import REVOKED, SUCCEEDED, Result
 from tests.support.fake_broker import isolated_app
 from tests.support.pools import record_of
 

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from taskq.shards import Write
-from taskq_kafka import consumer as module
+from taskq_kafka import commitplan, queuemoves
 from taskq_kafka.consumer import QueueConsumer
 from taskq_kafka.moves import Ending, MoveRequest
 from taskq_kafka.offsets import Mark, State
@@ -166,8 +166,8 @@ MOST = 160
 
 @pytest.fixture
 def short_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "METADATA_LIMIT", MOST)
-    monkeypatch.setattr(module, "GO_ON_BELOW", MOST * 3 // 4)
+    monkeypatch.setattr(commitplan, "METADATA_LIMIT", MOST)
+    monkeypatch.setattr(commitplan, "GO_ON_BELOW", MOST * 3 // 4)
 
 
 def fetch_all(consumer: QueueConsumer, count: int) -> list[Record]:
@@ -324,7 +324,7 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> list[MoveRequest]:
             asked.append(request)
             return Ending.DONE
 
-    monkeypatch.setattr(module, "Mover", FakeMover)
+    monkeypatch.setattr(queuemoves, "Mover", FakeMover)
     return asked
 
 

@@ -7,10 +7,10 @@ from typing import Any, cast
 import pytest
 
 from taskq.attempts import Attempt, read_attempts
-from taskq.executor import FAILED, REQUEUED, RETRIED, Result, revoked
 from taskq.logs import LogPlan
 from taskq.protocols import Outgoing
 from taskq.registry import Registry
+from taskq.runresult import FAILED, REQUEUED, RETRIED, Result, revoked
 from taskq.shards import Write
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.delivery import Delivery

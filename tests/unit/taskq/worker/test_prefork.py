@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from taskq.clock import SystemClock
-from taskq.executor import REVOKED
+from taskq.runresult import REVOKED
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.pools.child import DONE, STARTED, ChildSetup
 from taskq.worker.pools.childlink import ChildLink

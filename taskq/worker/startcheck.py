@@ -1,0 +1,95 @@
+"""What a worker sees to before it starts: the topics of its queues, and the log of the timers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence, Set
+
+from taskq.app import App
+from taskq.errors import BrokerRefused, TaskqError, UsageError
+from taskq.timers import LOG as TIMERS
+
+logger = logging.getLogger(__name__)
+
+
+class StartCheck:
+    """Asks the broker; blocks until it answers."""
+
+    def __init__(self, app: App, queues: Sequence[str]) -> None:
+        """Prepare.
+
+        Args:
+            app: Its broker is asked.
+            queues: The worker's.
+        """
+        self._app = app
+        self._queues = queues
+
+    def check_queues(self) -> Mapping[str, int] | None:
+        """Make topics that are missing, if that is allowed; return how many partitions each has, None if nobody may say.
+
+        Raises:
+            BrokerUnreachable: There was no answer.
+            UsageError: There is no topic for a queue, and none is to be made.
+        """
+        broker, settings = self._app.broker, self._app.settings
+        if settings.auto_create:
+            with broker.errors():
+                for queue in self._queues:
+                    broker.admin.create_queue(queue, timeout=settings.connect_timeout)
+        counts = self._partition_counts()
+        if counts is not None and not settings.auto_create:
+            self._miss(set(self._queues) - set(counts))
+        return counts
+
+    def check_timers(self) -> None:
+        """Make the log of the timers if it is missing, and see that it keeps what waits.
+
+        Raises:
+            UsageError: It would not, or we may not use it; says what to do.
+        """
+        broker, settings = self._app.broker, self._app.settings
+        try:
+            with broker.errors():
+                broker.logs.check(TIMERS, timeout=settings.connect_timeout)
+        except BrokerRefused as error:
+            raise UsageError(
+                f"{error}; or leave the time of waiting tasks to other workers with --no-timers"
+            ) from error
+
+    def _partition_counts(self) -> Mapping[str, int] | None:
+        broker = self._app.broker
+        try:
+            with broker.errors():
+                return broker.admin.partition_counts(
+                    self._queues, timeout=self._app.settings.connect_timeout
+                )
+        except TaskqError:
+            # Rights that are missing are told by the intakes, which try again.
+            logger.debug("no partition counts for the banner", exc_info=True)
+            return None
+
+    def _miss(self, missing: Set[str]) -> None:
+        """Refuse to wait for a queue whose topic does not exist; but the default queue may be one that nobody needs.
+
+        Raises:
+            UsageError: Of others, which tasks or the command line name.
+        """
+        if not missing:
+            return
+        queues = ", ".join(sorted(missing))
+        asked_for = set(self._app.registry.queues())
+        if (
+            missing == {self._app.settings.default_queue}
+            and not missing & asked_for
+            and len(self._queues) > 1
+        ):
+            logger.warning(
+                "queue %s has no topic, and auto_create is off: nothing can be sent to it",
+                queues,
+                extra={"event": "worker.no_topic", "queue": queues},
+            )
+            return
+        raise UsageError(
+            f"there is no topic for {queues}, and auto_create is off; create it, leave it out with -X, or set auto_create"
+        )
