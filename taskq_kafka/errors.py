@@ -11,6 +11,7 @@
     ├── TopicMissing                LookupError; .topic
     ├── TopicUnauthorized           PermissionError; .topic .why
     ├── RequestRefused              .code .name .why; the broker said no, and will again
+    │   └── ClockWrong              because of the time that this machine's clock shows
     └── (a ValueError each: the caller's mistake)
         ├── ConfigInvalid           .option .why .near
         ├── HeaderInvalid           .header .why
@@ -51,6 +52,7 @@ __all__ = [
     "AuthenticationFailed",
     "BrokerUnreachable",
     "ClaimGivenUp",
+    "ClockWrong",
     "ClientError",
     "ConfigInvalid",
     "ConnectionBroken",
@@ -143,6 +145,16 @@ class RequestRefused(_ClientError):
     """The broker understood the request and refused it."""
 
     _message = "Kafka refused the request: {why} ({name})"
+
+
+class ClockWrong(RequestRefused):
+    """The broker refused a record for its time, which is that of this machine's clock. Nothing was written."""
+
+    sent = False
+    _message = (
+        "Kafka refused the time of this machine's clock: {why} ({name}); set the clock, or raise "
+        "message.timestamp.after.max.ms of the topic (`taskq topics apply`)"
+    )
 
 
 class ClaimGivenUp(TaskqKafkaError, ConnectionError):
@@ -369,6 +381,8 @@ def map_error(
 
 def _map_mistake(code: int, name: str, why: str, topic: str) -> TaskqKafkaError | None:
     """Return the error of a caller's mistake, or None if it is none."""
+    if code == Code.INVALID_TIMESTAMP:
+        return ClockWrong(code, name, why)
     if code in UNAUTHORIZED:
         # Of a group the reason tells; to name the topic would send its reader after the wrong right.
         return TopicUnauthorized(topic if code == Code.TOPIC_AUTHORIZATION_FAILED else "", why)

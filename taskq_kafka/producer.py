@@ -427,6 +427,8 @@ def _explain(error: ClientError, queue: str, error_log: ErrorLog) -> TaskqKafkaE
         return _unsent(TopicUnauthorized(queue, error.str()))
     if code in TOPIC_ABSENT:
         return _unsent(TopicMissing(queue))
+    if code == Code.INVALID_TIMESTAMP:
+        return map_error(error)
     hint = error_log.hint() if code == Code.LOCAL_MSG_TIMED_OUT else ""
     return DeliveryFailed(
         queue,

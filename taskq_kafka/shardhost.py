@@ -22,7 +22,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from .clientlog import LOG_INTERVAL
-from .errors import LogUnfit, RequestRefused, TaskqKafkaError
+from .errors import ClockWrong, LogUnfit, RequestRefused, TaskqKafkaError
 from .firingtopics import FiringTopics
 from .groups import Groups
 from .options import TransportOptions
@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 UNMADE_SECONDS: Final = 30.0
 """Until a queue is tried again that could not be made: too few brokers are up, a quota, a policy."""
+
+WRONG_CLOCK_SECONDS: Final = 60.0
+"""For which a host stays away that the broker refused because of its machine's clock: others are to have its shards."""
 
 
 class ShardHost:
@@ -148,7 +151,7 @@ class ShardHost:
                 self._stopping.wait(LOOK_EVERY)
                 return
             self._reading.take_in(member, member.poll(self._due.wait()))
-            self._reading.say_hanging()
+            self._reading.say_hidden()
             self._owner.open_missing(member)
             self._firing.fire(self._due.take())
         except LogUnfit:
@@ -201,6 +204,9 @@ class ShardHost:
     def _begin_anew(self, error: TaskqKafkaError) -> None:
         """Open all shards anew after a failure: what is in memory may not be what stands in the log."""
         now = time.monotonic()
+        if isinstance(error, ClockWrong):
+            self._stay_away(error, now)
+            return
         self._owner.begin_anew(now)
         if self._said_at is None or now - self._said_at >= LOG_INTERVAL:
             self._said_at = now
@@ -210,6 +216,18 @@ class ShardHost:
                 error,
                 extra={"event": "shards.reopened", "log": self._log},
             )
+
+    def _stay_away(self, error: ClockWrong, now: float) -> None:
+        """Leave the group for a while: a host with a good clock can send what this one may not."""
+        logger.error(
+            "%s: %s; its shards are left to others for %.0f s",
+            self._topic,
+            error,
+            WRONG_CLOCK_SECONDS,
+            extra={"event": "shards.clock_wrong", "log": self._log},
+        )
+        self._join_at = now + WRONG_CLOCK_SECONDS
+        self._owner.leave()
 
     def _explained(self, exception: KafkaException) -> TaskqKafkaError:
         member = self._owner.member

@@ -159,6 +159,11 @@ class ShardOwner:
             mine.append(partition)
             if owner is not None and owner != producer.id and owner not in self._shut_out:
                 former.setdefault(owner, []).append(partition)
+        if former:
+            # The same again: only a member is let to. One that was thrown out hears it here, and does not shut out its own heir.
+            member.write_leases(
+                {number: lease_of(owner) for owner, held in former.items() for number in held}
+            )
         for owner, held in former.items():
             self._shut_out_owner(member, owner, held)
         if not mine:

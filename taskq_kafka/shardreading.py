@@ -19,6 +19,9 @@ from .shardset import OpenShard, ShardSet
 
 logger = logging.getLogger(__name__)
 
+HIDDEN_SECONDS: Final = 1.0
+"""After which it is said that a transaction hides the end: one of an owner that fires is over in milliseconds."""
+
 HANGING_SECONDS: Final = 60.0
 """After which a transaction that holds up a shard is ended by nobody: the broker ends ours after 10 to 20."""
 
@@ -59,9 +62,13 @@ class ShardReading:
                 opened.position = record.offset + 1
                 opened.shard.apply(record)
 
-    def say_hanging(self) -> None:
-        """Say, once for each shard, that a transaction which holds it up will not end by itself."""
+    def say_hidden(self) -> None:
+        """Say, once for each shard, that a transaction holds it up, and again when it is one that will not end by itself."""
         now = time.monotonic()
+        for opened in self._shards.held_longer_than(HIDDEN_SECONDS, now):
+            if not opened.held_said:
+                opened.held_said = True
+                self._say_held_up(opened)
         for opened in self._shards.held_longer_than(HANGING_SECONDS, now):
             opened.held_at = None
             logger.error(
@@ -93,7 +100,6 @@ class ShardReading:
             opened.end = member.written_until(opened.partition)
             if offset < opened.end:
                 opened.held_at = time.monotonic()
-                self._say_held_up(opened)
         if offset >= opened.end:
             opened.held_at = None
             opened.ready = self._shards.was_ready = True

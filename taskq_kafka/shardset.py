@@ -129,7 +129,10 @@ class OpenShard:
     """Where that end is, once it is known."""
 
     held_at: float | None = None
-    """Since when, by the monotonic clock, an open transaction keeps it from being read; None also when that was said."""
+    """Since when, by the monotonic clock, an open transaction keeps it from being read; None also when it was said to hang."""
+
+    held_said: bool = False
+    """Whether it was said that one does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,12 +115,22 @@ def dlq_queue_of(prefix: str, topic: str) -> str | None:
     return TIMERS if source == prefix + TIMERS else queue_of(prefix, source)
 
 
+_ANY_TIME = ("message.timestamp.after.max.ms", str(2**63 - 1))
+"""Records may say any time: since Kafka 4.0 a broker refuses those of more than an hour ahead of its own clock, and a machine whose
+clock is wrong would send nothing, and keep its share of the timers from being sent."""
+
+
 def queue_settings(options: TransportOptions) -> TopicSettings:
     """Return how a queue's topic is made: tasks wait until they are claimed, however long."""
     return TopicSettings(
         partitions=options.partitions,
         replication=options.replication,
-        config=(("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")),
+        config=(
+            ("cleanup.policy", "delete"),
+            ("retention.ms", "-1"),
+            ("retention.bytes", "-1"),
+            _ANY_TIME,
+        ),
     )
 
 
@@ -140,6 +150,7 @@ def dlq_settings(options: TransportOptions, *, queue_max_message_bytes: int) -> 
             ("cleanup.policy", "compact,delete"),
             ("retention.ms", str(int(options.dlq_retention * 1000))),
             ("max.message.bytes", str(queue_max_message_bytes + DLQ_HEADROOM)),
+            _ANY_TIME,
         ),
     )
 
@@ -157,6 +168,7 @@ def log_settings(log: str, options: TransportOptions) -> TopicSettings:
         # Whoever reads a whole log has to be done within it, or may see a record without the tombstone that took it out.
         ("delete.retention.ms", "3600000"),
         ("max.message.bytes", str(DEFAULT_MAX_MESSAGE_BYTES + DLQ_HEADROOM)),
+        _ANY_TIME,
     ]
     if log in _LOG_RETENTION:
         config[0] = ("cleanup.policy", "compact,delete")

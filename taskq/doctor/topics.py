@@ -129,6 +129,15 @@ def _cleanup(topic: TopicStatus, own: str, wanted: str) -> Finding:
     )
 
 
+def _any_time(topic: TopicStatus, own: str, wanted: str) -> Finding:
+    return note(
+        f"topic {topic.topic}",
+        f"message.timestamp.after.max.ms={own} ({age(int(own) / 1000)})",
+        "A machine whose clock is ahead by more cannot send; the timers that it keeps wait until others have taken them over.",
+        _change(topic, "message.timestamp.after.max.ms", wanted),
+    )
+
+
 def _partitions(topic: TopicStatus, own: str, wanted: str) -> Finding:
     return note(
         f"topic {topic.topic}",
@@ -177,6 +186,7 @@ _OF_QUEUES: dict[str, _Check] = {
     "retention.ms": _retention,
     "retention.bytes": _size,
     "cleanup.policy": _cleanup,
+    "message.timestamp.after.max.ms": _any_time,
     "partitions": _partitions,
 }
 

@@ -10,13 +10,7 @@ from typing import cast
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import (
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    NewPartitions,
-    ResourceType,
-)
+from confluent_kafka.admin import NewPartitions
 
 from taskq import protocols
 from taskq.protocols import Removal
@@ -26,7 +20,7 @@ from taskq_kafka.options import TransportOptions
 from tests.support.commands import Taskq
 from tests.support.faults import Stage
 from tests.support.frames import ApiKey
-from tests.support.kafka import QUIET, Kafka, admin
+from tests.support.kafka import QUIET, Kafka, admin, set_topic
 from tests.support.processes import Process
 from tests.support.proxy import Proxy
 from tests.support.station import PATIENCE, Station, headers_of, station
@@ -183,16 +177,7 @@ def test_a_task_that_its_queue_refused_when_its_time_had_come_runs_once_it_is_se
 
     [letter] = taskq("dlq", "list", "taskq.timers", "--json").json
     refused = taskq("dlq", "redrive", "taskq.timers", "--id", "big", "--yes")
-    resource = ConfigResource(
-        ResourceType.TOPIC,
-        topic,
-        incremental_configs=[
-            ConfigEntry("max.message.bytes", "100000", incremental_operation=AlterConfigOpType.SET)
-        ],
-    )
-    operator = admin(kafka.bootstrap)
-    [altered] = operator.incremental_alter_configs([resource]).values()
-    altered.result(PATIENCE)
+    set_topic(kafka.bootstrap, topic, max_message_bytes="100000")
     done = taskq("dlq", "redrive", "taskq.timers", "--all", "--yes")
 
     assert (letter["task"], letter["reason"]) == ("wire.note", "refused")

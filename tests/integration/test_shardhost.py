@@ -21,7 +21,7 @@ from taskq_kafka.options import TransportOptions
 from taskq_kafka.questions import Questions
 from taskq_kafka.reader import Reader
 from taskq_kafka.shared import shared
-from tests.support.kafka import Kafka
+from tests.support.kafka import Kafka, set_topic
 from tests.support.mock_cluster import MockCluster
 from tests.support.ports import reserve_port
 from tests.support.processes import Process, Processes
@@ -358,6 +358,29 @@ def test_what_is_due_waits_while_its_queue_cannot_be_made_and_holds_up_nobody(
 
     assert values(stage.wait_for(20, "unmade")) == Counter(b"early-%d" % n for n in range(20))
     assert stage.letters() == []
+
+
+def test_a_host_whose_clock_the_broker_refuses_leaves_its_shards_to_others(
+    kafka: Kafka, stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("taskq_kafka.shardhost.WRONG_CLOCK_SECONDS", 1.0)
+    queue = f"{stage.options.prefix}q"
+    # Any time is behind the broker's: the same answer that a clock gets which is far ahead.
+    kafka.create_topic(queue, config={"message.timestamp.before.max.ms": "0"})
+    host = stage.host()
+    wait_ready(host)
+    stage.put(*timers(20))
+    wait_until(
+        lambda: [r for r in caplog.records if getattr(r, "event", "") == "shards.clock_wrong"],
+        timeout=PATIENCE,
+        what="the refusal",
+    )
+    assert "set the clock" in caplog.text
+    assert stage.fired() == []
+
+    set_topic(kafka.bootstrap, queue, message_timestamp_before_max_ms=str(2**63 - 1))
+
+    assert values(stage.wait_for(20)) == each_once(20)
 
 
 def test_a_log_that_would_lose_records_is_refused_before_anything_is_owned(

@@ -22,7 +22,14 @@ from types import TracebackType
 from typing import Any
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from tests.support.brokersettings import SETTINGS, Identity, node_settings
 from tests.support.guard import guard
@@ -293,6 +300,21 @@ def create_topic(
         return len(found) == partitions and all(partition.leader >= 0 for partition in found)
 
     wait_until(has_leaders, timeout=deadline.remaining, what=f"leaders of {name}")
+
+
+def set_topic(bootstrap: str, topic: str, **config: str) -> None:
+    """Change a topic's settings: dots are underscores in their names here. Returns when the broker has taken them."""
+    resource = ConfigResource(
+        ResourceType.TOPIC,
+        topic,
+        incremental_configs=[
+            ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in config.items()
+        ],
+    )
+    client = admin(bootstrap)  # kept until it has answered
+    (answer,) = client.incremental_alter_configs([resource]).values()
+    answer.result(30.0)
 
 
 def admin(bootstrap: str) -> AdminClient:

@@ -13,6 +13,7 @@ from taskq_kafka.errors import (
     AuthenticationFailed,
     BrokerUnreachable,
     ClaimGivenUp,
+    ClockWrong,
     ConfigInvalid,
     ConnectionBroken,
     DeliveryFailed,
@@ -38,6 +39,7 @@ EXAMPLES: list[TaskqKafkaError] = [
     ConnectionBroken(7, "REQUEST_TIMED_OUT", "slow"),
     HandleDead(-144, "_FENCED", "fenced"),
     RequestRefused(42, "INVALID_REQUEST", "no"),
+    ClockWrong(32, "INVALID_TIMESTAMP", "no"),
     ClaimGivenUp([3, 4]),
     LogUnfit("taskq.timers", "taskq.timers", "it is not compacted"),
     NotThisProcess(17),
@@ -109,6 +111,7 @@ def test_connection_errors_make_kombu_connect_anew(error: TaskqKafkaError) -> No
         (KafkaError.TOPIC_EXCEPTION, TopicInvalid),
         (KafkaError._INVALID_ARG, ConfigInvalid),
         (KafkaError.POLICY_VIOLATION, RequestRefused),
+        (KafkaError.INVALID_TIMESTAMP, ClockWrong),
     ],
 )
 def test_client_error_becomes_ours(code: int, expected: type[TaskqKafkaError]) -> None:

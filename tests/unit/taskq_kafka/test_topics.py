@@ -7,6 +7,7 @@ import pytest
 from taskq_kafka.errors import TopicInvalid
 from taskq_kafka.options import TransportOptions
 from taskq_kafka.topics import (
+    TopicSettings,
     dlq_queue_of,
     dlq_settings,
     dlq_topic,
@@ -97,10 +98,24 @@ def test_tasks_wait_until_they_are_claimed() -> None:
     assert dict(made.config)["retention.ms"] == "-1"
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        queue_settings(TransportOptions()),
+        dlq_settings(TransportOptions(), queue_max_message_bytes=1000),
+        log_settings("taskq.timers", TransportOptions()),
+        log_settings("taskq.revoked", TransportOptions()),
+    ],
+)
+def test_a_machine_whose_clock_is_ahead_may_write(made: TopicSettings) -> None:
+    assert dict(made.config)["message.timestamp.after.max.ms"] == str(2**63 - 1)
+
+
 def test_dead_letter_may_be_larger_than_its_record() -> None:
     made = dlq_settings(TransportOptions(dlq_retention=60), queue_max_message_bytes=1000)
 
     assert dict(made.config) == {
+        "message.timestamp.after.max.ms": str(2**63 - 1),
         "cleanup.policy": "compact,delete",
         "retention.ms": "60000",
         "max.message.bytes": str(1000 + 65536),

@@ -31,6 +31,7 @@ QUEUE_SETTINGS = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
     "retention.bytes": "-1",
+    "message.timestamp.after.max.ms": "9223372036854775807",
     "min.insync.replicas": "2",
 }
 LETTER_SETTINGS = {
@@ -252,6 +253,7 @@ def test_rights_that_nobody_tells_are_not_known() -> None:
         (topic(retention_ms="604800000"), "problem", "7d 0h"),
         (topic(retention_bytes="1000"), "problem", "retention.bytes=1000"),
         (topic(cleanup_policy="compact"), "problem", "cleanup.policy=compact"),
+        (topic(message_timestamp_after_max_ms="3600000"), "note", "3600000 (1h 0m)"),
         (topic(partitions=4), "note", "4 partitions"),
         (topic(replication=1, min_insync_replicas="1"), "note", "one replica"),
         (topic(min_insync_replicas="4"), "problem", "min.insync.replicas=4, with 3 replicas"),
