@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from taskq.clock import SystemClock, unix_ms
@@ -26,7 +26,7 @@ from tests.support.faults import Stage
 from tests.support.frames import ApiKey
 from tests.support.kafka import Kafka
 from tests.support.proxy import Proxy
-from tests.support.waiting import Deadline
+from tests.support.waiting import Deadline, wait_until
 
 PATIENCE = 30.0
 PARTITIONS = 4
@@ -223,12 +223,29 @@ def test_a_claim_on_a_topic_that_was_deleted_is_refused_and_does_not_hang(
     records = fetch(consumer, 4)
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     admin.delete_topics([queue], operation_timeout=10)[queue].result(10)
+    # The coordinator hears of it a moment later.
+    stranger = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": f"{queue}-stranger"})
+    wait_until(
+        lambda: not can_commit(stranger, queue), timeout=PATIENCE, what="commits being refused"
+    )
+    stranger.close()
 
     with caplog.at_level(logging.ERROR), ThreadPoolExecutor(1) as pool:
         granted, refused = pool.submit(consumer.claim, records).result(PATIENCE)
 
     assert (granted, len(refused)) == ([], 4)
     assert "UNKNOWN_TOPIC_OR_PART" in caplog.text
+
+
+def can_commit(consumer: Consumer, topic: str) -> bool:
+    """Return whether the broker takes a commit for a topic."""
+    try:
+        consumer.commit(offsets=[TopicPartition(topic, 0, 0)], asynchronous=False)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise
+        return False
+    return True
 
 
 @pytest.mark.parametrize("heir_claims", [False, True])
