@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 import click
@@ -233,7 +232,7 @@ def _holder(at: FoundRecord, workers: GroupStatus | None) -> str | None:
 
 
 def _time(milliseconds: int) -> str:
-    return write_instant(datetime.fromtimestamp(milliseconds / 1000, timezone.utc))
+    return write_instant(timers.instant_of(milliseconds))
 
 
 def _print(document: dict[str, Any], *, is_told: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timezone
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_table
 from taskq.instants import write_instant
 from taskq.printing import counted, escaped
-from taskq.timers import LOG
+from taskq.timers import LOG, instant_of
 from taskq.waiting import Waiting, WaitingTimer, read_waiting
 
 _COLUMNS = ("due", "id", "task", "queue")
@@ -54,7 +53,7 @@ def list_(invocation: Invocation, limit: int | None) -> None:
 
 def write_due(milliseconds: int) -> str:
     """Return an instant in milliseconds since 1970 as text."""
-    return write_instant(datetime.fromtimestamp(milliseconds / 1000, timezone.utc))
+    return write_instant(instant_of(milliseconds))
 
 
 def _row(timer: WaitingTimer) -> dict[str, Any]:
