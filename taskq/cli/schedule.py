@@ -16,6 +16,7 @@ import click
 from taskq.cli.groups import TaskqGroup
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_rows
+from taskq.cli.scheduleremove import remove
 from taskq.cli.storedschedules import history, list_, pause, resume, trigger
 from taskq.clock import SystemClock
 from taskq.cron import CronSchedule
@@ -34,10 +35,10 @@ _MANY = 5  # instants that are shown of one schedule
 
 @click.group(cls=TaskqGroup)
 def schedule() -> None:
-    """Check and explain schedules, list those that beats have loaded, pause and trigger them."""
+    """Check and explain schedules, list those that beats have loaded, pause, trigger and remove them."""
 
 
-for command in (history, list_, pause, resume, trigger):
+for command in (history, list_, pause, remove, resume, trigger):
     schedule.add_command(command)
 
 

@@ -53,7 +53,7 @@ def list_(invocation: Invocation, namespace: str | None) -> None:
     app = invocation.app(namespace=namespace)
     namespace = app.settings.namespace
     with logs_of(app) as logs:
-        shelves = _shelves(app, logs, namespace)
+        shelves = read_stored(app, logs)
         found = views(shelves.values(), SystemClock().now())
         alone = sorted({view.name.partition("/")[0] for view in found if view.state == "overdue"})
         alone = [each for each in alone if _has_no_beat(app, each)]
@@ -174,7 +174,9 @@ def trigger(invocation: Invocation, id: str, namespace: str | None) -> None:
         click.echo(task_id)
 
 
-def _shelves(app: App, logs: Logs, namespace: str | None) -> dict[str, Shelf]:
+def read_stored(app: App, logs: Logs) -> dict[str, Shelf]:
+    """Return what stands in the log, by namespace; only that of the setting where there is one."""
+    namespace = app.settings.namespace
     records = logs.read(LOG, timeout=app.settings.connect_timeout)
     if namespace is None:
         return read_shelves(records)
@@ -184,7 +186,7 @@ def _shelves(app: App, logs: Logs, namespace: str | None) -> dict[str, Shelf]:
 def _stored(app: App, logs: Logs, id: str) -> tuple[str, Stored]:
     """Return the schedule that ID names; one that cannot be read is an error."""
     namespace = app.settings.namespace
-    name, stored = find_stored(_shelves(app, logs, namespace), id, namespace)
+    name, stored = find_stored(read_stored(app, logs), id, namespace)
     if stored.problem:
         raise TaskqError(f"schedule {name} cannot be used: {stored.problem}")
     return name, stored
