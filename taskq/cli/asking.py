@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import Event
 
 from taskq.app import App
 from taskq.cli.options import refuse_memory
+from taskq.clock import Clock, SystemClock
 from taskq.errors import TaskqError
+from taskq.instants import write_seconds
 from taskq.near import nearest
-from taskq.protocols import Admin
+from taskq.printing import age
+from taskq.protocols import Admin, HeldPartition
 from taskq.queues import TIMERS
 from taskq.shards import Logs
+from taskq.timers import instant_of
 from taskq_kafka.steps import source_of
+
+LOOK_AGAIN = 2.0
+"""Seconds until an open transaction is looked for again: one that just fires what is due is over in milliseconds."""
 
 
 @contextmanager
@@ -74,3 +82,37 @@ def no_letters(admin: Admin, queue: str, timeout: float) -> str:
     absent = "" if queue in known else "; there is no such queue"
     hint = f"; did you mean {near!r}?" if near else ""
     return f"no dead letters of queue {queue!r}{absent}{hint}"
+
+
+def still_held(
+    admin: Admin, topics: Sequence[str], clock: Clock, timeout: float
+) -> list[HeldPartition]:
+    """Return the open transactions in topics, by Kafka's names, that are still open a while later; waits only if there are any."""
+    first = {
+        (held.topic, held.partition, held.offset) for held in admin.held_up(topics, timeout=timeout)
+    }
+    if not first:
+        return []
+    clock.wait(Event(), LOOK_AGAIN)
+    again = admin.held_up(sorted({topic for topic, *_ in first}), timeout=timeout)
+    return [held for held in again if (held.topic, held.partition, held.offset) in first]
+
+
+def hidden_end(app: App, log: str) -> str:
+    """Return in words that an open transaction hides the end of a log; empty if none does, or we may not know."""
+    clock = SystemClock()
+    held: list[HeldPartition] = []
+    with suppress(PermissionError):
+        admin, timeout = app.broker.admin, app.settings.connect_timeout
+        held = still_held(admin, [app.settings.prefix + log], clock, timeout)
+    if not held:
+        return ""
+    times = [each.since_ms for each in held if each.since_ms is not None]
+    since = ""
+    if times:
+        at = instant_of(min(times))
+        since = f" since {write_seconds(at)} ({age((clock.now() - at).total_seconds())})"
+    return (
+        f"the log {log} could not be read to its end, because a transaction has been open in it{since}: what was written later is "
+        "not known here; 'taskq doctor' says what to do"
+    )

@@ -8,17 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import click
 
 from taskq.app import App
-from taskq.cli.asking import logs_of
+from taskq.cli.asking import hidden_end, logs_of
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json
-from taskq.cli.storedschedules import namespace_option, read_stored
+from taskq.cli.storedschedules import find_named, namespace_option, read_stored
 from taskq.errors import TaskqError, UsageError
 from taskq.near import nearest
 from taskq.neighbours import origin_of, source_name
 from taskq.printing import counted
-from taskq.schedulelog import GROUP, Shelf
+from taskq.schedulelog import GROUP, LOG, Shelf
 from taskq.scheduleremoval import Removal, origins, removal_of_ids, removal_of_origin
-from taskq.scheduleview import find_stored
 from taskq.shards import Logs
 
 _NAMED = 10
@@ -78,7 +77,7 @@ def remove(
 def _of_ids(app: App, shelves: Mapping[str, Shelf], ids: Sequence[str]) -> Iterator[Removal]:
     by_namespace: dict[str, set[str]] = {}
     for text in ids:
-        name, stored = find_stored(shelves, text, app.settings.namespace)
+        name, stored = find_named(app, shelves, text)
         if stored.is_newer:
             raise TaskqError(f"schedule {name} is left untouched: {stored.problem}")
         namespace, _, id = name.partition("/")
@@ -121,7 +120,9 @@ def _find_source(app: App, shelves: Mapping[str, Shelf], text: str) -> tuple[str
     )
     namespace = app.settings.namespace
     place = f" in namespace {namespace!r}" if namespace else ""
-    raise TaskqError(f"no schedules came from {text!r}{place}; {hint}")
+    hidden = hidden_end(app, LOG)
+    but = f"; but {hidden}" if hidden else ""
+    raise TaskqError(f"no schedules came from {text!r}{place}; {hint}{but}")
 
 
 def _ask(removals: Sequence[Removal]) -> None:
