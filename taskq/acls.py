@@ -170,6 +170,16 @@ def _of_logs(prefix: str, *, auto_create: bool) -> Iterator[Right]:
         yield on("topics, doctor", log, "Describe", "DescribeConfigs", use="read settings")
         yield on("topics apply", log, "Create", use="make logs")
     yield on("timers list", timers, "Describe", "Read", use="print what waits")
+    for command in ("timers list", "queues, find"):
+        yield Right(
+            command,
+            "group",
+            f"{prefix}taskq-timers",
+            False,
+            ("Describe",),
+            "know whether somebody keeps the time",
+            is_optional=True,
+        )
     yield on("find, dlq", f"{timers}.dlq", "Describe", "Read", use="read dead letters")
     moves, letters = "dlq redrive, dlq discard", ("Describe", "Read", "Write")
     yield on(moves, f"{timers}.dlq", *letters, use="take out letters of what waited")

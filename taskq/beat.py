@@ -10,8 +10,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from taskq.app import App
 from taskq.clock import Clock, SystemClock
@@ -19,9 +19,10 @@ from taskq.errors import TaskqError, UsageError
 from taskq.hostthread import HostThread, timekeeper
 from taskq.instants import write_seconds
 from taskq.logs import quiet_client
-from taskq.reconcile import Offer, is_in_force
-from taskq.scheduleloader import ScheduleLoader, check_apart
-from taskq.schedulelog import GROUP, LOG
+from taskq.neighbours import shared, shared_lines, unloaded, unloaded_line
+from taskq.reconcile import Offer, is_in_force, is_whole
+from taskq.scheduleloader import ScheduleLoader, check_apart, say
+from taskq.schedulelog import GROUP, LOG, Manifest
 from taskq.scheduleshard import ScheduleShard
 from taskq.schedulesource import ScheduleSource, offers_of_code
 from taskq.shards import Shard
@@ -35,6 +36,9 @@ _TURN = 0.5
 _CHECKED = 30.0
 """Seconds between two looks at what is in force."""
 
+_CLAIMED = 3
+"""Looks until an id is taken out that another source had: whoever has that source still has looked at least once meanwhile."""
+
 _STOP = 10.0
 """Seconds for the threads to hand over their shards; it takes a fraction of one, unless the broker is away."""
 
@@ -44,11 +48,25 @@ class _Loaded:
     """What is known of a source's last load."""
 
     offer: Offer
-    is_sure: bool = False
-    """Whether it was looked at again since: a beat that loaded at the same moment may have mixed with it."""
+    looks: int = 0
+    """How many are to come until it is loaded once more: a beat that loaded at the same moment may have mixed with it."""
 
     complaint: str = ""
     """The load in force that was warned of."""
+
+    shared: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The ids that are in force as others have them, as it was said last."""
+
+
+@dataclass(slots=True)
+class _Namespace:
+    """What is known of a namespace beside what is loaded here."""
+
+    manifests: Mapping[str, Manifest] = field(default_factory=dict)
+    """As they were when it was looked at."""
+
+    unloaded: Mapping[str, int] = field(default_factory=dict)
+    """The sources that are loaded elsewhere, or by nobody, as it was said last."""
 
 
 class Beat:
@@ -87,7 +105,7 @@ class Beat:
         if not files and not self._code:
             raise UsageError(
                 "beat has no schedule; name a file with -s FILE or in the setting 'schedule', "
-                "or a module with tasks that have a cron with -A"
+                f"or a module with tasks that have a cron with -A{_hint(modules)}"
             )
         self._app = app
         self._sources = [ScheduleSource(path, namespace) for path in dict.fromkeys(files)]
@@ -103,6 +121,7 @@ class Beat:
             warns=bool(modules),
         )
         self._loaded: dict[tuple[str, str], _Loaded] = {}
+        self._namespaces: dict[str, _Namespace] = {}
         self._threads: list[HostThread] = []
         self._timekeeper = timekeeper(app.broker, self._clock)
         self._stop = threading.Event()
@@ -146,8 +165,10 @@ class Beat:
                 self._load(offer)
         for offer in offers:
             self._loader.warn_of_unknown_tasks(offer)
-        namespaces = list(dict.fromkeys(offer.namespace for offer in offers))
-        self._threads = [self._schedules_of(namespace) for namespace in namespaces]
+        self._namespaces = {offer.namespace: _Namespace() for offer in offers}
+        for namespace in self._namespaces:
+            self._look_around(namespace)
+        self._threads = [self._schedules_of(namespace) for namespace in self._namespaces]
         self._next_check = self._clock.monotonic() + _CHECKED
         self._standby.look()
         for thread in self._threads:
@@ -179,8 +200,8 @@ class Beat:
             self._reload(source)
         if self._clock.monotonic() >= self._next_check:
             self._next_check = self._clock.monotonic() + _CHECKED
-            for loaded in self._loaded.values():
-                self._check(loaded)
+            for namespace in self._namespaces:
+                self._check(namespace)
 
     # Threads
 
@@ -236,9 +257,12 @@ class Beat:
 
     # Loading
 
-    def _load(self, offer: Offer) -> None:
-        written = self._loader.load(offer)
-        self._loaded[offer.namespace, offer.origin] = _Loaded(offer, is_sure=not written)
+    def _load(self, offer: Offer, *, is_repeated: bool = False) -> None:
+        plan = self._loader.load(offer, is_repeated=is_repeated)
+        looks = _CLAIMED if plan.left else int(bool(plan.writes))
+        place = offer.namespace, offer.origin
+        said = self._loaded[place].shared if is_repeated else {}
+        self._loaded[place] = _Loaded(offer, looks, shared=said)
 
     def _reload(self, source: ScheduleSource) -> None:
         file = source.read_if_changed()
@@ -256,19 +280,26 @@ class Beat:
             source.accept()
             self._loader.warn_of_unknown_tasks(offer)
 
-    def _check(self, loaded: _Loaded) -> None:
-        """Warn where another beat has loaded something else since, and mend what two loads at once have mixed."""
-        offer = loaded.offer
+    def _check(self, namespace: str) -> None:
+        """Look at what is in force of a namespace, and mend what others have changed."""
         try:
-            manifest = self._loader.manifest(offer)
-            if is_in_force(offer, manifest):
-                if not loaded.is_sure:
-                    self._loader.load(offer)
-                    loaded.is_sure = True
-                return
+            manifests = self._loader.manifests(namespace)
+            for loaded in self._own(namespace):
+                self._check_one(loaded, manifests.get(loaded.offer.origin))
+            if manifests != self._namespaces[namespace].manifests:
+                self._look_around(namespace)
         except TaskqError:
             return  # the broker is away, which the threads say
-        if manifest is None or loaded.complaint == manifest.load.digest:
+
+    def _check_one(self, loaded: _Loaded, manifest: Manifest | None) -> None:
+        """Warn where another beat has loaded something else since, and mend what two loads at once have mixed."""
+        offer = loaded.offer
+        if manifest is None or is_in_force(offer, manifest):
+            is_due, loaded.looks = loaded.looks == 1, max(0, loaded.looks - 1)
+            if is_due or not is_whole(offer, manifest):
+                self._load(offer, is_repeated=True)
+            return
+        if loaded.complaint == manifest.load.digest:
             return
         loaded.complaint = manifest.load.digest
         logger.warning(
@@ -278,3 +309,33 @@ class Beat:
             write_seconds(manifest.load.at),
             extra={"event": "schedule.not_in_force", "namespace": offer.namespace},
         )
+
+    def _look_around(self, namespace: str) -> None:
+        """Say what else is in force in a namespace, and what of ours is not, where that has changed."""
+        shelf = self._loader.shelf(namespace)
+        known, own = self._namespaces[namespace], self._own(namespace)
+        known.manifests = shelf.manifests
+        for loaded in own:
+            found = shared(loaded.offer, shelf)
+            if found != loaded.shared:
+                loaded.shared = found
+                say(shared_lines(loaded.offer, found))
+        others = unloaded(shelf, {loaded.offer.origin for loaded in own})
+        if others != known.unloaded:
+            known.unloaded = others
+            if others:
+                say([unloaded_line(namespace, others)])
+
+    def _own(self, namespace: str) -> Sequence[_Loaded]:
+        """Return what this beat has loaded of a namespace."""
+        return [loaded for (where, _), loaded in self._loaded.items() if where == namespace]
+
+
+def _hint(modules: Sequence[str]) -> str:
+    """Return how to be rid of schedules that modules had before, as these go on."""
+    names = " ".join(f"--source code:{text.partition(':')[0]}" for text in modules)
+    return (
+        f"; if they had some before, these are removed by: taskq schedule remove {names}"
+        if names
+        else ""
+    )

@@ -70,8 +70,11 @@ class Plan:
     touched: list[Definition] = field(default_factory=list)
     """Those that are new or have changed."""
 
+    left: list[str] = field(default_factory=list)
+    """Ids that the source has no more and another lists: a load that comes later takes them out, unless a beat has claimed them."""
+
     writes: list[Write] = field(default_factory=list)
-    """In their order; none where nothing changes. Those of definitions come before the manifest."""
+    """In their order; none where nothing changes. Those of definitions come before the manifests, the own one is the last."""
 
     lines: list[Line] = field(default_factory=list)
 
@@ -83,6 +86,7 @@ def reconcile(
     load: Load,
     replaces_all: bool,
     is_live: Callable[[], bool],
+    is_repeated: bool = False,
 ) -> Plan:
     """Return what a load writes and says.
 
@@ -92,6 +96,8 @@ def reconcile(
         load: Who loads it, and when.
         replaces_all: Whether it may take out all that its origin has brought before.
         is_live: Returns whether a beat of the namespace runs; asked only where that matters.
+        is_repeated: Whether the same was loaded before, and the log is only mended: then it takes over no id that stands in
+            another source too, as two beats would do so in turns for ever.
 
     Raises:
         ScheduleFileError: It must not be loaded.
@@ -106,7 +112,8 @@ def reconcile(
     problems: list[str] = []
     for entry in offer.entries:
         try:
-            _define(plan, offer, entry, shelf, load.at)
+            if not (is_repeated and _is_anothers(entry.id, offer.origin, shelf)):
+                _define(plan, offer, entry, shelf, load.at)
         except ValueError as error:
             problems.append(
                 f"the schedule {offer.namespace}/{entry.id!r} cannot be stored: {error}"
@@ -114,12 +121,12 @@ def reconcile(
     if problems:
         raise ScheduleFileError(offer.source, problems)
     for id in sorted(own - offered):
-        name = stored[id].name
-        plan.writes.append(write_of(name, Part.DEFINITION, None))
-        extra = {"event": "schedule.removed", "schedule": name}
-        plan.lines.append(_line(f"schedule {name} removed by {offer.source}", extra))
+        _take_out(plan, offer, stored[id], shelf)
+    for origin, other in shelf.manifests.items():
+        if origin != offer.origin and not set(plan.left).isdisjoint(other.ids):
+            plan.writes.append(manifest_write(offer.namespace, origin, other.without(plan.left)))
     plan.lines += _undone(offer, manifest, load)
-    if plan.writes or manifest is None or manifest.load.digest != load.digest:
+    if plan.writes or not is_whole(offer, manifest):
         plan.writes.append(_manifest(offer, manifest, load))
     return plan
 
@@ -189,6 +196,36 @@ def _define(plan: Plan, offer: Offer, entry: ScheduleEntry, shelf: Shelf, now: d
     plan.writes.append(write_of(name, Part.DEFINITION, document))
 
 
+def _is_anothers(id: str, origin: str, shelf: Shelf) -> bool:
+    """Return whether a schedule is in force as another origin has it, which lists it."""
+    definition = shelf.schedules[id].definition if id in shelf.schedules else None
+    if definition is None or definition.origin == origin:
+        return False
+    return definition.origin in shelf.listing(id)
+
+
+def _take_out(plan: Plan, offer: Offer, definition: Definition, shelf: Shelf) -> None:
+    """Take out a schedule that its source has no more.
+
+    One that another manifest lists goes on for the time being: it is taken off that manifest, and whoever has that source brings
+    it back as its own, so that no occurrence is lost. A source that was renamed long ago is nobody's, and brings nothing back.
+    """
+    name, id = definition.name, definition.entry.id
+    others = shelf.listing(id, beside=offer.origin)
+    if others:
+        plan.left.append(id)
+        text = (
+            f"schedule {name} is not in {offer.source} any more; it goes on, as {' and '.join(others)} had it, and is removed in "
+            "a minute or two if no beat that runs has it there still"
+        )
+        extra = {"event": "schedule.left", "schedule": name}
+        plan.lines.append(_line(text, extra, logging.WARNING))
+        return
+    plan.writes.append(write_of(name, Part.DEFINITION, None))
+    extra = {"event": "schedule.removed", "schedule": name}
+    plan.lines.append(_line(f"schedule {name} removed by {offer.source}", extra))
+
+
 def _line(text: str, extra: Mapping[str, str], level: int = logging.INFO) -> Line:
     return Line(level, text, extra)
 
@@ -224,3 +261,10 @@ def _manifest(offer: Offer, manifest: Manifest | None, load: Load) -> Write:
 def is_in_force(offer: Offer, manifest: Manifest | None) -> bool:
     """Return whether what a manifest says is what a source holds."""
     return manifest is not None and manifest.load.digest == offer.digest
+
+
+def is_whole(offer: Offer, manifest: Manifest | None) -> bool:
+    """Return whether a manifest is that of what a source holds, and nobody has taken ids off it."""
+    if manifest is None or not is_in_force(offer, manifest):
+        return False
+    return manifest.ids == listed_ids(entry.id for entry in offer.entries)

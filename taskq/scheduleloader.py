@@ -6,7 +6,7 @@ One thread owns a loader.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from taskq.app import App
 from taskq.clock import Clock
@@ -15,7 +15,7 @@ from taskq.errors import ScheduleFileError, TaskqError, UsageError
 from taskq.near import nearest
 from taskq.occurrences import Definition, Occurrence
 from taskq.queues import check_queue
-from taskq.reconcile import Offer, Plan, reconcile
+from taskq.reconcile import Line, Offer, Plan, reconcile
 from taskq.schedulelog import GROUP, LOG, Load, Manifest, Shelf, manifest_route, read_shelf
 from taskq.shards import Write
 
@@ -56,8 +56,12 @@ class ScheduleLoader:
         with broker.errors():
             broker.logs.check(LOG, timeout=self._app.settings.connect_timeout)
 
-    def load(self, offer: Offer) -> int:
-        """Let what a source holds be in force, and say what has changed; returns how many records were written.
+    def load(self, offer: Offer, *, is_repeated: bool = False) -> Plan:
+        """Let what a source holds be in force, and say what has changed; returns what was written.
+
+        Args:
+            offer: What the source holds.
+            is_repeated: Whether this process has loaded the same before, and only mends what has become of it.
 
         Raises:
             ScheduleFileError: It cannot be used.
@@ -73,10 +77,11 @@ class ScheduleLoader:
             load=load,
             replaces_all=self._replaces_all,
             is_live=lambda: self._is_live(offer.namespace),
+            is_repeated=is_repeated,
         )
         self._write(plan.writes)
-        _say(plan)
-        return len(plan.writes)
+        say(plan.lines)
+        return plan
 
     def shelf(self, namespace: str) -> Shelf:
         """Return what stands in the log of a namespace; raises as `load`."""
@@ -86,13 +91,13 @@ class ScheduleLoader:
                 broker.logs.read(LOG, timeout=self._app.settings.connect_timeout), namespace
             )
 
-    def manifest(self, offer: Offer) -> Manifest | None:
-        """Return what the log says is in force of an origin; raises as `load`."""
+    def manifests(self, namespace: str) -> Mapping[str, Manifest]:
+        """Return what the log says is in force of a namespace, by origin; reads one partition of it, and raises as `load`."""
         broker = self._app.broker
-        route = manifest_route(offer.namespace)
+        route = manifest_route(namespace)
         with broker.errors():
             records = broker.logs.read(LOG, route=route, timeout=self._app.settings.connect_timeout)
-            return read_shelf(records, offer.namespace).manifests.get(offer.origin)
+            return read_shelf(records, namespace).manifests
 
     def warn_of_unknown_tasks(self, offer: Offer) -> None:
         """Name the entries whose task the app does not have, where it has modules: others may have it, so it is no error."""
@@ -188,6 +193,7 @@ def check_apart(offers: Sequence[Offer]) -> None:
                 raise ScheduleFileError(offer.source, [why])
 
 
-def _say(plan: Plan) -> None:
-    for line in plan.lines:
+def say(lines: Iterable[Line]) -> None:
+    """Write lines to the log."""
+    for line in lines:
         logger.log(line.level, "%s", line.text, extra=line.extra)

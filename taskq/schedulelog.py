@@ -173,6 +173,11 @@ class Manifest:
     before: Load | None = None
     """The load of other content that it took the place of."""
 
+    def without(self, ids: Iterable[str]) -> Manifest:
+        """Return it without ids: a beat that holds it with them notices, and brings them back."""
+        gone = set(ids)
+        return replace(self, ids=tuple(id for id in self.ids if id not in gone))
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         before = None if self.before is None else self.before.to_json()
@@ -221,9 +226,9 @@ def write_of(name: str, part: Part, document: Mapping[str, Any] | None) -> Write
     return Write(LOG, name.encode(), key_of(name, part), value)
 
 
-def manifest_write(namespace: str, origin: str, manifest: Manifest) -> Write:
-    """Return the write of a manifest."""
-    value = encode(manifest.to_json())
+def manifest_write(namespace: str, origin: str, manifest: Manifest | None) -> Write:
+    """Return the write of a manifest; None takes it out."""
+    value = None if manifest is None else encode(manifest.to_json())
     return Write(LOG, manifest_route(namespace), manifest_key(namespace, origin), value)
 
 
@@ -382,6 +387,14 @@ class Shelf:
             for id, stored in sorted(self.schedules.items())
             if stored.definition is not None
         }
+
+    def listing(self, id: str, *, beside: str = "") -> list[str]:
+        """Return the origins whose manifests list a schedule; `beside` is one that does not count."""
+        return [
+            origin
+            for origin, manifest in self.manifests.items()
+            if origin != beside and id in manifest.ids
+        ]
 
 
 def read_shelves(records: Iterable[LogRecord]) -> dict[str, Shelf]:

@@ -81,8 +81,11 @@ class Timer:
 
 
 def due_ms(instant: datetime) -> int:
-    """Return an aware instant in whole milliseconds since 1970, rounded up, so that nothing is early."""
-    return -(-((instant - _EPOCH) // _MICROSECOND) // 1000)
+    """Return an aware instant in whole milliseconds since 1970, rounded up, so that nothing is early.
+
+    In the last of all milliseconds it is rounded down, as there is nothing above: half a millisecond early in the year 9999.
+    """
+    return min(-(-((instant - _EPOCH) // _MICROSECOND) // 1000), LATEST_MS)
 
 
 def instant_of(milliseconds: int) -> datetime:

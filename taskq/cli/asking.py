@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from taskq.app import App
+from taskq.cli.heldup import held_up
 from taskq.cli.options import refuse_memory
+from taskq.clock import SystemClock
 from taskq.errors import TaskqError
+from taskq.instants import write_seconds
 from taskq.near import nearest
-from taskq.protocols import Admin
+from taskq.printing import age
+from taskq.protocols import Admin, HeldPartition
 from taskq.queues import TIMERS
 from taskq.shards import Logs
+from taskq.timers import instant_of
 from taskq_kafka.steps import source_of
 
 
@@ -74,3 +79,23 @@ def no_letters(admin: Admin, queue: str, timeout: float) -> str:
     absent = "" if queue in known else "; there is no such queue"
     hint = f"; did you mean {near!r}?" if near else ""
     return f"no dead letters of queue {queue!r}{absent}{hint}"
+
+
+def hidden_end(app: App, log: str) -> str:
+    """Return in words that an open transaction hides the end of a log; empty if none does, or we may not know."""
+    clock = SystemClock()
+    held: list[HeldPartition] = []
+    with suppress(PermissionError):
+        admin, timeout = app.broker.admin, app.settings.connect_timeout
+        held = held_up(admin, [app.settings.prefix + log], clock, timeout)
+    if not held:
+        return ""
+    times = [each.since_ms for each in held if each.since_ms is not None]
+    since = ""
+    if times:
+        at = instant_of(min(times))
+        since = f" since {write_seconds(at)} ({age((clock.now() - at).total_seconds())})"
+    return (
+        f"the log {log} could not be read to its end, because a transaction has been open in it{since}: what was written later is "
+        "not known here; 'taskq doctor' says what to do"
+    )

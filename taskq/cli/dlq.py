@@ -27,6 +27,7 @@ from taskq.redrive import counts
 
 _COLUMNS = ("id", "task", "queue", "reason", "error", "attempts", "failed_at", "source")
 _LAYOUT = "\n\t"
+_ROWS = 50  # of a table, unless more are asked for: hundreds tell a person no more, and --count tells how many
 _SHORT = 160  # characters of a value that is read at one glance, in one line
 _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 _LISTED = ("id", "task", "queue", "reason", "attempts", "failed_at", "error")
@@ -47,7 +48,12 @@ def dlq() -> None:
 @dlq.command("list", cls=TaskqCommand, data=True)
 @click.argument("queue", required=False, shell_complete=complete_queue)
 @filter_options
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"Only the newest N; without it a table has {_ROWS}, and --json all.",
+)
 @click.option("--count", "is_count", is_flag=True, help="Count them by queue, task and reason.")
 @pass_invocation
 def list_(
@@ -58,7 +64,7 @@ def list_(
     is_count: bool,
     **filters: Any,
 ) -> None:
-    """Print the dead letters of QUEUE, or of all queues; the oldest first. Of several filters all must fit."""
+    """Print the newest dead letters of QUEUE, or of all queues; the oldest of them first. Of several filters all must fit."""
     if is_count and limit is not None:
         raise click.UsageError("--count counts all of them: it takes no --limit")
     selection = read_selection(**filters)
@@ -69,14 +75,18 @@ def list_(
         if queue is not None and not all_views:
             click.echo(f"taskq: {no_letters(admin, queue, timeout)}", err=True)
     views = [view for view in all_views if selection.takes(view)]
-    _say_more(all_views, views, limit, near=selection.near_miss(all_views))
+    _say_more(all_views, views, near=selection.near_miss(all_views))
     if is_count:
         rows = [dict(zip(_COUNTED, row, strict=True)) for row in counts(views)]
         print_rows(rows, _COUNTED, as_json=invocation.json)
         return
-    shown = views if limit is None else _newest(views, limit)
+    most = limit or (len(views) if invocation.json else _ROWS)
+    shown = views if len(views) <= most else _newest(views, most)
     columns = _COLUMNS if invocation.json else _LISTED
     print_rows([_row(view) for view in shown], columns, as_json=invocation.json)
+    if len(views) > most:
+        hint = "" if limit else "; --limit N prints more, --count counts them"
+        click.echo(f"taskq: the newest {most:,} of {len(views):,}{hint}", err=True)
 
 
 @dlq.command(cls=TaskqCommand, data=True)
@@ -106,16 +116,13 @@ def show(invocation: Invocation, names: tuple[str, ...]) -> None:
 def _say_more(
     all_views: list[DeadLetterView],
     views: list[DeadLetterView],
-    limit: int | None,
     *,
     near: str | None,
 ) -> None:
-    """Say what the table does not: that nothing fits, that more is there, that some cannot be read in full."""
+    """Say what the table does not: that nothing fits, that some cannot be read in full."""
     if all_views and not views:
         hint = f"; did you mean {near!r}?" if near else ""
         click.echo(f"taskq: none of {counted(len(all_views), 'dead letter')} fits{hint}", err=True)
-    if limit is not None and len(views) > limit:
-        click.echo(f"taskq: the newest {limit:,} of {len(views):,}", err=True)
     newer = sum(view.is_newer for view in views)
     if newer:
         click.echo(f"taskq: {newer:,} were written by a newer taskq; they may say more", err=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 import click
@@ -14,13 +13,14 @@ from taskq.app import App
 from taskq.cli.asking import admin_of, needed_queues
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json
+from taskq.cli.timekeeping import START_ONE, is_time_kept, overdue_seconds
 from taskq.clock import SystemClock, unix_ms
 from taskq.clues import MARGIN_MS, Clue, read_clue, recognizer
 from taskq.deadletters import DeadLetterView, read_dead_letter
 from taskq.errors import TaskqError
 from taskq.instants import write_instant
 from taskq.message import identify
-from taskq.printing import counted, escaped
+from taskq.printing import age, counted, escaped
 from taskq.protocols import Admin, FoundRecord, GroupStatus
 from taskq.revocation import Revocations
 from taskq.waiting import WaitingTimer, read_waiting
@@ -65,6 +65,7 @@ def find(ctx: click.Context, invocation: Invocation, id: str) -> None:
     with admin_of(app) as admin:
         found = _search(app, admin, id, clue)
         workers = admin.group(group, timeout=timeout) if found.waiting is not None else None
+        is_kept = not found.timers or is_time_kept(app)
     document = _document(id, found, workers)
     if invocation.json:
         print_json(document)
@@ -75,7 +76,7 @@ def find(ctx: click.Context, invocation: Invocation, id: str) -> None:
             f"no task has the id {id!r}; searched: {'; '.join(found.looked)}{_limits(clue)}"
         )
     else:
-        _print(document, is_told=workers is None or workers.is_told)
+        _print(document, is_told=workers is None or workers.is_told, is_kept=is_kept)
 
 
 def _limits(clue: Clue) -> str:
@@ -162,7 +163,18 @@ def _document(id: str, found: _Findings, workers: GroupStatus | None) -> dict[st
     document: dict[str, Any] = {"id": id, "state": "unknown", "task": None, "queue": None}
     document["topic"] = None
     document |= dict.fromkeys(
-        ("partition", "offset", "ahead", "worker", "sent_at", "due", "reason", "error", "failed_at")
+        (
+            "partition",
+            "offset",
+            "ahead",
+            "worker",
+            "sent_at",
+            "due",
+            "overdue",
+            "reason",
+            "error",
+            "failed_at",
+        )
     )
     document["revoked_at"] = None if found.revoked_ms is None else _time(found.revoked_ms)
     document["searched"] = list(found.looked)
@@ -208,6 +220,7 @@ def _delayed(timer: WaitingTimer) -> dict[str, Any]:
         "partition": None,
         "offset": None,
         "due": _time(timer.due_ms),
+        "overdue": overdue_seconds(timer.due_ms),
     }
 
 
@@ -233,13 +246,15 @@ def _holder(at: FoundRecord, workers: GroupStatus | None) -> str | None:
 
 
 def _time(milliseconds: int) -> str:
-    return write_instant(datetime.fromtimestamp(milliseconds / 1000, timezone.utc))
+    return write_instant(timers.instant_of(milliseconds))
 
 
-def _print(document: dict[str, Any], *, is_told: bool) -> None:
+def _print(document: dict[str, Any], *, is_told: bool, is_kept: bool) -> None:
     lines = [f"state: {document['state']}"]
     if document["due"]:
         lines[0] += f" until {document['due']}"
+    if document["overdue"] is not None:
+        lines[0] += f", overdue {age(document['overdue'])}"
     if document["task"]:
         lines.append(f"task: {document['task']}")
     if document["partition"] is not None:
@@ -255,24 +270,30 @@ def _print(document: dict[str, Any], *, is_told: bool) -> None:
     lines += [
         f"{name}: {document[name]}" for name in ("reason", "error", "failed_at") if document[name]
     ]
-    lines.append(_meaning(document, is_told=is_told))
+    lines.append(_meaning(document, is_told=is_told, is_kept=is_kept))
     for line in lines:
         click.echo(escaped(line))
 
 
-def _meaning(document: dict[str, Any], *, is_told: bool) -> str:
+def _meaning(document: dict[str, Any], *, is_told: bool, is_kept: bool) -> str:
     """Return in words what a state means and what can be done."""
     state = document["state"]
     if state == "revoked":
-        return "Nothing else is known of it. A worker that meets it within a day of its revocation does not run it."
+        return (
+            "No record of it was found: it may have run before that, or may never have been sent. "
+            f"A worker that meets it within a day of its revocation does not run it. Searched: {'; '.join(document['searched'])}."
+        )
     if state == "delayed":
-        if document["revoked_at"]:
-            return "It waits among the timers and is revoked: it is taken out in a moment, or will not be run."
-        return "It waits among the timers; 'taskq revoke' cancels it. Workers and beats send it to its queue when it is due."
+        return _is_delayed(document, is_kept=is_kept)
     if document["revoked_at"] and state == "waiting":
         return "It is revoked: the worker that meets it does not run it."
     if state == "waiting":
         return _waits(document, is_told=is_told)
+    if state == "claimed" and document["revoked_at"]:
+        return (
+            "A worker has claimed it: it has run, or was left out because it was revoked by then; it will not run again. "
+            "The worker's log says which."
+        )
     if state == "claimed":
         return (
             "A worker has claimed it: it runs or has run, or was lost with its worker; it will not run again. "
@@ -281,6 +302,16 @@ def _meaning(document: dict[str, Any], *, is_told: bool) -> str:
     if state == "deleted":
         return "It was deleted before a worker claimed it (a purge, or the topic's retention): it will not run."
     return f"It failed for good; 'taskq dlq show {document['id']}' prints all of it."
+
+
+def _is_delayed(document: dict[str, Any], *, is_kept: bool) -> str:
+    if document["revoked_at"]:
+        return "It waits among the timers and is revoked: it is taken out in a moment, or will not be run."
+    if not is_kept:
+        return f"It waits among the timers, and {START_ONE}. 'taskq revoke' cancels it."
+    if document["overdue"] is not None:
+        return "It waits among the timers though its time has come; a process keeps the time: see its log, and 'taskq doctor'."
+    return "It waits among the timers; 'taskq revoke' cancels it. Workers and beats send it to its queue when it is due."
 
 
 def _waits(document: dict[str, Any], *, is_told: bool) -> str:

@@ -1,11 +1,12 @@
-"""`taskq schedule`: check schedule files, and say when their entries are due. Needs no broker.
+"""`taskq schedule`: check schedules, and say when they are due. Needs no broker.
 
 What it says and does about schedules that beats have loaded is in `taskq.cli.storedschedules`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -13,19 +14,23 @@ from typing import Any
 
 import click
 
+from taskq.cli.declared import declared, declared_sources
 from taskq.cli.groups import TaskqGroup
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_rows
+from taskq.cli.scheduleremove import remove
 from taskq.cli.storedschedules import history, list_, pause, resume, trigger
 from taskq.clock import SystemClock
 from taskq.cron import CronSchedule
 from taskq.crondialects import read_elsewhere
 from taskq.cronfields import DIALECTS
 from taskq.cronsentence import sentence
-from taskq.errors import ScheduleFileError, TaskqError, UsageError
+from taskq.errors import ScheduleFileError, TaskqError
 from taskq.instants import write_seconds
 from taskq.near import nearest
 from taskq.occurrences import Definition, begin, delay_of, planned_instants
+from taskq.printing import counted
+from taskq.reconcile import Offer
 from taskq.schedulesource import ScheduleSource
 
 _USAGE = 2
@@ -34,10 +39,10 @@ _MANY = 5  # instants that are shown of one schedule
 
 @click.group(cls=TaskqGroup)
 def schedule() -> None:
-    """Check and explain schedules, list those that beats have loaded, pause and trigger them."""
+    """Check and explain schedules, list those that beats have loaded, pause, trigger and remove them."""
 
 
-for command in (history, list_, pause, resume, trigger):
+for command in (history, list_, pause, remove, resume, trigger):
     schedule.add_command(command)
 
 
@@ -46,19 +51,22 @@ for command in (history, list_, pause, resume, trigger):
 @pass_invocation
 @click.pass_context
 def validate(ctx: click.Context, invocation: Invocation, file: str | None) -> None:
-    """Check FILE, or the files of the setting 'schedule'; exits with 2 if something is wrong.
+    """Check FILE, or the files of the setting 'schedule' and the schedules in the code of -A; exits with 2 if something is wrong.
 
     A task that the app of -A does not have is a warning, as other apps may have it: beat sends it all the same.
     """
-    rows = [_checked(source) for source in _sources(invocation, file)]
+    sources, code = declared_sources(invocation, file)
+    rows = [*map(_checked, sources), *map(_of_code, code)]
     if invocation.json:
         print_json(rows)
     for row in rows:
         if not row["problems"] and not invocation.json:
-            click.echo(f"{row['file']}: {row['schedules']} schedules, namespace {row['namespace']}")
+            name = row["file"] or f"module {row['module']}"
+            count = counted(row["schedules"], "schedule")
+            click.echo(f"{name}: {count}, namespace {row['namespace']}")
         for problem in row["problems"]:
             click.echo(f"taskq: schedule file {row['file']}: {problem}", err=True)
-    _warn_of_unknown_tasks(invocation, file)
+    _warn_of_unknown_tasks(invocation, sources)
     if any(row["problems"] for row in rows):
         ctx.exit(_USAGE)
 
@@ -72,8 +80,12 @@ def validate(ctx: click.Context, invocation: Invocation, file: str | None) -> No
 )
 @pass_invocation
 def next_(invocation: Invocation, names: tuple[str, ...], count: int | None) -> None:
-    """Print when the schedules of FILE are sent next, or the one with ID, with their jitter; earliest first."""
-    found, id = _definitions(invocation, names)
+    """Print when the schedules of FILE are sent next, or the one with ID, with their jitter; earliest first.
+
+    Without FILE those of the files of the setting 'schedule' and those in the code of -A.
+    """
+    with _hinting_at_count(names):
+        found, id = declared(invocation, names)
     if count is None:
         count = _MANY if id is not None else 1
     rows = [
@@ -115,7 +127,10 @@ def next_(invocation: Invocation, names: tuple[str, ...], count: int | None) -> 
 def explain(
     invocation: Invocation, names: tuple[str, ...], dialect: str | None, timezone: str | None
 ) -> None:
-    """Say in words when schedules are due: those of FILE, the one with ID, or an EXPRESSION."""
+    """Say in words when schedules are due: those of FILE, the one with ID, or an EXPRESSION.
+
+    Without FILE those of the files of the setting 'schedule' and those in the code of -A.
+    """
     if dialect is not None or timezone is not None or _is_expression(names):
         if len(names) != 1:
             raise click.UsageError("explain takes one expression, in quotes")
@@ -124,7 +139,7 @@ def explain(
             raise click.UsageError("the zone is given twice: the expression begins with one")
         _print_explained([_explained(cron, _upcoming_of(cron))], invocation, single=True)
         return
-    found, id = _definitions(invocation, names)
+    found, id = declared(invocation, names)
     rows = [
         {"schedule": each.name, "task": each.entry.task}
         | _explained(each.entry.cron, list(_upcoming(each, _MANY)), _why_never(each))
@@ -142,14 +157,6 @@ def _is_expression(names: Sequence[str]) -> bool:
     return len(names[0].split()) > 2 or names[0].startswith(("@", "TZ=", "CRON_TZ="))
 
 
-def _sources(invocation: Invocation, file: str | None) -> list[ScheduleSource]:
-    settings = invocation.settings()
-    files = [file] if file is not None else list(settings.schedule)
-    if not files:
-        raise UsageError("no schedule file; name one, or set 'schedule' in taskq.toml")
-    return [ScheduleSource(path, settings.namespace) for path in files]
-
-
 def _checked(source: ScheduleSource) -> dict[str, Any]:
     row: dict[str, Any] = {"file": source.path, "namespace": source.namespace}
     try:
@@ -159,12 +166,19 @@ def _checked(source: ScheduleSource) -> dict[str, Any]:
     return {**row, "schedules": len(file.entries), "problems": []}
 
 
-def _warn_of_unknown_tasks(invocation: Invocation, file: str | None) -> None:
+def _of_code(offer: Offer) -> dict[str, Any]:
+    """Return the row of a module's schedules; what is wrong with one has stopped the import."""
+    row: dict[str, Any] = {"file": None, "namespace": offer.namespace}
+    module = offer.origin.removeprefix("code:")
+    return {**row, "schedules": len(offer.entries), "problems": [], "module": module}
+
+
+def _warn_of_unknown_tasks(invocation: Invocation, sources: Iterable[ScheduleSource]) -> None:
     """Name tasks that the app does not have, where one is given: other apps may have them, so it is no error."""
     if not invocation.settings().app:
         return
     registry = invocation.app().registry
-    for source in _sources(invocation, file):
+    for source in sources:
         try:
             entries = source.read().entries
         except ScheduleFileError:
@@ -178,37 +192,21 @@ def _warn_of_unknown_tasks(invocation: Invocation, file: str | None) -> None:
             click.echo(line, err=True)
 
 
-def _definitions(
-    invocation: Invocation, names: Sequence[str]
-) -> tuple[list[Definition], str | None]:
-    """Return the schedules that [FILE] [ID] mean, and the id if there is one."""
-    if len(names) > 2:
-        raise click.UsageError("too many arguments: [FILE] [ID] are taken")
-    file, id = _file_and_id(invocation, names)
-    now = SystemClock().now()
-    found = [
-        Definition(entry, source.namespace, now, source.origin)
-        for source in _sources(invocation, file)
-        for entry in source.read().entries
-    ]
-    if id is None:
-        return found, None
-    named = [each for each in found if id in (each.entry.id, each.name)]
-    if not named:
-        near = nearest(id, [each.entry.id for each in found])
-        hint = f"; did you mean {near!r}?" if near else ""
-        raise TaskqError(f"no schedule has the id {id!r}{hint}")
-    return named, id
-
-
-def _file_and_id(invocation: Invocation, names: Sequence[str]) -> tuple[str | None, str | None]:
-    """Tell FILE from ID where only one is given: an id needs files in the settings."""
-    if len(names) == 2:
-        return names[0], names[1]
-    if not names:
-        return None, None
-    is_file = Path(names[0]).exists() or not invocation.settings().schedule
-    return (names[0], None) if is_file or names[0].endswith(".json") else (None, names[0])
+@contextmanager
+def _hinting_at_count(names: Sequence[str]) -> Iterator[None]:
+    """Say in errors that a number which is no file and no id is wanted as --count."""
+    try:
+        yield
+    except TaskqError as error:
+        number = names[-1] if names else ""
+        if not number.isdigit() or Path(number).exists():
+            raise
+        hint = f"for the next {number} instants: --count {number}"
+        if isinstance(error, ScheduleFileError):
+            raise ScheduleFileError(
+                error.path, [f"{each}; {hint}" for each in error.problems]
+            ) from None
+        raise TaskqError(f"{error}; {hint}") from None
 
 
 def _upcoming(definition: Definition, count: int) -> Iterator[datetime]:

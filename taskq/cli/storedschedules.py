@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 import click
 
 from taskq.app import App
-from taskq.cli.asking import logs_of
+from taskq.cli.asking import hidden_end, logs_of
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_rows
 from taskq.clock import SystemClock
 from taskq.duemessages import message_of
-from taskq.errors import PublishFailed, TaskqError
+from taskq.errors import PublishFailed, TaskqError, UsageError
 from taskq.instants import write_instant, write_seconds
 from taskq.occurrences import Occurrence, delay_of
 from taskq.schedulelog import (
@@ -53,18 +53,22 @@ def list_(invocation: Invocation, namespace: str | None) -> None:
     app = invocation.app(namespace=namespace)
     namespace = app.settings.namespace
     with logs_of(app) as logs:
-        shelves = _shelves(app, logs, namespace)
+        shelves = read_stored(app, logs)
         found = views(shelves.values(), SystemClock().now())
         alone = sorted({view.name.partition("/")[0] for view in found if view.state == "overdue"})
         alone = [each for each in alone if _has_no_beat(app, each)]
+        is_doubtful = not found or any(view.state == "overdue" for view in found)
+        hidden = hidden_end(app, LOG) if is_doubtful else ""
     rows = [_row(view) for view in found]
     if invocation.json:
         print_json(rows)
     else:
         print_rows(rows, _LISTED, as_json=False)
-        if not rows:
+        if not rows and not hidden:
             place = f" in namespace {namespace!r}" if namespace else ""
             click.echo(f"taskq: no schedules are loaded{place}; beat loads them", err=True)
+    if hidden:
+        click.echo(f"taskq: {hidden}", err=True)
     for each in alone:
         click.echo(f"taskq: no beat of namespace {each!r} runs", err=True)
 
@@ -174,7 +178,9 @@ def trigger(invocation: Invocation, id: str, namespace: str | None) -> None:
         click.echo(task_id)
 
 
-def _shelves(app: App, logs: Logs, namespace: str | None) -> dict[str, Shelf]:
+def read_stored(app: App, logs: Logs) -> dict[str, Shelf]:
+    """Return what stands in the log, by namespace; only that of the setting where there is one."""
+    namespace = app.settings.namespace
     records = logs.read(LOG, timeout=app.settings.connect_timeout)
     if namespace is None:
         return read_shelves(records)
@@ -183,11 +189,21 @@ def _shelves(app: App, logs: Logs, namespace: str | None) -> dict[str, Shelf]:
 
 def _stored(app: App, logs: Logs, id: str) -> tuple[str, Stored]:
     """Return the schedule that ID names; one that cannot be read is an error."""
-    namespace = app.settings.namespace
-    name, stored = find_stored(_shelves(app, logs, namespace), id, namespace)
+    name, stored = find_named(app, read_stored(app, logs), id)
     if stored.problem:
         raise TaskqError(f"schedule {name} cannot be used: {stored.problem}")
     return name, stored
+
+
+def find_named(app: App, shelves: Mapping[str, Shelf], id: str) -> tuple[str, Stored]:
+    """Return the schedule that ID names; an error says so if it may stand where an open transaction hides it."""
+    try:
+        return find_stored(shelves, id, app.settings.namespace)
+    except UsageError:
+        raise
+    except TaskqError as error:
+        hidden = hidden_end(app, LOG)
+        raise TaskqError(f"{error}; but {hidden}" if hidden else str(error)) from None
 
 
 def _has_no_beat(app: App, namespace: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timezone
 from typing import Any
 
 import click
@@ -12,9 +11,10 @@ from taskq.cli.asking import admin_of
 from taskq.cli.groups import TaskqGroup
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_table
+from taskq.cli.timekeeping import START_ONE, is_time_kept, overdue_seconds
 from taskq.instants import write_instant
-from taskq.printing import counted, escaped
-from taskq.timers import LOG
+from taskq.printing import age, counted, escaped
+from taskq.timers import LOG, instant_of
 from taskq.waiting import Waiting, WaitingTimer, read_waiting
 
 _COLUMNS = ("due", "id", "task", "queue")
@@ -40,21 +40,27 @@ def timers() -> None:
 )
 @pass_invocation
 def list_(invocation: Invocation, limit: int | None) -> None:
-    """Print the tasks that wait for their time, the next due first, and how many wait by task."""
+    """Print the tasks that wait for their time, the next due first, and how many wait by task.
+
+    One whose time came more than 10 seconds ago is marked as overdue.
+    """
     app = invocation.app()
     with admin_of(app):
         records = app.broker.logs.read(LOG, timeout=app.settings.connect_timeout)
         waiting = read_waiting(records)
+        is_kept = not waiting.timers or is_time_kept(app)
     if invocation.json:
         print_json([_row(timer) for timer in waiting.timers[:limit]])
     else:
-        print_table([_row(timer) for timer in waiting.timers[: limit or _SHOWN]], _COLUMNS)
+        print_table([_line(timer) for timer in waiting.timers[: limit or _SHOWN]], _COLUMNS)
     click.echo(f"taskq: {escaped(_counts(waiting))}", err=True)
+    if waiting.timers:
+        _say_late(waiting.timers[0], is_kept=is_kept)
 
 
 def write_due(milliseconds: int) -> str:
     """Return an instant in milliseconds since 1970 as text."""
-    return write_instant(datetime.fromtimestamp(milliseconds / 1000, timezone.utc))
+    return write_instant(instant_of(milliseconds))
 
 
 def _row(timer: WaitingTimer) -> dict[str, Any]:
@@ -63,7 +69,28 @@ def _row(timer: WaitingTimer) -> dict[str, Any]:
         "task": timer.task or None,
         "queue": timer.queue,
         "due": write_due(timer.due_ms),
+        "overdue": overdue_seconds(timer.due_ms),
     }
+
+
+def _line(timer: WaitingTimer) -> dict[str, Any]:
+    """Return a row for people: one that is overdue is marked."""
+    row = _row(timer)
+    if row["overdue"] is not None:
+        row["due"] += f" (overdue {age(row['overdue'])})"
+    return row
+
+
+def _say_late(first: WaitingTimer, *, is_kept: bool) -> None:
+    """Say what nobody sends, or what comes too late though somebody keeps the time."""
+    overdue = overdue_seconds(first.due_ms)
+    late = "" if overdue is None else f"the first is {age(overdue)} overdue; "
+    if not is_kept:
+        click.echo(f"taskq: {late}{START_ONE}", err=True)
+    elif late:
+        click.echo(
+            f"taskq: {late}a process keeps the time: see its log, and 'taskq doctor'", err=True
+        )
 
 
 def _counts(waiting: Waiting) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from taskq.clock import SystemClock
 from taskq.schedulelog import LOG, Shelf, read_shelf
 from tests.support.kafka import Kafka
 from tests.support.names import fresh_name
@@ -173,6 +174,30 @@ def test_commands_show_and_steer_what_is_loaded(stage: Stage) -> None:
     listed = stage.taskq("schedule", "list")
     assert listed.wait(timeout=30) == 0
     assert "no beat of namespace 'jobs' runs" in listed.text or "overdue" not in listed.text
+
+
+def test_schedules_of_a_file_that_is_left_out_are_told_and_removed_while_beats_run(
+    stage: Stage, tmp_path: Path
+) -> None:
+    left_out = tmp_path / "old.json"
+    stage.write({"id": "a"})
+    stage.write({"id": "old"}, {"id": "older", "cron": "@yearly"}, path=left_out)
+    assert stage.beat("-s", str(left_out), "--namespace", "jobs").stop() == 0
+
+    beat = stage.beat("--namespace", "jobs")
+    beat.wait_for_line("2 schedules of old.json are in force, which this beat does not load")
+    stage.wait_sent(2, "old")
+    remove = stage.taskq("schedule", "remove", "--source", "old.json", "--yes")
+    assert remove.wait(timeout=30) == 0
+    end = SystemClock().now()
+    stage.wait_sent(len(planned(stage.sent(), "a")) + 3, "a")
+    assert beat.stop() == 0
+
+    assert "removed 2 schedules: jobs/old, jobs/older" in remove.text
+    assert planned(stage.sent(), "old")[-1] <= end + timedelta(seconds=1)
+    assert_steps(planned(stage.sent(), "a"), 1)
+    shelf = stage.shelf()
+    assert (list(shelf.schedules), list(shelf.manifests)) == (["a"], ["file:jobs.json"])
 
 
 def test_other_schedules_under_the_name_of_a_running_beat_are_refused(

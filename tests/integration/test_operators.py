@@ -340,6 +340,30 @@ def test_doctor_and_queues_name_a_partition_that_another_programs_transaction_ho
     assert not [row["held_up"] for row in queues_again.json if row["held_up"]]
 
 
+def test_schedules_that_an_open_transaction_hides_are_not_said_to_be_missing(
+    kafka: Kafka, place: Station, taskq: Taskq
+) -> None:
+    topic = f"{place.queue}-taskq.schedules"
+    kafka.create_topic(topic, partitions=2)
+    other = Producer(
+        {"bootstrap.servers": kafka.bootstrap, "transactional.id": place.queue, "logger": QUIET}
+    )
+    other.init_transactions(PATIENCE)
+    other.begin_transaction()
+    other.produce(topic, b"{}", key=b"jobs/a", partition=1)
+    assert other.flush(PATIENCE) == 0
+
+    listed = taskq("schedule", "list")
+    triggered = taskq("schedule", "trigger", "a")
+    other.abort_transaction(PATIENCE)
+
+    assert (listed.code, listed.out, triggered.code) == (0, "", 1)
+    assert "no schedules are loaded" not in listed.err
+    for done in (listed, triggered):
+        assert "could not be read to its end, because a transaction has been open" in done.err
+    assert "no schedules are loaded" in taskq("schedule", "list").err
+
+
 def test_doctor_prints_rights_for_prefixes(taskq: Taskq) -> None:
     rows = taskq("doctor", "--acls", "--json", TASKQ_PREFIX="team.").json
 

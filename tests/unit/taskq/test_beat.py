@@ -15,6 +15,8 @@ import pytest
 from taskq.beat import Beat
 from taskq.errors import BrokerRefused, BrokerUnreachable, ScheduleFileError, UsageError
 from taskq.protocols import GroupMember, GroupStatus
+from taskq.schedulelog import read_shelf
+from taskq.scheduleremoval import removal_of_ids
 from tests.support.clock import START, FakeClock
 from tests.support.fake_broker import attach, isolated_app
 from tests.support.owned_logs import OwnedLogs
@@ -266,9 +268,7 @@ class TestOtherBeats:
         monkeypatch.undo()
 
         for _ in range(3):
-            bench.clock.advance(40)
-            for loaded in beat._loaded.values():
-                beat._check(loaded)
+            look_again(bench, beat)
 
         assert events(caplog).count("schedule.not_in_force") == 1
 
@@ -284,6 +284,109 @@ class TestOtherBeats:
 
         with pytest.raises(UsageError, match="--namespace"):
             bench.beat()
+
+    def test_two_files_with_one_id_come_to_rest_and_the_loser_says_so(
+        self, bench: Bench, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    ) -> None:
+        first, second = two_files(bench, tmp_path)
+        beats = [bench.beat(path, namespace="jobs") for path in (first, second)]
+        look_again(bench, *beats, times=2)
+        manifests = manifests_of(bench)
+
+        look_again(bench, *beats, times=5)
+
+        assert manifests_of(bench) == manifests
+        assert [record.levelname for record in shared_lines(caplog)] == ["ERROR"]
+        assert "the id 'x' of" in shared_lines(caplog)[0].getMessage()
+        assert "is also in 2.json; the one that was loaded last counts" in caplog.text
+
+    @pytest.mark.parametrize("first_looks", ["before", "after"])
+    def test_id_that_leaves_one_file_and_stands_in_another_goes_on_without_a_gap(
+        self, bench: Bench, tmp_path: Path, first_looks: str
+    ) -> None:
+        first, second = two_files(bench, tmp_path)
+        one, two = (bench.beat(path, namespace="jobs") for path in (first, second))
+        look_again(bench, one, two, times=2)
+        bench.write({"id": "b", "cron": "@yearly"}, path=second)
+
+        two.turn()
+        beats = [one, two] if first_looks == "before" else [two, one]
+        look_again(bench, *beats, times=4)
+
+        definition = json.loads(bench.logs.standing[b"jobs/x"])
+        assert definition["origin"] == "file:1.json"
+        count = 6 * 40
+        assert bench.sent_by(count) == ids(count, "jobs/x")
+
+    def test_id_of_a_file_that_was_renamed_is_removed_with_its_entry(
+        self, bench: Bench, tmp_path: Path
+    ) -> None:
+        first, second = two_files(bench, tmp_path)
+        one = bench.beat(first, namespace="jobs")
+        one._end()
+        two = bench.beat(second, namespace="jobs")
+        bench.write({"id": "b", "cron": "@yearly"}, path=second)
+        two.turn()
+        assert b"jobs/x" in bench.logs.standing
+
+        look_again(bench, two, times=3)
+
+        assert b"jobs/x" not in bench.logs.standing
+
+    def test_what_a_person_removes_of_a_file_in_use_comes_back(self, bench: Bench) -> None:
+        bench.write({"id": "a"}, {"id": "b"})
+        beat = bench.beat()
+        look_again(bench, beat)
+        shelf = read_shelf(bench.logs.records, "jobs")
+        bench.logs.append(removal_of_ids(shelf, ["a"]).writes, timeout=1)
+        assert b"jobs/a" not in bench.logs.standing
+
+        look_again(bench, beat)
+
+        assert b"jobs/a" in bench.logs.standing
+
+    def test_sources_that_a_beat_does_not_load_are_told_once(
+        self, bench: Bench, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    ) -> None:
+        first, _ = two_files(bench, tmp_path)
+        bench.beat(first, namespace="jobs")._end()
+
+        beat = bench.beat(tmp_path / "3.json", namespace="jobs")
+        look_again(bench, beat, times=3)
+
+        lines = [record for record in caplog.records if "does not load" in record.getMessage()]
+        assert [line.levelname for line in lines] == ["INFO"]
+        assert lines[0].getMessage() == (
+            "namespace jobs: 2 schedules of 1.json are in force, which this beat does not load; if no other beat does, remove "
+            "them: taskq schedule remove --source 1.json --namespace jobs"
+        )
+
+
+def two_files(bench: Bench, directory: Path) -> tuple[Path, Path]:
+    """Write two files that share the id x, and a third with one of its own."""
+    first, second = directory / "1.json", directory / "2.json"
+    bench.write({"id": "x"}, {"id": "a", "cron": "@yearly"}, path=first)
+    bench.write({"id": "x", "args": [2]}, {"id": "b", "cron": "@yearly"}, path=second)
+    bench.write({"id": "c", "cron": "@yearly"}, path=directory / "3.json")
+    return first, second
+
+
+def look_again(bench: Bench, *beats: Beat, times: int = 1) -> None:
+    """Let beats look at what is in force, as they do from time to time."""
+    for _ in range(times):
+        bench.clock.advance(40)
+        for beat in beats:
+            beat.turn()
+
+
+def manifests_of(bench: Bench) -> dict[bytes, bytes]:
+    return {key: value for key, value in bench.logs.standing.items() if b"#manifest" in key}
+
+
+def shared_lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [
+        record for record in caplog.records if getattr(record, "event", "") == "schedule.shared"
+    ]
 
 
 def attach_again(bench: Bench, *, pid: int) -> None:

@@ -177,6 +177,73 @@ def test_why_a_schedule_is_never_due_is_told(
     assert "Not due, because ended. Its rule:" in explained
 
 
+class TestCode:
+    """Schedules that tasks declare, with -A."""
+
+    @pytest.fixture(autouse=True)
+    def app(self, monkeypatch: pytest.MonkeyPatch) -> App:
+        app = App()
+        app.task("invoice", cron="0 5 * * *")(lambda: None)
+        monkeypatch.setattr("taskq.loading.load_app", lambda modules, directory="": app)
+        return app
+
+    def test_next_prints_them(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["schedule", "next", "-A", "shop", "--json"]) == 0
+
+        (row,) = read_json(capsys)
+        assert (row["schedule"], row["task"]) == ("shop/invoice", "invoice")
+        assert row["next"][0].endswith("T05:00:00Z")
+
+    @pytest.mark.parametrize("id", ["invoice", "shop/invoice"])
+    @pytest.mark.parametrize("command", ["next", "explain"])
+    def test_one_is_named_by_its_id(
+        self, capsys: pytest.CaptureFixture[str], command: str, id: str
+    ) -> None:
+        assert main(["schedule", command, id, "-A", "shop"]) == 0
+
+        assert capsys.readouterr().out.count("shop/invoice") == (5 if command == "next" else 1)
+
+    def test_they_stand_beside_those_of_files(
+        self, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (elsewhere / "jobs.json").write_text('[{"id": "a", "cron": "@daily", "task": "invoice"}]')
+        (elsewhere / "taskq.toml").write_text('schedule = "jobs.json"')
+
+        assert main(["schedule", "next", "-A", "shop", "--json"]) == 0
+        beside = {row["schedule"] for row in read_json(capsys)}
+        assert main(["schedule", "next", "jobs.json", "-A", "shop", "--json"]) == 0
+        alone = {row["schedule"] for row in read_json(capsys)}
+
+        assert (beside, alone) == ({"jobs/a", "shop/invoice"}, {"jobs/a"})
+
+    def test_validate_counts_them(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["schedule", "validate", "-A", "shop"]) == 0
+        assert capsys.readouterr().out == "module shop: 1 schedule, namespace shop\n"
+        assert main(["schedule", "validate", "-A", "shop", "--json"]) == 0
+        assert read_json(capsys)[0]["module"] == "shop"
+
+    def test_module_without_one_is_told(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("taskq.loading.load_app", lambda modules, directory="": App())
+
+        assert main(["schedule", "next", "-A", "shop"]) == 2
+
+        assert "no task of -A has a cron" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("configured", "code"), [(False, 2), (True, 1)])
+def test_number_that_is_no_file_is_taken_for_a_count(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], configured: bool, code: int
+) -> None:
+    if configured:
+        (elsewhere / "taskq.toml").write_text(f"schedule = {json.dumps(ORIGINAL)}")
+
+    assert main(["schedule", "next", "50"]) == code
+
+    assert "for the next 50 instants: --count 50" in capsys.readouterr().err
+
+
 def test_unknown_id_exits_with_1_and_names_the_nearest(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

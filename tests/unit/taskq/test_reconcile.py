@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from taskq.errors import ScheduleFileError, UsageError
-from taskq.reconcile import Offer, Plan, reconcile
-from taskq.schedule import read_entries
+from taskq.reconcile import Offer, Plan, is_whole, reconcile
+from taskq.schedule import ScheduleEntry, read_entries
 from taskq.schedulelog import Load, Part, Shelf, key_of, read_shelf
 from tests.support.clock import START
 from tests.support.schedulelog import Owner, ScheduleLog
@@ -32,7 +32,11 @@ class Beat:
         self.others_live = True
 
     def load(
-        self, *items: dict[str, Any], at: datetime = START, replaces_all: bool = False
+        self,
+        *items: dict[str, Any],
+        at: datetime = START,
+        replaces_all: bool = False,
+        is_repeated: bool = False,
     ) -> Plan:
         filled = [{"cron": EVERY_SECOND, "task": "t", **item} for item in items]
         entries, problems = read_entries(filled)
@@ -44,6 +48,7 @@ class Beat:
             load=Load(digest, self.host, 7, at),
             replaces_all=replaces_all,
             is_live=lambda: self.others_live,
+            is_repeated=is_repeated,
         )
         self.log.write(plan.writes)
         return plan
@@ -55,6 +60,12 @@ class Beat:
     @property
     def ids(self) -> Sequence[str]:
         return list(self.shelf.definitions())
+
+
+def entries(*ids: str) -> Sequence[ScheduleEntry]:
+    found, problems = read_entries([{"id": id, "cron": EVERY_SECOND, "task": "t"} for id in ids])
+    assert problems == []
+    return found
 
 
 def events(plan: Plan) -> list[str]:
@@ -156,6 +167,71 @@ class TestOrigins:
         assert events(plan) == ["schedule.changed", "schedule.moved"]
         Beat(log, origin="file:other.json").load({"id": "x"}, at=after(6))
         assert Beat(log).ids == ["a", "x"]
+
+
+class TestSharedIds:
+    """Two files of one namespace have one id, and a beat runs of each."""
+
+    def test_repeated_load_takes_over_nothing_that_another_lists(self, log: ScheduleLog) -> None:
+        first, second = Beat(log, origin="file:1.json"), Beat(log, origin="file:2.json")
+        first.load({"id": "x"})
+        second.load({"id": "x", "args": [2]}, at=after(1))
+        end = log.end
+
+        plan = first.load({"id": "x"}, at=after(30), is_repeated=True)
+
+        assert (plan.writes, log.end) == ([], end)
+        assert first.shelf.definitions()["x"].origin == "file:2.json"
+
+    def test_id_that_another_lists_goes_on_and_is_taken_off_that_list(
+        self, log: ScheduleLog
+    ) -> None:
+        first, second = Beat(log, origin="file:1.json"), Beat(log, origin="file:2.json")
+        first.load({"id": "x"}, {"id": "a"})
+        second.load({"id": "x"}, {"id": "b"}, at=after(1))
+
+        plan = second.load({"id": "b"}, at=after(2))
+
+        assert (plan.left, events(plan)) == (["x"], ["schedule.left"])
+        assert first.ids == ["a", "b", "x"]
+        assert first.shelf.manifests["file:1.json"].ids == ("a",)
+
+    def test_whoever_has_it_still_takes_it_over_without_a_gap(self, log: ScheduleLog) -> None:
+        first, second = Beat(log, origin="file:1.json"), Beat(log, origin="file:2.json")
+        first.load({"id": "x"})
+        second.load({"id": "x"}, {"id": "b"}, at=after(1))
+        owner = Owner(log, START)
+        second.load({"id": "b"}, at=after(5))
+        owner.fire(after(10))
+
+        first.load({"id": "x"}, at=after(20), is_repeated=True)
+        second.load({"id": "b"}, at=after(60), is_repeated=True)
+        owner.fire(after(70))
+
+        assert first.shelf.definitions()["x"].origin == "file:1.json"
+        of_x = sorted(id for id in log.ids if id.startswith("jobs/x"))
+        assert of_x == [f"jobs/x@{after(n):%Y-%m-%dT%H:%M:%SZ}" for n in range(1, 71)]
+
+    def test_what_nobody_claims_is_removed_by_the_next_load(self, log: ScheduleLog) -> None:
+        Beat(log, origin="file:old-name.json").load({"id": "x"}, {"id": "b"})
+        renamed = Beat(log, origin="file:new-name.json")
+        renamed.load({"id": "x"}, {"id": "b"}, at=after(1))
+        renamed.load({"id": "b"}, at=after(2))
+
+        plan = renamed.load({"id": "b"}, at=after(90), is_repeated=True)
+
+        assert events(plan) == ["schedule.removed"]
+        assert renamed.ids == ["b"]
+
+    def test_list_that_ids_were_taken_off_is_not_whole(self, log: ScheduleLog) -> None:
+        beat = Beat(log)
+        beat.load({"id": "a"}, {"id": "b"})
+        manifest = beat.shelf.manifests["file:jobs.json"]
+        offer = Offer("jobs", "file:jobs.json", "", manifest.load.digest, entries("a", "b"))
+
+        assert is_whole(offer, manifest)
+        assert not is_whole(offer, manifest.without(["b"]))
+        assert not is_whole(offer, None)
 
 
 class TestRemovingAll:

@@ -19,6 +19,7 @@ from taskq.timers import (
     cancel_write,
     check_cancel,
     due_ms,
+    instant_of,
     is_cancel,
     letter,
     new_unique,
@@ -105,11 +106,25 @@ def test_an_instant_is_rounded_up(microseconds: int, expected: int) -> None:
     assert due_ms(epoch + timedelta(microseconds=microseconds)) == expected
 
 
-@given(st.datetimes(timezones=st.just(timezone.utc)))
+@given(
+    st.datetimes(
+        max_value=instant_of(LATEST_MS).replace(tzinfo=None), timezones=st.just(timezone.utc)
+    )
+)
 def test_no_instant_is_due_early(instant: datetime) -> None:
     due = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
     assert (instant - due) / timedelta(milliseconds=1) <= due_ms(instant)
+
+
+@pytest.mark.parametrize("microseconds", [999_000, 999_001, 999_999])
+def test_the_end_of_the_calendar_can_be_read_again(microseconds: int) -> None:
+    eta = datetime.max.replace(microsecond=microseconds, tzinfo=timezone.utc)
+    message = Outgoing("q", b"", ())
+
+    write = timer_write(message, task_id="a", due_ms=due_ms(eta))
+
+    assert read_due(write.headers) == LATEST_MS
 
 
 def test_a_fired_record_runs_where_the_clock_is_behind() -> None:

@@ -88,6 +88,19 @@ def test_what_a_limit_leaves_out_is_said(taskq: Taskq) -> None:
     assert taskq("dlq", "list", "--limit", "1").err == "taskq: the newest 1 of 3\n"
 
 
+def test_a_table_has_the_newest_fifty_and_json_all(taskq: Taskq, broker: FakeBroker) -> None:
+    broker.admin.stored = [letter(number) for number in range(1, 301)]
+
+    table = taskq("dlq", "list")
+    wider = taskq("dlq", "list", "--limit", "1000")
+
+    assert len(table.out.splitlines()) == 51
+    assert table.out.splitlines()[-1].startswith("id-300 ")
+    assert table.err == "taskq: the newest 50 of 300; --limit N prints more, --count counts them\n"
+    assert (len(wider.out.splitlines()), wider.err) == (301, "")
+    assert len(taskq("dlq", "list", "--json").json) == 300
+
+
 def test_a_letter_of_a_newer_format_is_listed_and_said(taskq: Taskq, broker: FakeBroker) -> None:
     broker.admin.stored = [letter(1, version="2")]
 

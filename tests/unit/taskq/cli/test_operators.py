@@ -17,7 +17,9 @@ from taskq.protocols import (
     StoredDeadLetter,
     TopicStatus,
 )
+from taskq.revocation import revoked_write
 from taskq_kafka.records import Record
+from tests.support.clock import START
 from tests.support.fake_broker import FakeBroker
 from tests.unit.taskq.cli.conftest import Taskq
 
@@ -244,6 +246,19 @@ def test_a_record_is_found_by_its_place(taskq: Taskq, broker: FakeBroker) -> Non
 
     assert taskq("find", "billing/3/17", "--json").json["state"] == "claimed"
     assert broker.admin.searches == []
+
+
+def test_a_claimed_task_that_is_revoked_may_have_been_left_out(
+    taskq: Taskq, broker: FakeBroker
+) -> None:
+    broker.admin.records = [record(ID, claimed=True)]
+    broker.logs.now_ms = 4_102_444_800_000  # as fresh as can be
+    broker.logs.written.append(revoked_write(ID, START))
+
+    run = taskq("find", ID)
+
+    assert run.out.startswith("state: claimed\n")
+    assert "it has run, or was left out because it was revoked by then" in run.out
 
 
 def test_a_deleted_record_that_nobody_claimed_will_not_run(

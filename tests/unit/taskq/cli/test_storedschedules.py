@@ -10,7 +10,7 @@ import pytest
 from taskq.clock import SystemClock
 from taskq.instants import write_seconds
 from taskq.occurrences import Definition, begin, delay_of
-from taskq.protocols import GroupMember, GroupStatus
+from taskq.protocols import GroupMember, GroupStatus, HeldPartition
 from taskq.schedulelog import (
     Fired,
     Part,
@@ -254,6 +254,37 @@ class TestNames:
         assert run.code == 1
         assert "format 99" in run.err
         assert len(broker.logs.records) == 1
+
+
+class TestOpenTransaction:
+    """One in the log hides what was written behind it."""
+
+    @pytest.fixture(autouse=True)
+    def held(self, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("taskq.cli.heldup._LOOK_AGAIN", 0.0)
+        since_ms = int(PAST.timestamp() * 1000)
+        broker.admin.held = [HeldPartition("taskq.schedules", 3, 7, 2, since_ms)]
+
+    def test_list_says_so_instead_of_that_nothing_is_loaded(self, taskq: Taskq) -> None:
+        run = taskq("schedule", "list")
+
+        assert "no schedules are loaded" not in run.err
+        assert "the log taskq.schedules could not be read to its end" in run.err
+        assert f"since {write_seconds(PAST)} (1h " in run.err
+
+    @pytest.mark.parametrize(
+        "command", [("pause", "a"), ("trigger", "a"), ("remove", "--yes", "--source", "a.json")]
+    )
+    def test_unknown_id_may_stand_behind_it(self, taskq: Taskq, command: tuple[str, ...]) -> None:
+        run = taskq("schedule", *command)
+
+        assert run.code == 1
+        assert "could not be read to its end" in run.err
+
+    def test_list_that_looks_well_asks_no_more(self, taskq: Taskq, broker: FakeBroker) -> None:
+        store(broker, definition("a", "@every 1h", NOW))
+
+        assert taskq("schedule", "list").err == ""
 
 
 def test_broker_that_is_away_is_unreachable(taskq: Taskq, broker: FakeBroker) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from taskq.protocols import Outgoing, StoredDeadLetter
+from taskq.protocols import GroupMember, GroupStatus, Outgoing, StoredDeadLetter
 from taskq.revocation import revoked_write
 from taskq.timers import timer_write
 from tests.support.clock import START
 from tests.support.fake_broker import FakeBroker
 from tests.unit.taskq.cli.conftest import Taskq
 
-DUE_MS = 1_795_683_600_000
+DUE_MS = 4_102_477_200_000  # 2100-01-01T09:00:00Z
+OVERDUE = "2026-11-23T17:00:00Z"
+KEEPER = GroupMember("m-1", "host-1", "10.0.0.1", {})
 
 
 def wait_for(broker: FakeBroker, id: str, due_ms: int = DUE_MS, task: bytes = b"invoice") -> None:
@@ -31,8 +33,57 @@ def test_what_waits_is_listed_with_the_next_due_first_and_counted_by_task(
     assert [line.split()[1] for line in run.out.splitlines()] == ["ID", "a", "b", "c"]
     assert "3 tasks wait: mail 2, invoice 1" in run.err
     assert document.json == [
-        {"id": "a", "task": "mail", "queue": "billing", "due": "2026-11-26T09:00:00Z"}
+        {
+            "id": "a",
+            "task": "mail",
+            "queue": "billing",
+            "due": "2100-01-01T09:00:00Z",
+            "overdue": None,
+        }
     ]
+
+
+def test_what_is_overdue_is_marked_and_who_is_missing_is_told(
+    taskq: Taskq, broker: FakeBroker
+) -> None:
+    wait_for(broker, "late", int(START.timestamp() * 1000))
+    wait_for(broker, "later")
+
+    run = taskq("timers", "list")
+    document = taskq("timers", "list", "--json").json
+
+    assert f"{OVERDUE} (overdue " in run.out.splitlines()[1]
+    assert "overdue" not in run.out.splitlines()[2]
+    assert "overdue; no worker or beat keeps the time: start one" in run.err
+    assert [row["overdue"] is None for row in document] == [False, True]
+
+
+def test_where_somebody_keeps_the_time_only_what_is_overdue_is_told(
+    taskq: Taskq, broker: FakeBroker
+) -> None:
+    broker.admin.members = GroupStatus("taskq-timers", "consumer", (KEEPER,))
+    wait_for(broker, "later")
+    in_time = taskq("timers", "list").err
+    wait_for(broker, "late", int(START.timestamp() * 1000))
+
+    late = taskq("timers", "list").err
+
+    assert "keeps the time" not in in_time
+    assert "overdue; a process keeps the time" in late
+
+
+def test_find_marks_what_is_overdue_and_says_who_is_missing(
+    taskq: Taskq, broker: FakeBroker
+) -> None:
+    wait_for(broker, "late", int(START.timestamp() * 1000))
+
+    alone = taskq("find", "late").out
+    broker.admin.members = GroupStatus("taskq-timers", "consumer", (KEEPER,))
+    kept = taskq("find", "late").out
+
+    assert alone.startswith(f"state: delayed until {OVERDUE}, overdue ")
+    assert "no worker or beat keeps the time: start one" in alone
+    assert "though its time has come; a process keeps the time" in kept
 
 
 def test_nothing_that_waits_is_no_failure(taskq: Taskq, broker: FakeBroker) -> None:
@@ -52,7 +103,7 @@ def test_revoke_says_what_it_has_cancelled_and_what_it_does_not_know(
 
     assert run.code == 0
     assert run.out.splitlines() == [
-        "revoked mine: it waited until 2026-11-26T09:00:00Z, which is cancelled",
+        "revoked mine: it waited until 2100-01-01T09:00:00Z, which is cancelled",
         "revoked unknown: no timer of it waits",
     ]
     assert "no worker will begin it for a day" in run.err
@@ -100,11 +151,11 @@ def test_find_knows_what_is_delayed(taskq: Taskq, broker: FakeBroker) -> None:
     run = taskq("find", "mine")
     document = taskq("find", "mine", "--json").json
 
-    assert run.out.startswith("state: delayed until 2026-11-26T09:00:00Z\ntask: invoice\n")
-    assert (document["state"], document["due"]) == ("delayed", "2026-11-26T09:00:00Z")
+    assert run.out.startswith("state: delayed until 2100-01-01T09:00:00Z\ntask: invoice\n")
+    assert (document["state"], document["due"]) == ("delayed", "2100-01-01T09:00:00Z")
 
 
-def test_find_knows_what_is_revoked_and_nothing_else_of_it(
+def test_find_says_that_what_is_revoked_may_have_run_before(
     taskq: Taskq, broker: FakeBroker
 ) -> None:
     broker.logs.now_ms = 4_102_444_800_000  # as fresh as can be
@@ -114,6 +165,8 @@ def test_find_knows_what_is_revoked_and_nothing_else_of_it(
 
     assert run.code == 0
     assert run.out.startswith("state: revoked\n")
+    assert "it may have run before that, or may never have been sent" in run.out
+    assert "Searched: 0 waiting records" in run.out
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from taskq.message import JSON_ONLY
 from taskq.shards import Write
+from taskq.timers import LATEST_MS, read_due
 from taskq.worker.moves import Moves
 from taskq.worker.refusals import Refusals
 from taskq.worker.screening import Early, Screen
@@ -31,10 +32,9 @@ class Bench:
         refusals = Refusals("q", self.app, stopping=self.stopping, worker="w", clock=self.clock)
         self.moves = Moves("q", self.app, refusals, stopping=self.stopping, clock=self.clock)
 
-    def early(self, *names: str) -> list[Early]:
+    def early(self, *names: str, eta: str = "2026-11-23T18:00:00.000400+00:00") -> list[Early]:
         screen = Screen(self.app.registry, JSON_ONLY)
-        eta = {"eta": "2026-11-23T18:00:00.000400+00:00"}
-        records = [record_of("a", id=name, extra=eta, key=b"k") for name in names]
+        records = [record_of("a", id=name, extra={"eta": eta}, key=b"k") for name in names]
         self.channel.put(*records)
         verdicts = [screen.judge(record, START) for record in self.channel.fetch(len(records), 0)]
         return [verdict for verdict in verdicts if isinstance(verdict, Early)]
@@ -73,6 +73,15 @@ def test_it_becomes_a_timer_that_is_due_not_before_its_eta(bench: Bench) -> None
     assert (headers["timer-queue"], headers["timer-key"]) == (b"q", b"k")
     assert headers["eta"] == b"2026-11-23T18:00:00.000400+00:00"
     assert bench.broker.logs.checked == ["taskq.timers"]
+
+
+def test_an_eta_at_the_end_of_the_calendar_becomes_a_timer_that_can_be_read(bench: Bench) -> None:
+    [early] = bench.early("x", eta="9999-12-31T23:59:59.999999+00:00")
+
+    bench.move([early])
+
+    [write] = bench.channel.moved
+    assert read_due(write.headers) == LATEST_MS
 
 
 def test_what_is_refused_is_left_to_come_again(bench: Bench) -> None:
