@@ -54,5 +54,10 @@ class SystemClock:
         return event.wait(timeout)
 
 
+def unix_ms(clock: Clock) -> int:
+    """Return the whole milliseconds since 1970, as records carry them: rounded down, so that what is due by them is not early."""
+    return int(clock.time() * 1000)
+
+
 unix_ns = time.time_ns
 """Return nanoseconds since 1970, for ids made by time: a plain function, because it is called for every task sent."""

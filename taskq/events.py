@@ -15,6 +15,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "beat.started": "Beat has loaded its schedules and takes part from now on. `schedules`: how many they are.",
         "beat.stood_still": "Beat's process did not run for a while. `seconds`: for how long.",
         "beat.stopped": "Beat has ended.",
+        "beat.stopping": "Beat was asked to stop: it hands over what it owns.",
         "beat.stuck": "A thread of beat could not hand over in time. `host`: what it owns.",
         "beat.turn_failed": "One turn of beat's loop raised; the next follows.",
         "claim.answered": "The broker answered a claim that had waited long. `queue`.",

@@ -14,6 +14,6 @@ EXIT_CODES: Mapping[int, str] = MappingProxyType(
         USAGE: "Something the user gave is wrong: an option, a setting, a module, a schedule file.",
         UNREACHABLE: "No broker can be reached; worker and beat: at their start.",
         SIGNALLED: "Plus the signal's number: a second signal, or SIGQUIT, ended it at once.",
-        INTERRUPTED: "Ctrl-C ended it before its work had begun.",
+        INTERRUPTED: "Ctrl-C ended it; worker, beat and dev handle that.",
     }
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from taskq.broker import Broker
-from taskq.clock import Clock
+from taskq.clock import Clock, unix_ms
 from taskq.errors import BrokerRefused, BrokerUnreachable
 from taskq.shards import Shard, ShardHost, ShardStatus
 from taskq.timers import GROUP, LOG
@@ -60,7 +60,7 @@ class HostThread:
         self._broker = broker
         self._clock = clock
         self._make: Callable[[], ShardHost] = lambda: broker.logs.host(
-            log, group, open_shard, now_ms=now_ms or (lambda: _milliseconds(clock))
+            log, group, open_shard, now_ms=now_ms or (lambda: unix_ms(clock))
         )
         self._without = without
         self._host: ShardHost | None = None
@@ -157,8 +157,3 @@ def timekeeper(broker: Broker, clock: Clock) -> HostThread:
         log=LOG,
         without="tasks with a countdown or an eta wait until another process keeps the time",
     )
-
-
-def _milliseconds(clock: Clock) -> int:
-    """Return a clock's whole milliseconds since 1970, rounded down: what is due by it is not early."""
-    return int(clock.time() * 1000)

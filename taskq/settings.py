@@ -15,7 +15,6 @@ from typing import Any
 
 from taskq.address import parse_address
 from taskq.errors import InvalidSetting, UnknownSetting, UsageError
-from taskq.hostport import parse_host_port
 from taskq.keyhold import KEY_HOLD
 from taskq.near import nearest
 from taskq.queues import check_group, check_prefix, check_queue
@@ -153,10 +152,6 @@ def _broker(value: object) -> str:
     return text
 
 
-def _host_port(value: object) -> str:
-    return str(parse_host_port(_some_text(value)))
-
-
 def _checked(check: Callable[[str], str]) -> Callable[[object], str]:
     def parse(value: object) -> str:
         try:
@@ -286,18 +281,6 @@ class Settings:
         _optional(_size),
         None,
         "Memory above which a pool process is replaced after its task, as 300MB; default: never.",
-    )
-    health: str | None = _row(
-        "text",
-        _optional(_host_port),
-        None,
-        "HOST:PORT where a worker answers /healthz and /readyz; default: nowhere.",
-    )
-    timers: bool = _row(
-        "yes or no",
-        _switch,
-        True,
-        "Whether a worker keeps the time of waiting tasks; some worker or beat has to.",
     )
     group: str = _row("text", _checked(check_group), "taskq", "Consumer group of the workers.")
     group_protocol: str = _row(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.cluster import KafkaCluster
@@ -21,6 +22,12 @@ from tests.support.scene import Scene
 from tests.support.secure import SecureKafka
 
 TIERS = ("unit", "contract", "integration", "scenarios", "examples", "typing")
+
+# Hypothesis fails a test of which one example takes 0.2 s, or whose first ten take a second to make: on a busy machine any does.
+hypothesis.settings.register_profile(
+    "taskq", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("taskq")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

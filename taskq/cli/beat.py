@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
-from taskq.beat import Beat
+from taskq.cli.leaving import leave, say_stopped_early, taking_signals
 from taskq.cli.options import (
     Invocation,
     TaskqCommand,
@@ -21,12 +17,15 @@ from taskq.cli.options import (
     pass_invocation,
     refuse_memory,
 )
-from taskq.cli.worker import leave
-from taskq.logs import configure_logging, held_back
+from taskq.exitcodes import FAILED, FINE, SIGNALLED
+from taskq.worker.signals import STOP_SIGNALS, Signals
+
+if TYPE_CHECKING:
+    from taskq.beat import Beat
 
 logger = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STOPPED = "beat.stopped"
 
 
 @click.command(cls=TaskqCommand)
@@ -62,54 +61,52 @@ def beat(
     Any number of beats may run: each occurrence is sent once, and where one ends another goes on. The schedules are those of the
     files and of the tasks of -A that have a cron. Exit code 0: what it owned is handed over. 1: the broker did not answer then.
     """
-    with held_back():
-        app = invocation.app(
-            schedule=list(files) or None, namespace=namespace, log_format=log_format
+    with taking_signals(logger, _STOPPED, STOP_SIGNALS) as signals:
+        from taskq.beat import Beat
+        from taskq.logs import configure_logging, held_back
+
+        with held_back():
+            app = invocation.app(
+                schedule=list(files) or None, namespace=namespace, log_format=log_format
+            )
+            settings = app.settings
+            configure_logging(settings.log_level, settings.log_format)
+        refuse_memory(app)
+        if if_any and not settings.schedule and not any(task.schedule for task in app.registry):
+            return FINE
+        sender = Beat(
+            app,
+            settings.schedule,
+            namespace=settings.namespace,
+            replace=replace,
+            modules=settings.app,
         )
-        settings = app.settings
-        configure_logging(settings.log_level, settings.log_format)
-    refuse_memory(app)
-    if if_any and not settings.schedule and not any(task.schedule for task in app.registry):
-        return 0
-    sender = Beat(
-        app,
-        settings.schedule,
-        namespace=settings.namespace,
-        replace=replace,
-        modules=settings.app,
-    )
-    try:
-        if _run(sender):
-            leave(1)  # past clients that wait for an answer
-    finally:
-        app.close()
-    return 0
+        try:
+            if _run(sender, signals):
+                leave(FAILED)  # past clients that wait for an answer
+        finally:
+            app.close()
+    return FINE
 
 
-def _run(sender: Beat) -> int:
-    """Run beat in a thread of its own, so that a signal, which comes in this one, may take the locks to stop it."""
-    with (
-        ThreadPoolExecutor(1, thread_name_prefix="taskq-beat") as threads,
-        _stopped_by_signals(sender),
-    ):
-        return threads.submit(sender.run).result()
-
-
-@contextmanager
-def _stopped_by_signals(sender: Beat) -> Iterator[None]:
-    """Let the first signal stop beat when it has handed over, and a second one end the process at once."""
-    seen = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if seen.is_set() or not sender.is_running:
-            # The second, or it still waits for the broker: a client that waits hears nothing.
-            os._exit(128 + number)
-        seen.set()
-        sender.stop()
-
-    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _run(sender: Beat, signals: Signals) -> int:
+    """Run beat in a thread of its own, so that this one hears signals: the first stops it, a second one ends the process."""
+    signals.calm()
+    with ThreadPoolExecutor(1, thread_name_prefix="taskq-beat") as threads:
+        running = threads.submit(sender.run)
+        running.add_done_callback(lambda _: signals.wake())
+        is_asked = False
+        while not running.done():
+            for number in signals.wait(None):
+                if is_asked:
+                    os._exit(SIGNALLED + number)
+                is_asked = True
+                if not sender.is_running:  # it may wait for a broker, and hear nothing
+                    say_stopped_early(logger, _STOPPED)
+                    leave(FINE)
+                logger.info(
+                    "stopping: hands over what it owns; a second signal ends it at once",
+                    extra={"event": "beat.stopping"},
+                )
+                sender.stop()
+        return running.result()

@@ -12,8 +12,9 @@ import click
 
 from taskq.app import App
 from taskq.broker import start_embedded
+from taskq.cli.leaving import leave
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
-from taskq.cli.worker import leave, split_names
+from taskq.cli.worker import split_names
 from taskq.dev.plan import DevPlan, broker_variables, check_command, child_environ, export_line
 from taskq.dev.terminal import OUT, Terminal
 from taskq.errors import UsageError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from threading import Event
 from typing import Any
 
 import click
@@ -13,9 +12,10 @@ from taskq import revocation
 from taskq.acls import needed_rights
 from taskq.app import App
 from taskq.cli.asking import admin_of, needed_queues, needed_sources
+from taskq.cli.heldup import held_up
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_table
-from taskq.clock import Clock, SystemClock
+from taskq.clock import Clock, SystemClock, unix_ms
 from taskq.doctor import Facts, Finding, Level, Stamp, TimersSeen, examine, our_queues
 from taskq.printing import counted, escaped
 from taskq.protocols import Admin, GroupStatus, HeldPartition, QueueStatus, TopicStatus
@@ -25,9 +25,6 @@ from taskq.waiting import read_waiting
 from taskq_kafka.steps import highest_first, queue_of_source
 
 _FAILED = 1
-
-_LOOK_AGAIN = 2.0
-"""Seconds until an open transaction is looked for again: one that just fires what is due is over in milliseconds."""
 
 
 @click.command(cls=TaskqCommand, data=True)
@@ -95,9 +92,9 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
             each.topic for each in topics if each.partitions and queue_of_source(each.queue) in ours
         ]
         seen_topics += [each.topic for each in logs if each.partitions]
-        held += _held(admin, seen_topics, clock, timeout)
+        held += held_up(admin, seen_topics, clock, timeout)
     with suppress(PermissionError):  # who has no schedules need not be allowed to see them
-        held += _held(admin, [settings.prefix + SCHEDULES], clock, timeout)
+        held += held_up(admin, [settings.prefix + SCHEDULES], clock, timeout)
     rights = admin.rights(asked, group=group, timeout=timeout)
     return Facts(
         address=str(app.broker.address),
@@ -116,22 +113,10 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
         owners=owners,
         timers=seen,
         held=held,
-        now_ms=int(clock.time() * 1000),
+        now_ms=unix_ms(clock),
         unseen=unseen,
         stamps=(first, _stamp(admin, clock, timeout)),
     )
-
-
-def _held(admin: Admin, topics: Sequence[str], clock: Clock, timeout: float) -> list[HeldPartition]:
-    """Return the open transactions that are still open a while later."""
-    first = {
-        (held.topic, held.partition, held.offset) for held in admin.held_up(topics, timeout=timeout)
-    }
-    if not first:
-        return []
-    clock.wait(Event(), _LOOK_AGAIN)
-    again = admin.held_up(sorted({topic for topic, *_ in first}), timeout=timeout)
-    return [held for held in again if (held.topic, held.partition, held.offset) in first]
 
 
 def _timers(app: App, clock: Clock) -> TimersSeen:
@@ -151,9 +136,9 @@ def _noting(what: str, unseen: list[str]) -> Iterator[None]:
 
 
 def _stamp(admin: Admin, clock: Clock, timeout: float) -> Stamp:
-    asked = clock.time()
+    asked_ms = unix_ms(clock)
     newest_ms = admin.newest_commit_ms(timeout=timeout)
-    return Stamp(int(asked * 1000), int(clock.time() * 1000) + 1, newest_ms)
+    return Stamp(asked_ms, unix_ms(clock) + 1, newest_ms)
 
 
 def _document(finding: Finding) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from taskq.app import App
 from taskq.cli.asking import admin_of, needed_queues
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json
-from taskq.clock import SystemClock
+from taskq.clock import SystemClock, unix_ms
 from taskq.clues import MARGIN_MS, Clue, read_clue, recognizer
 from taskq.deadletters import DeadLetterView, read_dead_letter
 from taskq.errors import TaskqError
@@ -138,7 +138,7 @@ def _look_at_logs(app: App, id: str, found: _Findings) -> None:
     logs, timeout, route = app.broker.logs, app.settings.connect_timeout, id.encode()
     found.timers = read_waiting(logs.read(timers.LOG, route=route, timeout=timeout)).of(id)
     found.looked.append("the timers")
-    now_ms = int(SystemClock().time() * 1000)
+    now_ms = unix_ms(SystemClock())
     revoked = Revocations()
     for record in logs.read(revocation.LOG, route=route, timeout=timeout):
         if revoked.apply(record, now_ms) and id in revoked and record.key == route:

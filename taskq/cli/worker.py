@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import socket
-import sys
-import threading
 from collections.abc import Sequence
-from typing import NoReturn
 
 import click
 
+from taskq.cli.leaving import leave, taking_signals
 from taskq.cli.options import (
     Invocation,
     TaskqCommand,
@@ -20,9 +16,20 @@ from taskq.cli.options import (
     pass_invocation,
     refuse_memory,
 )
-from taskq.streams import flush_or_discard
+from taskq.hostport import HostPort, parse_host_port
 
 logger = logging.getLogger("taskq.worker")
+
+
+def _host_port(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> HostPort | None:
+    if value is None:
+        return None
+    try:
+        return parse_host_port(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from None
 
 
 @click.command(cls=TaskqCommand)
@@ -63,7 +70,12 @@ logger = logging.getLogger("taskq.worker")
     metavar="SIZE",
     help="Replace a pool process that has more memory, such as 300MB, after its task; default: never.",
 )
-@click.option("--health", metavar="HOST:PORT", help="Where to answer /healthz and /readyz.")
+@click.option(
+    "--health",
+    metavar="HOST:PORT",
+    callback=_host_port,
+    help="Where to answer /healthz and /readyz; default: nowhere.",
+)
 @log_format_option
 @click.option("--also-queues", metavar="QUEUE[,...]", multiple=True, hidden=True)  # dev's
 @pass_invocation
@@ -80,83 +92,66 @@ def worker(
     no_timers: bool,
     max_tasks_per_child: str | None,
     max_memory_per_child: str | None,
-    health: str | None,
+    health: HostPort | None,
     log_format: str | None,
     also_queues: tuple[str, ...],
-) -> NoReturn:
+) -> None:
     """Run tasks until SIGINT or SIGTERM; a second signal, or SIGQUIT, ends it at once.
 
     Exit code 0: all that was taken has finished. 1: some was lost (the log names it), or the pool does not start.
     """
-    from taskq import __version__
-    from taskq.clock import SystemClock
-    from taskq.logs import configure_logging, held_back, plan_lines
-    from taskq.worker.options import doubts, worker_options
-    from taskq.worker.poolfactory import make_pool
-    from taskq.worker.supervisor import Worker
+    with taking_signals(logger, "worker.stopped") as signals:
+        from taskq import __version__
+        from taskq.clock import SystemClock
+        from taskq.logs import configure_logging, held_back, plan_lines
+        from taskq.worker.options import doubts, worker_options
+        from taskq.worker.poolfactory import make_pool
+        from taskq.worker.supervisor import Worker
 
-    flags = {
-        "concurrency": concurrency,
-        "pool": pool,
-        "name": name,
-        "group": group,
-        "grace": grace,
-        "claim_ahead": claim_ahead,
-        "timers": False if no_timers else None,
-        "max_tasks_per_child": max_tasks_per_child,
-        "max_memory_per_child": max_memory_per_child,
-        "health": health,
-        "log_format": log_format,
-    }
-    with held_back():
-        app = invocation.app(**flags)
-        settings = app.settings
-        # After the app's modules, which may have their own wishes.
-        configure_logging(settings.log_level, settings.log_format)
-    only, without = split_names(queues), split_names(exclude_queues)
-    options = worker_options(
-        settings,
-        app.registry,
-        host=socket.gethostname(),
-        only=only,
-        without=without,
-        also=split_names(also_queues),
-    )
-    refuse_memory(app)
-    for line in doubts(settings, app.registry, only=only, without=without):
-        logger.warning("%s", line, extra={"event": "worker.doubtful"})
-    plan = plan_lines()
-    clock = SystemClock()
-    tasks = make_pool(
-        app,
-        options,
-        plan,
-        modules=settings.app,
-        sources=invocation.sources(**flags),
-        clock=clock,
-    )
-    code = Worker(app, options, tasks, plan, version=__version__, clock=clock).run()
-    leave(code)
+        flags = {
+            "concurrency": concurrency,
+            "pool": pool,
+            "name": name,
+            "group": group,
+            "grace": grace,
+            "claim_ahead": claim_ahead,
+            "max_tasks_per_child": max_tasks_per_child,
+            "max_memory_per_child": max_memory_per_child,
+            "log_format": log_format,
+        }
+        with held_back():
+            app = invocation.app(**flags)
+            settings = app.settings
+            # After the app's modules, which may have their own wishes.
+            configure_logging(settings.log_level, settings.log_format)
+        only, without = split_names(queues), split_names(exclude_queues)
+        options = worker_options(
+            settings,
+            app.registry,
+            host=socket.gethostname(),
+            only=only,
+            without=without,
+            also=split_names(also_queues),
+            timers=not no_timers,
+            health=health,
+        )
+        refuse_memory(app)
+        for line in doubts(settings, app.registry, only=only, without=without):
+            logger.warning("%s", line, extra={"event": "worker.doubtful"})
+        plan = plan_lines()
+        clock = SystemClock()
+        tasks = make_pool(
+            app,
+            options,
+            plan,
+            modules=settings.app,
+            sources=invocation.sources(**flags),
+            clock=clock,
+        )
+        code = Worker(app, options, tasks, plan, version=__version__, clock=clock).run(signals)
+        leave(code)
 
 
 def split_names(values: Sequence[str]) -> list[str]:
     """Return the names; one that is empty too, so that an empty variable in a script is not taken for no option."""
     return [name.strip() for value in values for name in value.split(",")]
-
-
-def leave(code: int) -> NoReturn:
-    """End the process: past the threads that tasks may have left behind, and past a broker that does not answer."""
-    if threading.active_count() > 1:
-        logging.shutdown()
-        flush_or_discard()
-        _remove_sockets()
-        os._exit(code)
-    flush_or_discard()
-    sys.exit(code)
-
-
-def _remove_sockets() -> None:
-    """Remove the folder of multiprocessing's sockets, as the interpreter's own end does."""
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        shutil.rmtree(util.get_temp_dir(), ignore_errors=True)

@@ -96,8 +96,8 @@ class Child:
 
     @property
     def ended_well(self) -> bool:
-        """Whether it did as it was asked; one that was still starting ends by the signal itself."""
-        return self._process.poll() in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+        """Whether it did as it was asked; one in which Python was still starting ends by the signal itself."""
+        return self._process.poll() in (0, -signal.SIGTERM)
 
     @property
     def end(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from taskq.clock import unix_ms
 from taskq.memory.clock import MovableClock
 from taskq.memory.log import Log
 
@@ -38,7 +39,7 @@ class Cluster:
 
     def now_ms(self) -> int:
         """Return the clock's milliseconds since 1970, as records carry them."""
-        return int(self.clock.time() * 1000)
+        return unix_ms(self.clock)
 
 
 # What a broker is outside of the process must be one here whoever asks: kombu makes a transport object per connection.

@@ -12,7 +12,7 @@ from typing import TypeAlias, cast
 
 from taskq import revocation
 from taskq.app import App
-from taskq.clock import Clock
+from taskq.clock import Clock, unix_ms
 from taskq.errors import TaskqError
 from taskq.executor import Call, Executor, Result
 from taskq.logs import plan_lines
@@ -272,7 +272,7 @@ class Engine:
         return sorted(found, key=order)
 
     def _read_revoked(self) -> None:
-        now_ms = int(self._clock.time() * 1000)
+        now_ms = unix_ms(self._clock)
         for record in self._app.broker.logs.read(revocation.LOG, timeout=0):
             self._revoked.apply(record, now_ms)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from taskq.errors import InvalidSetting, UsageError
-from taskq.hostport import HostPort, parse_host_port
+from taskq.hostport import HostPort
 from taskq.near import nearest
 from taskq.queues import check_queue
 from taskq.registry import NO_TASKS, Registry
@@ -52,6 +52,8 @@ def worker_options(
     only: Sequence[str] = (),
     without: Sequence[str] = (),
     also: Sequence[str] = (),
+    timers: bool = True,
+    health: HostPort | None = None,
 ) -> WorkerOptions:
     """Return the options of a worker.
 
@@ -62,6 +64,8 @@ def worker_options(
         only: Queues to take; none: the default queue and those of all tasks.
         without: Queues to leave out.
         also: Queues besides those of the tasks, if there is no `only`.
+        timers: Whether it keeps the time of waiting tasks.
+        health: Where probes are answered; None: nowhere.
 
     Raises:
         InvalidQueueName: One of them is not a queue's name.
@@ -97,8 +101,8 @@ def worker_options(
         name=settings.name or host,
         grace=settings.grace,
         claim_ahead=settings.claim_ahead,
-        timers=settings.timers,
-        health=None if settings.health is None else parse_host_port(settings.health),
+        timers=timers,
+        health=health,
     )
 
 

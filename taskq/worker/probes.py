@@ -11,7 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from taskq.errors import InvalidSetting
+from taskq.errors import UsageError
 from taskq.hostport import HostPort
 from taskq.worker.health import Answer
 
@@ -35,7 +35,7 @@ class Probes(socketserver.ThreadingTCPServer):
         """Bind; nothing is answered before `start`.
 
         Raises:
-            InvalidSetting: Nobody can listen there; another program may do so already.
+            UsageError: Nobody can listen there; another program may do so already.
         """
         self.questions = questions
         try:
@@ -45,8 +45,9 @@ class Probes(socketserver.ThreadingTCPServer):
             self.address_family = family
             super().__init__(address, _Handler)  # type: ignore[arg-type]  # an IPv6 address has four parts
         except OSError as error:
-            why = f"cannot listen there: {error.strerror or error}"
-            raise InvalidSetting("health", str(place), why) from error
+            raise UsageError(
+                f"--health {place}: cannot listen there: {error.strerror or error}"
+            ) from error
 
     def start(self) -> None:
         """Answer from now on, until the process ends or `shutdown` is called."""

@@ -9,7 +9,7 @@ import logging
 import threading
 
 from taskq.broker import Broker
-from taskq.clock import Clock
+from taskq.clock import Clock, unix_ms
 from taskq.errors import BrokerRefused, TaskqError
 from taskq.executor import one_line
 from taskq.revocation import LOG, Revocations
@@ -83,7 +83,7 @@ class RevocationReader:
 
     def _take(self, follower: Follower) -> None:
         records = follower.fetch(_POLL_SECONDS)
-        now_ms = int(self._clock.time() * 1000)
+        now_ms = unix_ms(self._clock)
         forgotten = self.revoked.forgotten
         for record in records:
             self.revoked.apply(record, now_ms)

@@ -1,21 +1,42 @@
-"""Signals as bytes in a pipe: a handler does nothing, the supervisor reads which came."""
+"""Signals as bytes in a pipe: the supervisor reads which came.
+
+Before there is a supervisor that reads, while a process still imports what it is to run, they raise as well.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import select
 import signal
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
+from typing import Any, TypeAlias
 
-from taskq.exitcodes import SIGNALLED
+from taskq.exitcodes import FINE, SIGNALLED
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """The first stops in order, the second at once."""
 
 ALL_SIGNALS = (*STOP_SIGNALS, signal.SIGQUIT)
 """SIGQUIT stops at once."""
+
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
+"""As `signal.signal` returns it."""
+
+
+class StopAsked(BaseException):
+    """A signal came before the process had begun its work: raised in the main thread, wherever that is.
+
+    No Exception and no SystemExit: the modules that are imported then may have doors for these.
+    """
+
+    def __init__(self, number: int, *, again: bool) -> None:
+        """Take the signal, and whether it is not the first."""
+        super().__init__(number)
+        self.code = FINE if number in STOP_SIGNALS and not again else SIGNALLED + number
+        """What the process is to end with."""
 
 
 class Signals:
@@ -25,17 +46,32 @@ class Signals:
     call of some library.
     """
 
-    def __init__(self, numbers: Sequence[signal.Signals] = ALL_SIGNALS) -> None:
-        """Choose which signals; nothing is caught yet."""
+    def __init__(
+        self, numbers: Sequence[signal.Signals] = ALL_SIGNALS, *, raising: bool = False
+    ) -> None:
+        """Choose which signals; nothing is caught yet.
+
+        Args:
+            numbers: These, and no others.
+            raising: Whether each raises `StopAsked` besides, until `calm` is called.
+        """
         self._numbers = tuple(numbers)
+        self._raising = raising
+        self._raised = False
 
     def __enter__(self) -> Signals:
-        """Take the signals over."""
+        """Take the signals over: the pipe first, so that it has each signal that its handler takes."""
         self._read_end, self._write_end = socket.socketpair()
         self._read_end.setblocking(False)
         self._write_end.setblocking(False)
-        self._before = [(number, signal.signal(number, _nothing)) for number in self._numbers]
         self._fd_before = signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
+        self._before: list[tuple[signal.Signals, _Handler]] = []
+        try:
+            for number in self._numbers:
+                self._before.append((number, signal.signal(number, self._handle)))
+        except BaseException:  # a handler from before, such as that of Ctrl-C, raised in between
+            self._give_back()
+            raise
         return self
 
     def __exit__(
@@ -45,37 +81,44 @@ class Signals:
         trace: TracebackType | None,
     ) -> None:
         """Give them back."""
-        signal.set_wakeup_fd(self._fd_before)
-        for number, handler in self._before:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Undo it in the reverse order, so that no signal finds our handler and no pipe."""
+        for number, handler in reversed(self._before):
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._fd_before)
         self._read_end.close()
         self._write_end.close()
+
+    def calm(self) -> None:
+        """Raise no more: from here on somebody waits for them, also for those that came before.
+
+        Takes over again what an imported module may have taken for itself.
+        """
+        self._raising = False
+        signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
+        for number in self._numbers:
+            signal.signal(number, self._handle)
+
+    def wake(self) -> None:
+        """End a `wait` without a signal. Any thread may call it, also when the signals were given back."""
+        with contextlib.suppress(OSError):  # it is full, so it wakes already; or closed
+            self._write_end.send(b"\0")
 
     def fileno(self) -> int:
         """Return what becomes readable when a signal has come."""
         return self._read_end.fileno()
 
-    def wait(self, timeout: float) -> list[int]:
-        """Return the numbers of the signals that came, in order; wait at most `timeout` seconds for the first."""
+    def wait(self, timeout: float | None) -> list[int]:
+        """Return the numbers of the signals that came, in order; wait at most `timeout` seconds for the first, None for ever."""
         ready, _, _ = select.select([self._read_end], [], [], timeout)
         if not ready:
             return []
         return [number for number in self._read_end.recv(64) if number in self._numbers]
 
-
-@contextmanager
-def term_raises() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit in the main thread, as SIGINT raises KeyboardInterrupt: what was started can be ended then."""
-    before = signal.signal(signal.SIGTERM, _leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(SIGNALLED + number)
-
-
-def _nothing(number: int, frame: FrameType | None) -> None:
-    """Keep the signal from its default action; `Signals` has its number already."""
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """Keep the signal from its default action; the pipe has its number already."""
+        if self._raising:
+            again, self._raised = self._raised, True
+            raise StopAsked(number, again=again)

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Set
+from concurrent.futures import Future
 from enum import Enum
 from typing import NoReturn
 
@@ -35,7 +36,7 @@ from taskq.worker.outbox import Outbox
 from taskq.worker.pools.protocol import Pool
 from taskq.worker.rates import Rates
 from taskq.worker.revocations import RevocationReader
-from taskq.worker.signals import STOP_SIGNALS, Signals, term_raises
+from taskq.worker.signals import STOP_SIGNALS, Signals
 from taskq.worker.stepfinder import StepFinder
 from taskq.worker.trimmer import Trimmer
 from taskq_kafka.steps import queue_of_source
@@ -154,29 +155,34 @@ class Worker:
             revoked=self._revocations.revoked,
         )
 
-    def run(self) -> int:
+    def run(self, signals: Signals) -> int:
         """Work until a signal comes or the pool breaks; return the exit code.
+
+        Args:
+            signals: Entered, in the main thread.
 
         Raises:
             BrokerUnreachable: No broker answered within `connect_timeout` seconds at the start.
-            UsageError: A queue has no topic, and none is to be made, or that of the timers would lose what waits.
-            InvalidSetting: Nobody can listen where `health` says.
+            UsageError: A queue has no topic, and none is to be made, that of the timers would lose what waits, or nobody
+                can listen where `health` says.
         """
+        signals.calm()
         self._answer_probes()
-        self._prepare()  # before the signals are ours: Ctrl-C ends the wait for a broker
-        with Signals() as signals:
-            self._outbox.start()
-            if not self._pool.uses_main_thread:
-                return self._supervise(signals)
-            self._pool.start(self._dispatcher)
-            thread = threading.Thread(
-                target=self._supervise_beside, args=(signals,), name="taskq-supervisor", daemon=True
-            )
-            thread.start()
-            self._pool.serve()
-            self._served.set()
-            thread.join()
-            return self._code
+        code = self._prepare(signals)
+        if code is not None:
+            return code
+        self._outbox.start()
+        if not self._pool.uses_main_thread:
+            return self._supervise(signals)
+        self._pool.start(self._dispatcher)
+        thread = threading.Thread(
+            target=self._supervise_beside, args=(signals,), name="taskq-supervisor", daemon=True
+        )
+        thread.start()
+        self._pool.serve()
+        self._served.set()
+        thread.join()
+        return self._code
 
     def _answer_probes(self) -> None:
         place = self._options.health
@@ -197,28 +203,65 @@ class Worker:
     def _pulses(self) -> list[Pulse]:
         return [intake.pulse for intake in self._intakes]
 
-    def _prepare(self) -> None:
-        """Ask the broker what is to be known. Processes start meanwhile: both take a few tenths of a second."""
-        with term_raises():
-            try:
-                if self._pool.starts_beside:
-                    self._pool.start(self._dispatcher)
-                self._prepare_broker()
-            except BaseException:  # Ctrl-C, too
-                self._revocations.stop()
-                if self._pool.starts_beside:
-                    self._end_pool()
-                self._revocations.join(_LET_GO_SECONDS)
-                raise
+    def _prepare(self, signals: Signals) -> int | None:
+        """Ask the broker what is to be known. Processes start meanwhile: both take a few tenths of a second.
 
-    def _end_pool(self) -> None:
-        """End the pool before it has run anything, in order: what is left behind in its start would complain."""
+        Returns:
+            The exit code, if a signal came: nothing was taken yet, so that there is nothing to finish.
+        """
+        try:
+            if self._pool.starts_beside:
+                self._pool.start(self._dispatcher)
+            asked = self._wait_for_broker(signals)
+        except BaseException:
+            self._abandon(signals)
+            raise
+        if asked is None:
+            return None
+        logger.info("stopped before it was ready", extra={"event": "worker.stopped"})
+        again = self._abandon(signals)
+        if again is not None:
+            return SIGNALLED + again
+        return FINE if asked in STOP_SIGNALS else SIGNALLED + asked
+
+    def _wait_for_broker(self, signals: Signals) -> int | None:
+        """Prepare the broker in a thread, because a client that waits for one hears no signal; return the signal that came."""
+        prepared: Future[None] = Future()
+
+        def prepare() -> None:
+            try:
+                self._prepare_broker()
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                prepared.set_exception(error)
+            else:
+                prepared.set_result(None)
+            signals.wake()
+
+        # A daemon: whoever stops while it waits for a broker ends without it.
+        threading.Thread(target=prepare, name="taskq-preparation", daemon=True).start()
+        while not prepared.done():
+            for number in signals.wait(None):
+                return number
+        prepared.result()
+        return None
+
+    def _abandon(self, signals: Signals) -> int | None:
+        """End what was started before anything was taken; return the signal by which that was cut short."""
+        self._revocations.stop()
+        again = self._end_pool(signals) if self._pool.starts_beside else None
+        if again is None:
+            self._revocations.join(_LET_GO_SECONDS)
+        return again
+
+    def _end_pool(self, signals: Signals) -> int | None:
+        """End the pool in order: what is left behind in its start would complain. Return the signal that came meanwhile."""
         end = self._clock.monotonic() + _SHUTDOWN_SECONDS
-        never = threading.Event()  # a pool tells of its end only when it is asked
         try:
             self._pool.shut_down()
             while not self._pool.is_down and self._clock.monotonic() < end:
-                self._clock.wait(never, _SHORT_TICK)
+                for number in signals.wait(_SHORT_TICK):  # a pool tells of its end only when asked
+                    return number
+            return None
         finally:
             self._pool.kill()
 

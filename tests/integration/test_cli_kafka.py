@@ -173,7 +173,7 @@ def test_queues_show_what_waits_and_who_takes_it(place: Station, taskq: Taskq) -
     rows = {row["queue"]: row for row in taskq("queues", "--json").json}
     mine, other = rows[place.queue], rows[idle]
 
-    assert list(mine) == ["queue", "partitions", "lag", "oldest_age", "workers"]
+    assert list(mine) == ["queue", "partitions", "lag", "oldest_age", "workers", "held_up"]
     assert (mine["partitions"], mine["lag"], mine["oldest_age"], mine["workers"]) == (
         12,
         0,

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from taskq.clock import SystemClock
+from taskq.clock import SystemClock, unix_ms
 from taskq_kafka import commits
 from taskq_kafka.commits import CommitRequest, commit
 from taskq_kafka.consumer import QueueConsumer
@@ -103,7 +103,7 @@ def members(kafka: Kafka, queue: str, group: str, protocol: str) -> Iterator[Mem
 def send(kafka: Kafka, queue: str) -> Callable[..., None]:
     def send(count: int, *, partition: int | None = None, age_ms: int = 0) -> None:
         producer = Producer({"bootstrap.servers": kafka.bootstrap})
-        timestamp = int(SystemClock().time() * 1000) - age_ms
+        timestamp = unix_ms(SystemClock()) - age_ms
         for number in range(count):
             where = number % PARTITIONS if partition is None else partition
             producer.produce(queue, value=b"%d" % number, partition=where, timestamp=timestamp)

@@ -73,9 +73,11 @@ def test_a_worker_that_finishes_its_last_task_is_alive_and_not_ready(
 def test_a_worker_that_looks_for_its_broker_is_alive_and_not_ready(
     processes: Processes, probe: Probe
 ) -> None:
-    env = {"TASKQ_CONNECT_TIMEOUT": "60", "TASKQ_HEALTH": probe.place}
+    where = ("-b", "127.0.0.1:1", "--health", probe.place)
 
-    processes.taskq("worker", "-A", "tests.support.pool_tasks", "-b", "127.0.0.1:1", env=env)
+    processes.taskq(
+        "worker", "-A", "tests.support.pool_tasks", *where, env={"TASKQ_CONNECT_TIMEOUT": "60"}
+    )
 
     assert probe.wait_for("/readyz", 503) == Seen(503, "starting\n")
     assert probe.get("/healthz").status == 200
@@ -150,7 +152,7 @@ def test_a_port_in_use_is_one_line(processes: Processes, probe: Probe) -> None:
         assert worker.wait() == 2
 
     assert worker.text.count("\n") == 1
-    assert f"invalid setting health = '{probe.place}'" in worker.text
+    assert f"--health {probe.place}: cannot listen there" in worker.text
     assert "in use" in worker.text
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from taskq.clock import SystemClock
+from taskq.clock import SystemClock, unix_ms
 from taskq.executor import FAILED, Result
 from taskq.logs import LogPlan
 from taskq.protocols import DeadLetter, Rebalance
@@ -513,7 +513,7 @@ def test_what_is_revoked_while_it_waits_for_its_rate_is_settled_and_does_not_run
     wait_until(lambda: stage.intake._hand, timeout=5, what="one in hand")
 
     write = revoked_write("revoked", stage.clock.now())
-    now_ms = int(stage.clock.time() * 1000)
+    now_ms = unix_ms(stage.clock)
     stage.revoked.apply(StoredRecord(write.key, write.value, timestamp_ms=now_ms), now_ms)
     stage.channel.wait(lambda: stage.channel.settled)
 
@@ -568,7 +568,7 @@ def test_what_is_revoked_while_it_waits_for_a_slot_is_settled_and_does_not_run(
     wait_until(lambda: stage.intake._hand, timeout=5, what="a record in hand")
 
     write = revoked_write("revoked", stage.clock.now())
-    now_ms = int(stage.clock.time() * 1000)
+    now_ms = unix_ms(stage.clock)
     with caplog.at_level(logging.INFO):
         stage.revoked.apply(StoredRecord(write.key, write.value, timestamp_ms=now_ms), now_ms)
         stage.pool.end(stage.pool.held[0])

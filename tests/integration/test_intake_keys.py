@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from taskq.clock import unix_ms
 from taskq.executor import FAILED, REQUEUED, RETRIED, Result
 from taskq.message import read_headers
 from taskq.protocols import Rebalance, Record
@@ -188,7 +189,7 @@ def test_a_revoked_task_is_not_run_again(stage: Stage) -> None:
     stage.pool.wait_started(1)
     retry(stage, stage.pool.held[0], after=3600)
     write = revoked_write("gone", stage.clock.now())
-    now_ms = int(stage.clock.time() * 1000)
+    now_ms = unix_ms(stage.clock)
     stage.revoked.apply(StoredRecord(write.key, write.value, timestamp_ms=now_ms), now_ms)
 
     stage.clock.pushed += 3601

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from taskq.clock import SystemClock
+from taskq.clock import SystemClock, unix_ms
 from tests.support.commands import Done, Taskq
 from tests.support.kafka import QUIET, Kafka
 from tests.support.processes import environment
@@ -305,7 +305,7 @@ while True:
 """
 
 
-def test_doctor_names_a_partition_that_another_programs_transaction_holds_up(
+def test_doctor_and_queues_name_a_partition_that_another_programs_transaction_holds_up(
     kafka: Kafka, place: Station, taskq: Taskq
 ) -> None:
     topic = f"{place.queue}-billing"
@@ -315,13 +315,16 @@ def test_doctor_names_a_partition_that_another_programs_transaction_holds_up(
     )
     other.init_transactions(PATIENCE)
     other.begin_transaction()
-    begun_ms = int(SystemClock().time() * 1000) - 300_000
+    begun_ms = unix_ms(SystemClock()) - 300_000
     other.produce(topic, b"[]", partition=1, timestamp=begun_ms)
     assert other.flush(PATIENCE) == 0
 
     done = taskq("doctor", "--json")
+    queues = taskq("queues", "--json")
+    table = taskq("queues")
     other.abort_transaction(PATIENCE)
     again = taskq("doctor", "--json")
+    queues_again = taskq("queues", "--json")
 
     finding = Findings(done.json).about(f"partition {topic} 1")
     assert finding["level"] == "problem"
@@ -329,6 +332,12 @@ def test_doctor_names_a_partition_that_another_programs_transaction_holds_up(
     assert "(5m " in finding["finding"]
     assert f"abort --topic {topic} --partition 1 --start-offset 0" in finding["advice"]
     assert not [row for row in again.json if row["subject"].startswith("partition ")]
+    place_of = {"topic": topic, "partition": 1, "offset": 0, "behind": 1}
+    [row] = [row for row in queues.json if row["queue"] == "billing"]
+    assert [{**held, "since": None} for held in row["held_up"]] == [{**place_of, "since": None}]
+    assert (row["lag"], row["held_up"][0]["since"][:2]) == (0, "20")
+    assert f"topic {topic}: an open transaction holds up partition 1 from offset 0 on" in table.err
+    assert not [row["held_up"] for row in queues_again.json if row["held_up"]]
 
 
 def test_doctor_prints_rights_for_prefixes(taskq: Taskq) -> None:

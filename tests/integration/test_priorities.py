@@ -89,7 +89,7 @@ def test_commands_see_a_queue_with_its_steps_as_one(place: Station, taskq: Taskq
 
     rows = {row["queue"]: row for row in taskq("queues", "--json").json}
     steps = {row["queue"]: row for row in taskq("queues", "--steps", "--json").json}
-    assert set(rows[queue]) == {"queue", "partitions", "lag", "oldest_age", "workers"}
+    assert set(rows[queue]) == {"queue", "partitions", "lag", "oldest_age", "workers", "held_up"}
     assert (rows[queue]["lag"], rows[queue]["partitions"], rows[queue]["workers"]) == (4, 12, 0)
     assert rows[queue]["oldest_age"] > 0
     assert not {f"{queue}.p3", f"{queue}.p9"} & rows.keys()

@@ -18,6 +18,7 @@ from taskq.logs import LogPlan
 from taskq.protocols import QueueStatus
 from taskq.worker.options import WorkerOptions
 from taskq.worker.pools.protocol import Pool
+from taskq.worker.signals import Signals
 from taskq.worker.supervisor import Worker
 from tests.support.fake_broker import isolated_app
 from tests.support.fake_channel import FakeChannel
@@ -71,10 +72,15 @@ class Life:
 
         thread = threading.Thread(target=script)
         thread.start()
-        code = self.worker.run()
+        code = self.run_alone()
         thread.join(10)
         assert not self.problems, self.problems
         return code
+
+    def run_alone(self) -> int:
+        """Run the worker until it ends; return the exit code."""
+        with Signals() as signals:
+            return self.worker.run(signals)
 
 
 @pytest.fixture
@@ -303,7 +309,7 @@ def test_without_a_broker_it_does_not_start(life: Life) -> None:
     life.broker.admin.is_reachable = False
 
     with pytest.raises(BrokerUnreachable):
-        life.worker.run()
+        life.run_alone()
 
 
 def test_processes_start_before_the_broker_is_asked_and_end_if_it_is_not_there(life: Life) -> None:
@@ -311,31 +317,52 @@ def test_processes_start_before_the_broker_is_asked_and_end_if_it_is_not_there(l
     life.broker.admin.is_reachable = False
 
     with pytest.raises(BrokerUnreachable):
-        life.worker.run()
+        life.run_alone()
 
     assert life.pool.events is not None
     assert life.pool.is_down
 
 
 @pytest.mark.parametrize(
-    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+    ("numbers", "code"),
+    [
+        ([signal.SIGINT], 0),
+        ([signal.SIGTERM], 0),
+        ([signal.SIGQUIT], 131),
+        ([signal.SIGTERM, signal.SIGINT], 130),
+    ],
 )
 def test_a_signal_ends_the_wait_for_a_broker_and_what_was_started_for_it(
-    life: Life, number: int, error: type[BaseException]
+    life: Life, numbers: list[int], code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     life.pool.starts_beside = True
-    life.broker.admin.when_checked = lambda: _send(number)
-    # Python leaves SIGINT alone in a process that was started in the background.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    ended = threading.Event()
+    shut_down = life.pool.shut_down
+
+    def shut_down_slowly() -> None:
+        for number in numbers[1:]:
+            _send(number)
+        if not numbers[1:]:
+            shut_down()
+
+    def never_answer() -> None:
+        _send(numbers[0])
+        ended.wait(10)
+
+    life.pool.shut_down = shut_down_slowly  # type: ignore[method-assign]  # its end takes until the next signal
+    life.broker.admin.when_checked = never_answer
 
     try:
-        with pytest.raises(error):
-            life.worker.run()
+        assert life.run_alone() == code
     finally:
-        signal.signal(signal.SIGINT, before)
+        ended.set()
 
-    assert life.pool.is_down
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert life.pool.is_killed
+    assert [each.getMessage() for each in caplog.records if hasattr(each, "event")] == [
+        "stopped before it was ready"
+    ]
+    assert life.events == []
 
 
 def test_its_queues_are_made(life: Life) -> None:
@@ -404,7 +431,7 @@ def test_a_queue_without_topic_that_is_not_to_be_made_is_an_error(queues: tuple[
     life = Life(queues=queues, auto_create=False)
 
     with pytest.raises(UsageError, match="there is no topic for q"):
-        life.worker.run()
+        life.run_alone()
 
 
 def test_a_default_queue_that_no_task_uses_needs_no_topic(

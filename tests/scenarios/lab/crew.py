@@ -21,8 +21,8 @@ FREEZE_SECONDS = (7.0, 11.0)
 GONE_TIMEOUT = 60.0
 """Seconds for a worker that was told to stop, or for orphaned children, to end."""
 
-STOPPED_EARLY = (128 + signal.SIGTERM, -signal.SIGTERM)
-"""Exit codes of workers that were told to stop while they were still starting: they had taken nothing."""
+STOPPED_EARLY = -signal.SIGTERM
+"""Exit code of a worker that was told to stop while Python itself was starting: it had taken nothing."""
 
 READY = "worker: ready"
 
@@ -140,7 +140,7 @@ class Crew:
         problems = []
         for worker in [*self.left, *self.present]:
             code = worker.wait(timeout=GONE_TIMEOUT)
-            if code and not (code in STOPPED_EARLY and READY not in worker.text):
+            if code and not (code == STOPPED_EARLY and READY not in worker.text):
                 problems.append(f"{worker} ended with {code} after SIGTERM")
         for worker in [*self.left, *self.present, *self._killed]:
             try:

@@ -5,7 +5,7 @@ from datetime import timezone
 
 import pytest
 
-from taskq.clock import Clock, SystemClock
+from taskq.clock import Clock, SystemClock, unix_ms
 from tests.support.clock import START, FakeClock
 
 
@@ -45,3 +45,11 @@ def test_a_fake_clock_ends_waits_when_it_is_moved() -> None:
     thread.join(5)
 
     assert ended == [False]
+
+
+def test_milliseconds_are_rounded_down() -> None:
+    clock = FakeClock()
+
+    clock.advance(0.0129)
+
+    assert unix_ms(clock) == int(START.timestamp()) * 1000 + 12

@@ -154,7 +154,7 @@ class TestEvery:
         every=st.integers(1, 100_000),
         offset=st.integers(-1_000_000, 1_000_000),
     )
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     def test_with_anchor_it_keeps_its_phase(self, every: int, offset: int) -> None:
         schedule = CronSchedule.parse(f"@every {every}s")
         moment = self.START + offset * SECOND
@@ -248,7 +248,7 @@ CHANGES = st.sampled_from(
 
 
 @given(expression=DENSE, dialect=SIX_FIELDS, change=CHANGES, before=st.integers(0, 5000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_next_around_a_clock_change_is_what_looking_at_every_second_finds(
     expression: str, dialect: str, change: tuple[str, datetime], before: int
 ) -> None:
@@ -271,7 +271,7 @@ def test_next_around_a_clock_change_is_what_looking_at_every_second_finds(
     moment=st.datetimes(datetime(1971, 1, 1), datetime(2400, 1, 1)),  # noqa: DTZ001
 )
 @example("0 0 0 */28 2 1", "robfig-v1", datetime(2010, 2, 2))  # noqa: DTZ001
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_next_in_utc_is_what_looking_at_every_day_finds(
     expression: str, dialect: str, moment: datetime
 ) -> None:
@@ -303,7 +303,7 @@ def first_by_days(fields: Fields, moment: datetime) -> datetime | None:
     expression=EXPRESSIONS,
     moment=st.datetimes(datetime(1971, 1, 1), datetime(2400, 1, 1)),  # noqa: DTZ001
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_next_in_utc_is_croniters_given_the_expanded_fields(
     expression: str, moment: datetime
 ) -> None:

@@ -375,7 +375,7 @@ def moments_of(steps: Sequence[float]) -> list[datetime]:
 
 
 @given(cron=RULES, steps=STEPS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_instants_over_any_split_are_the_instants_over_the_whole(
     cron: str, steps: list[float]
 ) -> None:
@@ -386,7 +386,7 @@ def test_instants_over_any_split_are_the_instants_over_the_whole(
 
 
 @given(cron=RULES, steps=STEPS, jitter=st.integers(0, 100))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_jitter_moves_all_and_loses_none(cron: str, steps: list[float], jitter: int) -> None:
     rule = definition(cron, jitter=jitter)
     moments = moments_of(steps)
@@ -396,7 +396,7 @@ def test_jitter_moves_all_and_loses_none(cron: str, steps: list[float], jitter: 
 
 
 @given(old=RULES, new=RULES, steps=STEPS, change=st.floats(0, 600))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_change_at_any_time_neither_loses_nor_doubles(
     old: str, new: str, steps: list[float], change: float
 ) -> None:
@@ -429,7 +429,7 @@ def test_change_at_any_time_neither_loses_nor_doubles(
     outage=st.integers(0, 3000),
     window=st.integers(0, 3000),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_after_an_outage_is_sent_what_the_rules_say(
     cron: str, catch_up: str, outage: int, window: int
 ) -> None:

@@ -448,7 +448,7 @@ END_OF_OWNER = st.sampled_from(["lives", "dies before the transaction", "dies af
         max_size=25,
     ),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_instant_once_whoever_dies_and_whenever(
     crons: Sequence[str], steps: Sequence[tuple[float, str, bool, int]]
 ) -> None:
@@ -483,7 +483,7 @@ def test_every_instant_once_whoever_dies_and_whenever(
     changes=st.lists(st.tuples(RULES, st.floats(0.5, 90)), min_size=1, max_size=5),
     turns=st.lists(st.tuples(st.floats(0.001, 60), st.booleans()), min_size=1, max_size=12),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_changes_at_any_time_and_dying_owners_neither_lose_nor_double(
     changes: Sequence[tuple[str, float]], turns: Sequence[tuple[float, bool]]
 ) -> None:

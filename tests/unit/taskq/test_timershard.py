@@ -425,7 +425,7 @@ _operations = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(_operations, st.sampled_from([0, 1, 5_000, 60_000]), st.integers(1, 3))
 def test_each_timer_fires_once_and_none_early(
     operations: list[Any], near_ms: int, room: int

@@ -226,7 +226,7 @@ class ShardMachine(RuleBasedStateMachine):
 
 
 TestShard = ShardMachine.TestCase
-TestShard.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestShard.settings = settings(max_examples=120, stateful_step_count=40)
 
 
 def build(records: Sequence[StoredRecord]) -> TimerShard:

@@ -144,7 +144,7 @@ def test_limit_stops_between_schedules() -> None:
     ),
     steps=st.lists(st.floats(0.001, 30), min_size=1, max_size=20),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_many_in_turns_are_the_same_as_each_alone(crons: list[str], steps: list[float]) -> None:
     named = {f"a{n}": cron for n, cron in enumerate(crons)}
     together = Timetable()

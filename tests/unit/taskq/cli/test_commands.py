@@ -8,7 +8,7 @@ import pytest
 
 from taskq.app import App
 from taskq.attempts import NONE, Attempt, write_attempts
-from taskq.protocols import GroupStatus, QueueStatus, StoredDeadLetter
+from taskq.protocols import GroupStatus, HeldPartition, QueueStatus, StoredDeadLetter
 from tests.support.fake_broker import FakeBroker
 from tests.unit.taskq.cli.conftest import Taskq
 
@@ -144,6 +144,7 @@ def test_queues_are_listed(taskq: Taskq, broker: FakeBroker) -> None:
         "lag": 3,
         "oldest_age": 3725.5,
         "workers": 2,
+        "held_up": [],
     }
     assert run.json[1]["oldest_age"] is None
     lines = taskq("queues").out.splitlines()
@@ -179,6 +180,7 @@ def test_queues_that_the_app_needs_are_listed_before_they_exist(
         "lag": 0,
         "oldest_age": None,
         "workers": 0,
+        "held_up": [],
     }
 
 
@@ -201,6 +203,52 @@ def test_no_worker_is_missed_where_the_broker_cannot_tell_members(
     broker.admin.members = GroupStatus("taskq", "", (), is_told=False)
 
     assert "no worker" not in taskq("queues").out
+
+
+def test_queues_say_which_partitions_an_open_transaction_holds_up(
+    taskq: Taskq, app: App, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskq.cli.heldup._LOOK_AGAIN", 0.0)
+    monkeypatch.setenv("TASKQ_PREFIX", "p-")
+    broker.admin.statuses = [QueueStatus("a", 4, 0, None, 2), QueueStatus("a.p9", 4, 0, None, 2)]
+    broker.admin.held = [
+        HeldPartition("p-a.p9", 3, offset=7, behind=2, since_ms=1_800_000_000_000),
+        HeldPartition("p-a", 1, offset=0, behind=1, since_ms=None),
+        HeldPartition("p-other", 1, offset=0, behind=1, since_ms=None),
+    ]
+
+    text = taskq("queues")
+    whole = taskq("queues", "--json")
+    steps = taskq("queues", "--json", "--steps")
+
+    step = {
+        "topic": "p-a.p9",
+        "partition": 3,
+        "offset": 7,
+        "behind": 2,
+        "since": "2027-01-15T08:00:00Z",
+    }
+    queue = {"topic": "p-a", "partition": 1, "offset": 0, "behind": 1, "since": None}
+    assert {row["queue"]: row["held_up"] for row in whole.json}["a"] == [queue, step]
+    assert [row["held_up"] for row in steps.json][:2] == [[step], [queue]]
+    assert [line.partition(";")[0] for line in text.err.splitlines()] == [
+        "taskq: topic p-a: an open transaction holds up partition 1 from offset 0 on",
+        "taskq: topic p-a.p9: an open transaction holds up partition 3 from offset 7 on since 2027-01-15T08:00:00Z",
+    ]
+    assert whole.err == ""
+
+
+def test_a_transaction_that_is_over_at_the_second_look_holds_up_nothing(
+    taskq: Taskq, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [[HeldPartition("a", 1, 0, 1, None)], [HeldPartition("a", 1, 5, 1, None)]]
+    monkeypatch.setattr("taskq.cli.heldup._LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(broker.admin, "held_up", lambda topics, timeout: looks.pop(0))
+    broker.admin.statuses = [QueueStatus("a", 4, 0, None, 2)]
+
+    run = taskq("queues")
+
+    assert (run.err, looks) == ("", [])
 
 
 def test_config_tells_where_values_came_from(

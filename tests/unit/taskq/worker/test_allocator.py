@@ -260,7 +260,7 @@ class AllocatorMachine(RuleBasedStateMachine):
 
 
 TestAllocatorMachine = AllocatorMachine.TestCase
-TestAllocatorMachine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestAllocatorMachine.settings = settings(max_examples=60, stateful_step_count=25)
 
 
 @given(

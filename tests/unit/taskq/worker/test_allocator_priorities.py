@@ -159,7 +159,7 @@ def test_queues_of_one_step_take_turns() -> None:
     )  # the first has a slot before the others come
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 12), st.lists(st.sampled_from(STEPS), min_size=2, max_size=4))
 def test_no_queue_that_waits_is_passed_over_for_ever(width: int, steps: list[int]) -> None:
     queues = [Queue(f"{place}", step) for place, step in enumerate(steps)]
@@ -176,7 +176,7 @@ def test_no_queue_that_waits_is_passed_over_for_ever(width: int, steps: list[int
         assert by_step[highest] >= by_step[lowest]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.data())
 def test_while_a_higher_step_waits_a_lower_one_gets_one_for_nine_that_passed_it_at_most(
     data: st.DataObject,
