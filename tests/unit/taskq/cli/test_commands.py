@@ -205,6 +205,16 @@ def test_no_worker_is_missed_where_the_broker_cannot_tell_members(
     assert "no worker" not in taskq("queues").out
 
 
+def test_workers_are_unknown_where_the_broker_cannot_tell_members(
+    taskq: Taskq, broker: FakeBroker
+) -> None:
+    broker.admin.statuses = [QueueStatus("a", 12, 3, 60.0, 0)]
+    broker.admin.members = GroupStatus("taskq", "", (), is_told=False)
+
+    assert [row["workers"] for row in taskq("queues", "--json").json] == [None, None, None]
+    assert taskq("queues").out.splitlines()[1].split() == ["a", "12", "3", "1m", "0s", "-"]
+
+
 def test_queues_say_which_partitions_an_open_transaction_holds_up(
     taskq: Taskq, app: App, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
