@@ -327,26 +327,6 @@ def test_of_several_dead_letters_of_one_task_the_latest_is_shown(
     assert "billing/3/17" in run.err
 
 
-@pytest.mark.parametrize(
-    ("queue", "ending"),
-    [
-        ("mail", ""),
-        ("biling", "; there is no such queue; did you mean 'billing'?"),
-        ("zzz", "; there is no such queue"),
-    ],
-)
-def test_a_queue_without_dead_letters_is_told_apart_from_none(
-    taskq: Taskq, broker: FakeBroker, queue: str, ending: str
-) -> None:
-    broker.admin.statuses.append(QueueStatus("mail", 4, 0, None, 0))
-    broker.admin.stored.append(letter("billing/0/1"))
-
-    run = taskq("dlq", "list", queue)
-
-    assert (run.code, run.out) == (0, "")
-    assert run.err == f"taskq: no dead letters of queue {queue!r}{ending}\n"
-
-
 def test_a_dead_letter_that_is_not_there_is_a_failure(taskq: Taskq, broker: FakeBroker) -> None:
     run = taskq("dlq", "show", "nothing")
 
