@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from taskq.app import App
-from taskq.cli.asking import admin_of, require_letters
+from taskq.cli.asking import admin_of, require_letters, require_queue
 from taskq.cli.completion import complete_queue
 from taskq.cli.letterfilters import filter_options, read_selection
 from taskq.cli.movereport import Plan, Progress, print_counts, print_outcome
@@ -65,11 +65,13 @@ def _selecting(command: F) -> F:
 @click.option(
     "--to",
     metavar="QUEUE",
-    help="To another queue than it came from.",
+    help="To another queue than it came from; one that exists, or that tasks of the app go to.",
     shell_complete=complete_queue,
 )
 @click.option(
-    "--force", is_flag=True, help="Also what was redriven five times already, or has expired."
+    "--force",
+    is_flag=True,
+    help="Also what was redriven five times already, or has expired, and to a queue that is new.",
 )
 @pass_invocation
 @click.pass_context
@@ -137,6 +139,8 @@ def _run(
     with admin_of(app) as admin:
         timeout = app.settings.connect_timeout
         require_letters(app, admin, queue)
+        if order.to not in (None, queue) and not order.is_forced:
+            require_queue(app, admin, order.to, unless=" (--force makes it)")
         _choose(plan, admin.dead_letters(queue, timeout=timeout))
         if plan.chosen and not dry_run:
             if not yes:

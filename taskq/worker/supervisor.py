@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from enum import Enum
 from typing import NoReturn
@@ -23,6 +23,8 @@ from taskq.exitcodes import FAILED, FINE, SIGNALLED
 from taskq.hostthread import timekeeper
 from taskq.logs import TEXT, LogPlan, quiet_client
 from taskq.middleware import Hooks
+from taskq.near import nearest
+from taskq.printing import counted
 from taskq.timers import LOG as TIMERS
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.banner import Place, banner, banner_fields
@@ -270,6 +272,7 @@ class Worker:
         with quiet_client():
             broker.check()
         self._revocations.start()
+        new = self._new_queues() if settings.auto_create else []
         if settings.auto_create:
             with broker.errors():
                 for queue in self._options.queues:
@@ -277,12 +280,35 @@ class Worker:
         self._partitions = self._partition_counts()
         if self._partitions is not None and not settings.auto_create:
             self._miss_queues(set(self._options.queues) - set(self._partitions))
+        self._tell_new(new)
         self._step_finder.look()
         self._intakes += [self._intake(source) for source in self._step_finder.take_found()]
         with broker.errors():
             self._protocol = broker.admin.group_protocol()
         if self._options.timers:
             self._check_timers()
+
+    def _new_queues(self) -> list[str]:
+        """Return the queues that no task of the app goes to, and that do not exist yet: a typing error would make one."""
+        asked, settings = self._options.strange, self._app.settings
+        if not asked:
+            return []
+        with self._app.broker.errors():
+            there = self._app.broker.admin.existing(asked, timeout=settings.connect_timeout)
+        return [queue for queue in asked if queue not in there]
+
+    def _tell_new(self, new: Sequence[str]) -> None:
+        known = {self._app.settings.default_queue, *self._app.registry.queues()}
+        for queue in new:
+            near = nearest(queue, known)
+            count = (self._partitions or {}).get(queue)
+            logger.warning(
+                "queue %s is new: made%s; no task of this app goes there%s",
+                queue,
+                f" with {counted(count, 'partition')}" if count else "",
+                f"; did you mean {near!r}?" if near else "",
+                extra={"event": "worker.new_queue", "queue": queue},
+            )
 
     def _check_timers(self) -> None:
         """Make the log of the timers if it is missing, and see that it keeps what waits.

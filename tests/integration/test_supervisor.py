@@ -39,6 +39,7 @@ class Life:
         grace: float = 25.0,
         queues: tuple[str, ...] = ("q",),
         timers: bool = False,
+        strange: tuple[str, ...] = (),
         **settings: object,
     ) -> None:
         self.app, self.broker = isolated_app(**settings)
@@ -47,7 +48,9 @@ class Life:
         self.channel = FakeChannel()
         self.broker.open_channel = lambda: self.channel  # type: ignore[attr-defined]  # only workers ask
         self.pool = HeldPool(1)
-        options = WorkerOptions(queues, "prefork", 1, "w1", grace, 64, timers=timers)
+        options = WorkerOptions(
+            queues, "prefork", 1, "w1", grace, 64, timers=timers, strange=strange
+        )
         self.events: list[str] = []
         for name in ("worker_ready", "worker_shutdown"):
             self.app.on(name)(self._noting(name))
@@ -444,6 +447,20 @@ def test_a_default_queue_that_no_task_uses_needs_no_topic(
 
     (told,) = [each for each in caplog.records if getattr(each, "event", "") == "worker.no_topic"]
     assert "queue spare has no topic" in told.getMessage()
+
+
+def test_a_queue_that_is_new_and_that_no_task_goes_to_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    life = Life(queues=("q", "taskk", "old"), strange=("taskk", "old"))
+    life.broker.admin.statuses.append(QueueStatus("old", 4, 0, None, 0))
+
+    assert life.run(lambda: _send(signal.SIGTERM)) == 0
+
+    (told,) = [each for each in caplog.records if getattr(each, "event", "") == "worker.new_queue"]
+    assert told.getMessage() == (
+        "queue taskk is new: made; no task of this app goes there; did you mean 'taskq'?"
+    )
 
 
 def test_solo_runs_tasks_in_the_main_thread() -> None:

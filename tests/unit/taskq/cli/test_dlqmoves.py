@@ -184,12 +184,39 @@ def test_the_document_tells_all_of_it(taskq: Taskq, broker: FakeBroker) -> None:
 
 
 def test_letters_go_to_another_queue(taskq: Taskq, broker: FakeBroker) -> None:
+    broker.admin.statuses.append(QueueStatus("invoices", 12, 0, None, 1))
+
     run = taskq("dlq", "redrive", "billing", "--id", "id-1", "--to", "invoices", "--yes")
 
     assert run.out == "redriven 1 dead letter of queue billing to queue invoices\n"
     [removal] = broker.admin.moved
     assert removal.record is not None
     assert removal.record.queue == "invoices"
+
+
+@pytest.mark.parametrize("trial", [(), ("--dry-run",)])
+def test_letters_go_to_no_queue_that_does_not_exist(
+    taskq: Taskq, broker: FakeBroker, trial: tuple[str, ...]
+) -> None:
+    broker.admin.statuses.append(QueueStatus("invoices", 12, 0, None, 1))
+
+    run = taskq("dlq", "redrive", "billing", "--all", "--to", "invoces", "--yes", *trial)
+
+    assert (run.code, run.out, moved(broker)) == (1, "", [])
+    assert run.err == (
+        "taskq: there is no queue 'invoces'; did you mean 'invoices'? (--force makes it)\n"
+    )
+
+
+@pytest.mark.parametrize(("queue", "force"), [("new", ("--force",)), ("mail", ())])
+def test_letters_go_to_a_new_queue_if_that_is_forced_or_tasks_of_the_app_go_there(
+    taskq: Taskq, broker: FakeBroker, app: App, queue: str, force: tuple[str, ...]
+) -> None:
+    app.task("greet", queue="mail")(lambda: None)
+
+    run = taskq("dlq", "redrive", "billing", "--id", "id-1", "--to", queue, "--yes", *force)
+
+    assert (run.code, run.out) == (0, f"redriven 1 dead letter of queue billing to queue {queue}\n")
 
 
 def test_what_came_back_five_times_or_has_expired_is_left_unless_forced(
