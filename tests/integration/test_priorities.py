@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from taskq import App
+from taskq import App, Task
 from tests.support.commands import Taskq
 from tests.support.kafka import Kafka
 from tests.support.scene import Scene
@@ -16,6 +17,26 @@ from tests.support.station import Station, headers_of, station
 from tests.support.waiting import wait_until
 
 BACKLOG = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Sends tasks of `scene_tasks` to a scene's queue, which run in its workers alone."""
+
+    app: App
+    act: Task[[str, str], None, None]
+
+
+@pytest.fixture
+def sender(scene: Scene) -> Iterator[Sender]:
+    app = App("sender", broker=scene.kafka.bootstrap, default_queue=scene.queue)
+
+    @app.task("act")
+    def act(what: str, detail: str) -> None:
+        raise AssertionError
+
+    yield Sender(app, act)
+    app.close()
 
 
 @pytest.fixture
@@ -30,25 +51,18 @@ def taskq(place: Station) -> Taskq:
 
 
 def test_a_high_task_passes_a_backlog_on_a_worker_that_did_not_know_the_priority(
-    scene: Scene,
+    scene: Scene, sender: Sender
 ) -> None:
-    app = App("sender", broker=scene.kafka.bootstrap, default_queue=scene.queue)
-
-    @app.task("act")
-    def act(what: str, detail: str) -> None:
-        raise AssertionError
-
     worker = scene.ready_worker(slots=1)
-    scene.wait_ended(app.send_task("act", ("nothing", ""), priority=9).id)
+    scene.wait_ended(sender.app.send_task("act", ("nothing", ""), priority=9).id)
     assert f"takes from {scene.queue}.p9, too" in worker.text
-    act.delay_many([("wait seconds", "0.01")] * BACKLOG)
+    sender.act.delay_many([("wait seconds", "0.01")] * BACKLOG)
     # Any of them: a client takes one partition after the other, so the first that was sent may come last.
     wait_until(lambda: len(scene.ledger.entries("started")) > 1, timeout=20, what="a low task")
     before = len(scene.ledger.entries("started"))
-    high = app.send_task("act", ("nothing", ""), priority=9)
+    high = sender.app.send_task("act", ("nothing", ""), priority=9)
     scene.wait_ended(high.id)
     order = [entry.id for entry in scene.ledger.entries("started")]
-    app.close()
 
     # What ran while it was on its way to the worker does not count; half a minute of low tasks was before it.
     assert order.index(high.id) < before + BACKLOG // 3
@@ -56,20 +70,13 @@ def test_a_high_task_passes_a_backlog_on_a_worker_that_did_not_know_the_priority
 
 
 def test_a_high_backlog_is_done_before_a_low_one_and_the_low_one_is_not_starved(
-    scene: Scene,
+    scene: Scene, sender: Sender
 ) -> None:
-    app = App("sender", broker=scene.kafka.bootstrap, default_queue=scene.queue)
-
-    @app.task("act")
-    def act(what: str, detail: str) -> None:
-        raise AssertionError
-
     calls = [("wait seconds", "0.02")] * 200
-    low = {result.id for result in act.delay_many(calls)}
-    high = {result.id for result in act.options(priority=6).delay_many(calls)}
+    low = {result.id for result in sender.act.delay_many(calls)}
+    high = {result.id for result in sender.act.options(priority=6).delay_many(calls)}
     worker = scene.ready_worker(slots=2)
     scene.wait_ended(*low, *high, timeout=60)
-    app.close()
 
     assert "(12 partitions; priorities from 6)" in worker.text
     order = [entry.id for entry in scene.ledger.entries("started")]

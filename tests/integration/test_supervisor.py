@@ -245,6 +245,23 @@ def test_a_stopping_worker_settles_late_tasks_before_it_ends(life: Life) -> None
     assert life.channel.calls[-1] == "close"
 
 
+def test_a_stopping_worker_does_not_wait_for_a_group_that_does_not_let_it_leave() -> None:
+    life = Life(grace=0.5)
+
+    def script() -> None:
+        life.channel.put(record_of("late"))
+        life.pool.wait_started(1)
+        life.channel.leaves.clear()
+        _send(signal.SIGTERM)
+        life.channel.wait(lambda: life.channel.is_paused)
+        life.pool.end(life.pool.held[0])
+
+    assert life.run(script) == 0
+    assert not life.channel.is_closed
+    life.channel.leaves.set()
+    life.channel.wait(lambda: life.channel.is_closed)
+
+
 def test_failed_tasks_become_dead_letters_before_the_worker_ends(life: Life) -> None:
     def script() -> None:
         life.channel.put(record_of("a"))

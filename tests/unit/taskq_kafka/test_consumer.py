@@ -211,6 +211,21 @@ def test_a_partition_whose_state_fits_no_commit_stops_and_says_where(
     assert left
 
 
+def test_a_commit_without_an_answer_is_told_and_stays_for_the_next_time(
+    clients: FakeClients,
+) -> None:
+    consumer = clients.join(high=3)
+    records = fetch_all(consumer, 3)
+    consumer.claim(records, start=records)
+    clients.last.commit_errors.append(KafkaError._TIMED_OUT)
+
+    consumer.settle(records)
+
+    assert not consumer.commit_settled()
+    assert consumer.commit_settled()
+    assert clients.last.stored.offset == records[-1].offset + 1
+
+
 def test_a_partition_that_was_full_goes_on_when_its_state_is_small_again(
     clients: FakeClients, short_metadata: None
 ) -> None:

@@ -385,3 +385,12 @@ def test_a_queue_whose_suspect_is_gone_stops_nobody() -> None:
     allocator.leave_line("q")
 
     assert len(allocator.place("other", _items("a", 1))) == 1
+
+
+def test_who_leaves_with_a_suspect_that_waits_for_others_to_end_was_waited_for() -> None:
+    allocator = _allocator([3])
+    allocator.place("other", _items("a", 1))
+    assert _count(allocator.place("q", [*_items("a", 1), _suspect()])) == 1
+
+    assert allocator.leave_line("q")
+    assert not allocator.leave_line("q")

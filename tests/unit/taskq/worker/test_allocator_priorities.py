@@ -208,3 +208,11 @@ def test_while_a_higher_step_waits_a_lower_one_gets_one_for_nine_that_passed_it_
 
 def _gaps(places: list[int]) -> list[int]:
     return [after - before for before, after in pairwise(places)]
+
+
+def test_a_higher_queue_that_was_served_and_leaves_was_waited_for() -> None:
+    allocator = _allocator([1])
+    assert HIGH.ask(allocator)
+
+    assert allocator.leave_line(HIGH.name)
+    assert not allocator.leave_line(HIGH.name)
