@@ -438,6 +438,19 @@ def test_a_terminal_gets_a_drawn_table_with_all_of_the_text(
     assert "\x1b[2J" not in drawn
 
 
+def test_a_narrow_terminal_is_told_which_columns_had_no_room(
+    taskq: Taskq, broker: FakeBroker, terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    broker.admin.stored = [letter(ID)]
+
+    run = taskq("dlq", "list")
+
+    assert any(line.startswith(ID) for line in run.out.splitlines())
+    assert "taskq: no room for " in run.err
+    assert "FAILED AT: a wider terminal shows all, or --json" in run.err
+
+
 def test_markup_in_foreign_text_is_not_obeyed(
     taskq: Taskq, broker: FakeBroker, terminal: None
 ) -> None:
