@@ -5,6 +5,11 @@ PYTEST_DONT_REWRITE (pytest would complain where this package is imported before
 
 from __future__ import annotations
 
+from taskq import earlystop as _earlystop
+
+_earlystop.begin()  # first of all; the command's own modules begin again
+
+# ruff: noqa: E402
 from taskq.app import App, configure, default_app, send_task, task
 from taskq.errors import (
     AppNotFound,
@@ -33,6 +38,8 @@ from taskq.request import Context, Request, current_request
 from taskq.result import AsyncResult
 from taskq.settings import Settings
 from taskq.task import Task
+
+_earlystop.end()
 
 __version__: str
 

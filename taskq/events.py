@@ -99,6 +99,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "worker.doubtful": "An option is allowed and probably not meant, such as a queue without tasks.",
         "worker.failed": "The worker's own code failed; the worker stops.",
         "worker.killed": "The grace is over; what runs is given up.",
+        "worker.new_queue": "A queue was made that `-Q` names and that no task of the app goes to. `queue`.",
         "worker.no_topic": "The default queue, which no task uses, has no topic. `queue`.",
         "worker.ready": "The worker takes tasks. What the banner says: `worker`, `queues`, `tasks` …",
         "worker.stopped": "The worker has ended.",

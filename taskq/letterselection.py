@@ -13,6 +13,7 @@ REASONS = (
     "bad_arguments",
     "failed",
     "offset_expired",
+    "refused",
     "rejected",
     "retries_exhausted",
     "time_limit",
@@ -21,7 +22,7 @@ REASONS = (
     "unsupported",
     "worker_died",
 )
-"""All codes of `dlq-reason`, for errors that offer the nearest: letters of other versions may have others."""
+"""All codes of `dlq-reason`: another one is a typing error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,8 @@ class Selection:
         return [id for id in self.ids if id not in there]
 
     def near_miss(self, views: Collection[DeadLetterView]) -> str | None:
-        """Return the task or reason that was probably meant, where none of the letters has the one that is asked for."""
+        """Return the task that was probably meant, where none of the letters has the one that is asked for."""
         tasks = {view.task for view in views if view.task}
-        if self.task is not None and self.task not in tasks:
-            return nearest(self.task, tasks)
-        reasons = {view.reason for view in views if view.reason} | set(REASONS)
-        if self.reason is not None and self.reason not in reasons:
-            return nearest(self.reason, reasons)
-        return None
+        return (
+            nearest(self.task, tasks) if self.task is not None and self.task not in tasks else None
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from taskq.app import App
@@ -59,26 +59,41 @@ def needed_sources(app: App) -> set[str]:
     return needed_queues(app) | {source_of(task.queue, task.priority) for task in app.registry}
 
 
-def require_queue(admin: Admin, queue: str, timeout: float) -> None:
-    """Raise unless a queue exists.
+def require_queue(app: App, admin: Admin, queue: str, *, unless: str = "") -> None:
+    """Raise unless a queue exists, or is one that the app's tasks go to.
+
+    Args:
+        app: Whose broker it is.
+        admin: Of it.
+        queue: A name that a queue can have.
+        unless: What else the user can do; stands at the error's end.
 
     Raises:
         TaskqError: It does not; the error offers the nearest name.
     """
-    known = admin.queues(timeout=timeout)
+    known = {*admin.queues(timeout=app.settings.connect_timeout), *app.registry.queues()}
     if queue not in known:
-        near = nearest(queue, known)
-        hint = f"did you mean {near!r}?" if near else "'taskq queues' prints those that exist"
-        raise TaskqError(f"there is no queue {queue!r}; {hint}")
+        raise TaskqError(_missing(queue, known) + unless)
 
 
-def no_letters(admin: Admin, queue: str, timeout: float) -> str:
-    """Return that a queue has no dead letters, and if there is no such queue, which was probably meant."""
-    known = {*admin.queues(timeout=timeout), *admin.dead_letter_queues(timeout=timeout), TIMERS}
-    near = None if queue in known else nearest(queue, known)
-    absent = "" if queue in known else "; there is no such queue"
-    hint = f"; did you mean {near!r}?" if near else ""
-    return f"no dead letters of queue {queue!r}{absent}{hint}"
+def require_letters(app: App, admin: Admin, queue: str) -> None:
+    """Raise unless there is a queue that can have dead letters: one that `require_queue` takes, or whose letters are left.
+
+    Raises:
+        TaskqError: There is none; the error offers the nearest name.
+    """
+    timeout = app.settings.connect_timeout
+    known = {*admin.queues(timeout=timeout), *app.registry.queues(), TIMERS}
+    if queue not in known:
+        known.update(admin.dead_letter_queues(timeout=timeout))
+    if queue not in known:
+        raise TaskqError(_missing(queue, known))
+
+
+def _missing(queue: str, known: Iterable[str]) -> str:
+    near = nearest(queue, known)
+    hint = f"did you mean {near!r}?" if near else "'taskq queues' prints those that exist"
+    return f"there is no queue {queue!r}; {hint}"
 
 
 def hidden_end(app: App, log: str) -> str:

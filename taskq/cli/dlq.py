@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
+from taskq.app import App
 from taskq.attempts import HEADER
-from taskq.cli.asking import admin_of, no_letters
+from taskq.cli.asking import admin_of, require_letters
 from taskq.cli.completion import complete_queue
 from taskq.cli.groups import Entry, TaskqGroup
 from taskq.cli.letterfilters import filter_options, read_selection
@@ -71,9 +72,10 @@ def list_(
     app = invocation.app()
     with admin_of(app) as admin:
         timeout = app.settings.connect_timeout
-        all_views = list(_views(admin, _queues(admin, queue, timeout), timeout))
+        queues = _queues(app, admin, queue)
+        all_views = list(_views(admin, queues, timeout))
         if queue is not None and not all_views:
-            click.echo(f"taskq: {no_letters(admin, queue, timeout)}", err=True)
+            click.echo(f"taskq: no dead letters of queue {queue!r}", err=True)
     views = [view for view in all_views if selection.takes(view)]
     _say_more(all_views, views, near=selection.near_miss(all_views))
     if is_count:
@@ -100,7 +102,8 @@ def show(invocation: Invocation, names: tuple[str, ...]) -> None:
     queue = given[0] if given else None
     app = invocation.app()
     with admin_of(app) as admin:
-        found = _find(admin, queue, id, app.settings.connect_timeout)
+        queues = _queues(app, admin, queue)
+        found = _find(admin, queues, id, app.settings.connect_timeout)
     if not found:
         place = f" of queue {queue!r}" if queue else ""
         raise TaskqError(f"no dead letter{place} has the id {id!r}; 'taskq dlq list' prints them")
@@ -135,10 +138,13 @@ def _newest(views: list[DeadLetterView], limit: int) -> list[DeadLetterView]:
     return [view for view in views if view.source in kept]
 
 
-def _queues(admin: Admin, queue: str | None, timeout: float) -> list[str]:
-    if queue is not None:
-        return [check_letters(queue)]
-    return list(admin.dead_letter_queues(timeout=timeout))
+def _queues(app: App, admin: Admin, queue: str | None) -> list[str]:
+    """Return the one that is named, which exists, or all that have dead letters."""
+    if queue is None:
+        return list(admin.dead_letter_queues(timeout=app.settings.connect_timeout))
+    check_letters(queue, prefix=app.settings.prefix)
+    require_letters(app, admin, queue)
+    return [queue]
 
 
 def _views(admin: Admin, queues: Iterable[str], timeout: float) -> Iterator[DeadLetterView]:
@@ -147,11 +153,10 @@ def _views(admin: Admin, queues: Iterable[str], timeout: float) -> Iterator[Dead
             yield read_dead_letter(letter)
 
 
-def _find(admin: Admin, queue: str | None, id: str, timeout: float) -> list[DeadLetterView]:
+def _find(admin: Admin, queues: list[str], id: str, timeout: float) -> list[DeadLetterView]:
     """Return the dead letters of an id, the latest last; look first where a source's form points to."""
-    queues = _queues(admin, queue, timeout)
     named = source_queue(id)
-    if queue is None and named in queues:
+    if len(queues) > 1 and named in queues:
         found = [view for view in _views(admin, [named], timeout) if id in (view.id, view.source)]
         if found:
             return found

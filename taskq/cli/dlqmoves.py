@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from taskq.app import App
-from taskq.cli.asking import admin_of, no_letters
+from taskq.cli.asking import admin_of, require_letters, require_queue
 from taskq.cli.completion import complete_queue
 from taskq.cli.letterfilters import filter_options, read_selection
 from taskq.cli.movereport import Plan, Progress, print_counts, print_outcome
@@ -65,11 +65,13 @@ def _selecting(command: F) -> F:
 @click.option(
     "--to",
     metavar="QUEUE",
-    help="To another queue than it came from.",
+    help="To another queue than it came from; one that exists, or that tasks of the app go to.",
     shell_complete=complete_queue,
 )
 @click.option(
-    "--force", is_flag=True, help="Also what was redriven five times already, or has expired."
+    "--force",
+    is_flag=True,
+    help="Also what was redriven five times already, or has expired, and to a queue that is new.",
 )
 @pass_invocation
 @click.pass_context
@@ -136,7 +138,10 @@ def _run(
         raise UsageError(f"dlq {plan.verb} asks first, and nobody is there to answer; add --yes")
     with admin_of(app) as admin:
         timeout = app.settings.connect_timeout
-        _choose(plan, admin, admin.dead_letters(queue, timeout=timeout), timeout)
+        require_letters(app, admin, queue)
+        if order.to not in (None, queue) and not order.is_forced:
+            require_queue(app, admin, order.to, unless=" (--force makes it)")
+        _choose(plan, admin.dead_letters(queue, timeout=timeout))
         if plan.chosen and not dry_run:
             if not yes:
                 _ask(plan)
@@ -168,7 +173,7 @@ def _check_options(
         )
 
 
-def _choose(plan: Plan, admin: Admin, letters: Iterable[StoredDeadLetter], timeout: float) -> None:
+def _choose(plan: Plan, letters: Iterable[StoredDeadLetter]) -> None:
     """Find out which letters are meant, and which of them are left.
 
     Raises:
@@ -176,10 +181,11 @@ def _choose(plan: Plan, admin: Admin, letters: Iterable[StoredDeadLetter], timeo
     """
     found = [_chosen(letter) for letter in letters]
     views = [each.view for each in found]
-    if not found and not plan.is_all:
-        raise TaskqError(no_letters(admin, plan.queue, timeout))
     if not found:
-        click.echo(f"taskq: {no_letters(admin, plan.queue, timeout)}", err=True)
+        nothing = f"no dead letters of queue {plan.queue!r}"
+        if not plan.is_all:
+            raise TaskqError(nothing)
+        click.echo(f"taskq: {nothing}", err=True)
     selected = [each for each in found if plan.selection.takes(each.view)]
     plan.unknown_ids = plan.selection.unmatched_ids(views)
     if plan.unknown_ids and not selected:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from taskq.cli.options import common_options
 from taskq.exitcodes import USAGE
 from taskq.near import nearest
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _SUMMARY = (
     200  # characters: a first sentence is not cut, the list of commands has room for two lines
@@ -53,6 +55,13 @@ class TaskqGroup(click.Group):
             ctx.exit(USAGE)
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; Ctrl-C is told without the empty line that click would print."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands that are not hidden, sorted."""
         late = (name for name, entry in self.lazy.items() if not entry.hidden)
@@ -82,6 +91,8 @@ class TaskqGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the commands that begin so, from the table, and the options."""
+        from click.shell_completion import CompletionItem  # a shell asks, no other start needs it
+
         commands = [
             CompletionItem(name, help=self._summary(name))
             for name in self.list_commands(ctx)

@@ -11,7 +11,8 @@ import click
 from taskq.ages import read_age
 from taskq.cli.completion import complete_task
 from taskq.clock import SystemClock
-from taskq.letterselection import Selection
+from taskq.letterselection import REASONS, Selection
+from taskq.near import nearest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,11 +64,16 @@ def read_selection(
     """Return what the options select.
 
     Raises:
-        UsageError: One is empty, as an empty variable in a script is: it would select more than was meant.
+        UsageError: One is empty, as an empty variable in a script is: it would select more than was meant; or there is no such
+            reason, so that nothing can ever have it.
     """
     for name, text in (("--task", task), ("--reason", reason), ("--error", error)):
         if text is not None and not text:
             raise click.UsageError(f"{name} is empty")
+    if reason is not None and reason not in REASONS:
+        near = nearest(reason, REASONS)
+        hint = f"did you mean {near!r}?" if near else f"there are {', '.join(REASONS)}"
+        raise click.UsageError(f"unknown reason {reason!r}; {hint}")
     if not all(ids):
         raise click.UsageError("--id is empty")
     now = SystemClock().now()

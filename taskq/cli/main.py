@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from taskq import earlystop
 from taskq.cli.groups import Entry, TaskqGroup
 from taskq.errors import BrokerUnreachable, TaskqError, UnknownOption, UsageError
 from taskq.exitcodes import FAILED, FINE, INTERRUPTED, UNREACHABLE, USAGE
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     fill_closed_streams()
     try:
+        earlystop.end()
         code = cli.main(
             None if arguments is None else list(arguments), prog_name="taskq", standalone_mode=False
         )

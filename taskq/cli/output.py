@@ -39,7 +39,12 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> No
     if is_terminal():
         from taskq.cli.terminal import draw_table
 
-        draw_table(headings, cells)
+        left_out = draw_table(headings, cells)
+        if left_out:
+            names = ", ".join(left_out)
+            click.echo(
+                f"taskq: no room for {names}: a wider terminal shows all, or --json", err=True
+            )
         return
     lines = [headings, *cells]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]

@@ -31,7 +31,7 @@ def purge(invocation: Invocation, queue: str, yes: bool) -> None:
     check_queue(queue, prefix=app.settings.prefix)
     timeout, group = app.settings.connect_timeout, app.settings.group
     with admin_of(app) as admin:
-        require_queue(admin, queue, timeout)
+        require_queue(app, admin, queue)
         sources = [each for each in admin.sources(timeout=timeout) if each in sources_of(queue)]
         [status] = totals(admin.queue_status(sources, group=group, timeout=timeout))
         if not yes:

@@ -30,6 +30,7 @@ def queues(invocation: Invocation, steps: bool) -> None:
     """Print the queues: how many tasks wait, the age of the oldest, and how many workers listen.
 
     The priority steps of a queue are counted with it. Queues that the app of -A needs and that do not exist yet have no partitions.
+    An embedded broker, as of 'taskq dev', cannot tell workers: they are '-', in JSON null.
     What stands behind a transaction that stays open is not counted, as no worker sees it: a line on stderr names the partition.
     """
     app = invocation.app()
@@ -42,20 +43,21 @@ def queues(invocation: Invocation, steps: bool) -> None:
         statuses = admin.queue_status(sources, group=group, timeout=timeout)
         found = {status.queue: status for status in (statuses if steps else totals(statuses))}
         names = sorted({*found, *needed}, key=highest_first)
-        # Who listens cannot always be told: then nobody is said to be missing.
-        is_told = admin.group(group, timeout=timeout).is_told if is_terminal() else False
+        is_told = admin.group(group, timeout=timeout).is_told
         topics = [prefix + status.queue for status in statuses]
         held: dict[str, list[HeldPartition]] = {}
         for each in sorted(held_up(admin, topics, SystemClock(), timeout), key=_place):
             source = each.topic[len(prefix) :]
             held.setdefault(source if steps else queue_of_source(source), []).append(each)
-    rows = [_row(found.get(name) or QueueStatus(name, 0, 0, None, 0)) for name in names]
+    rows = [
+        _row(found.get(name) or QueueStatus(name, 0, 0, None, 0), is_told=is_told) for name in names
+    ]
     if invocation.json:
         print_json(
             [{**row, "held_up": list(map(_held, held.get(row["queue"], [])))} for row in rows]
         )
         return
-    notes = [_note(row, is_told=is_told) for row in rows]
+    notes = [_note(row) for row in rows]
     table = [
         {**row, "oldest_age": _age(row["oldest_age"]), "note": note}
         for row, note in zip(rows, notes, strict=True)
@@ -66,8 +68,10 @@ def queues(invocation: Invocation, steps: bool) -> None:
         click.echo(f"taskq: {_complaint(each)}", err=True)
 
 
-def _row(status: QueueStatus) -> dict[str, Any]:
-    return {column: asdict(status)[column] for column in _COLUMNS}
+def _row(status: QueueStatus, *, is_told: bool) -> dict[str, Any]:
+    row = {column: asdict(status)[column] for column in _COLUMNS}
+    # Where the broker cannot tell who listens, nobody is said to be missing.
+    return row if is_told else {**row, "workers": None}
 
 
 def _place(held: HeldPartition) -> tuple[str, int]:
@@ -100,11 +104,11 @@ def _age(seconds: float | None) -> str | None:
     return None if seconds is None else age(seconds)
 
 
-def _note(row: Mapping[str, Any], *, is_told: bool) -> str:
+def _note(row: Mapping[str, Any]) -> str:
     """Return what a person should know beside the numbers; nothing where all is as it should be."""
     if not row["partitions"]:
         return "does not exist yet"
-    if not row["lag"] or row["workers"] or not is_told:
+    if not row["lag"] or row["workers"] != 0:  # None: it cannot be told
         return ""
     if row["oldest_age"] is None:
         return "no worker"

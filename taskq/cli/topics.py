@@ -16,7 +16,7 @@ from taskq.printing import escaped
 from taskq.protocols import Admin, TopicStatus
 from taskq.queues import check_queue
 from taskq.topicdifferences import differences, exists
-from taskq_kafka.steps import source_of, sources_of
+from taskq_kafka.steps import queue_of_source, source_of, sources_of
 
 LOGS = ("taskq.revoked", "taskq.schedules", "taskq.timers")
 
@@ -34,8 +34,8 @@ _PRIORITIES = click.option(
 def topics() -> None:
     """List and make the topics of queues, of their dead letters, and of taskq's logs.
 
-    Those of the queues that exist, that the app of -A needs, and that are named; and what waits for its time. Of priority steps
-    those that exist, and those of tasks that have a priority of their own.
+    Without QUEUE those of the queues that exist and that the app of -A needs, and taskq's logs. With QUEUE only its own: the queue,
+    its priority steps that exist or that tasks of the app have as their own, and its dead letters.
     """
 
 
@@ -44,7 +44,10 @@ def topics() -> None:
 @_PRIORITIES
 @pass_invocation
 def list_(invocation: Invocation, names: Sequence[str], priorities: bool) -> None:
-    """Print the topics, their settings, and what is not as taskq would make it."""
+    """Print the topics, their settings, and what is not as taskq would make it.
+
+    Of QUEUE only: its topic, those of its priority steps, and that of its dead letters. Without one: all of them, and taskq's logs.
+    """
     app = invocation.app()
     with admin_of(app) as admin:
         rows = [_row(topic) for topic in _statuses(app, admin, names, all_steps=priorities)]
@@ -59,7 +62,11 @@ def list_(invocation: Invocation, names: Sequence[str], priorities: bool) -> Non
 @_PRIORITIES
 @pass_invocation
 def plan(invocation: Invocation, names: Sequence[str], priorities: bool) -> None:
-    """Print what `apply` would make; changes nothing."""
+    """Print what `apply` would make; changes nothing.
+
+    For QUEUE only: its topic, those of its priority steps, and that of its dead letters. Without one: for all queues that exist and
+    that the app needs, and taskq's logs.
+    """
     app = invocation.app()
     with admin_of(app) as admin:
         rows = [_row(topic) for topic in _statuses(app, admin, names, all_steps=priorities)]
@@ -71,7 +78,11 @@ def plan(invocation: Invocation, names: Sequence[str], priorities: bool) -> None
 @_PRIORITIES
 @pass_invocation
 def apply(invocation: Invocation, names: Sequence[str], priorities: bool) -> None:
-    """Make the topics that are missing, whatever 'auto_create' says; those that exist stay as they are."""
+    """Make the topics that are missing, whatever 'auto_create' says; those that exist stay as they are.
+
+    For QUEUE only: its topic, those of its priority steps, and that of its dead letters. Without one: for all queues that exist and
+    that the app needs, and taskq's logs.
+    """
     app = invocation.app()
     with admin_of(app) as admin:
         timeout = app.settings.connect_timeout
@@ -97,16 +108,18 @@ def _make(admin: Admin, topic: TopicStatus, timeout: float) -> None:
 def _statuses(
     app: App, admin: Admin, names: Sequence[str], *, all_steps: bool
 ) -> Sequence[TopicStatus]:
-    """Return how all topics stand that the command is about."""
-    settings = app.settings
-    named = {check_queue(name, prefix=settings.prefix) for name in names}
-    known = admin.queues(timeout=settings.connect_timeout)
-    steps = {
-        step for queue in named or needed_queues(app) for step in sources_of(queue) if all_steps
-    }
-    queues = sorted({*known, *needed_sources(app), *named, *steps})
-    logs = admin.log_topics(LOGS, timeout=settings.connect_timeout)
-    return [*admin.topics(queues, timeout=settings.connect_timeout), *logs]
+    """Return how all topics stand that the command is about: of the queues that are named, else all that is known, and the logs."""
+    timeout = app.settings.connect_timeout
+    named = {check_queue(name, prefix=app.settings.prefix) for name in names}
+    needed = needed_sources(app)
+    if named:
+        sources = named | {source for source in needed if queue_of_source(source) in named}
+    else:
+        sources = needed | set(admin.queues(timeout=timeout))
+    if all_steps:
+        sources.update(*map(sources_of, named or needed_queues(app)))
+    found = admin.topics(sorted(sources), timeout=timeout)
+    return found if named else [*found, *admin.log_topics(LOGS, timeout=timeout)]
 
 
 def _row(topic: TopicStatus) -> dict[str, Any]:

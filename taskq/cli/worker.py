@@ -96,7 +96,7 @@ def worker(
     log_format: str | None,
     also_queues: tuple[str, ...],
 ) -> None:
-    """Run tasks until SIGINT or SIGTERM; a second signal, or SIGQUIT, ends it at once.
+    """Run tasks until SIGINT or SIGTERM; a second signal, half a second later or more, or SIGQUIT, ends it at once.
 
     Exit code 0: all that was taken has finished. 1: some was lost (the log names it), or the pool does not start.
     """

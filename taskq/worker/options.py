@@ -43,6 +43,9 @@ class WorkerOptions:
     health: HostPort | None = None
     """Where probes are answered; None: nowhere."""
 
+    strange: tuple[str, ...] = ()
+    """Those of the queues that were named, and that no task of the app goes to."""
+
 
 def worker_options(
     settings: Settings,
@@ -103,6 +106,7 @@ def worker_options(
         claim_ahead=settings.claim_ahead,
         timers=timers,
         health=health,
+        strange=tuple(queue for queue in queues if queue in _strange(settings, registry, only)),
     )
 
 
@@ -111,9 +115,8 @@ def doubts(
 ) -> Iterator[str]:
     """Yield a line for each option that is allowed and probably not meant; the arguments are those of `worker_options`."""
     known = {settings.default_queue, *registry.queues()}
-    for queue in dict.fromkeys(only):
-        if queue not in known:
-            yield f"-Q {queue}: no task of the app has this queue{_near(queue, known)}"
+    for queue in _strange(settings, registry, only):
+        yield f"-Q {queue}: no task of the app has this queue{_near(queue, known)}"
     for queue in dict.fromkeys(without):
         if queue not in (only or known):
             yield f"-X {queue}: this worker would not take it anyway{_near(queue, only or known)}"
@@ -125,6 +128,11 @@ def doubts(
             if getattr(settings, name) is not None:
                 yield f"{name} is not used: the pool {settings.pool} has no processes"
         yield from _unkept_limits(settings.pool, registry)
+
+
+def _strange(settings: Settings, registry: Registry, only: Sequence[str]) -> list[str]:
+    known = {settings.default_queue, *registry.queues()}
+    return [queue for queue in dict.fromkeys(only) if queue not in known]
 
 
 def _unkept_limits(pool: str, registry: Registry) -> Iterator[str]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Any, TypeAlias
 
+from taskq.clock import Clock, SystemClock
 from taskq.exitcodes import FINE, SIGNALLED
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -21,6 +22,11 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ALL_SIGNALS = (*STOP_SIGNALS, signal.SIGQUIT)
 """SIGQUIT stops at once."""
 
+
+ECHO_SECONDS = 0.5
+"""After the first stop another one within this is the same wish: a wrapper passes on what its whole group got, or a key bounced."""
+
+_SYSTEM_CLOCK = SystemClock()
 
 _Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 """As `signal.signal` returns it."""
@@ -39,6 +45,24 @@ class StopAsked(BaseException):
         """What the process is to end with."""
 
 
+class _Echoes:
+    """Tells the echo of a first stop from a second one. One thread calls it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._first: float | None = None
+
+    def has(self, number: int) -> bool:
+        """Return whether a signal that has just come is an echo."""
+        if number not in STOP_SIGNALS:
+            return False
+        now = self._clock.monotonic()
+        if self._first is None:
+            self._first = now
+            return False
+        return now - self._first < ECHO_SECONDS
+
+
 class Signals:
     """Catches signals while it is entered, in the main thread; any one thread may wait for them.
 
@@ -47,17 +71,24 @@ class Signals:
     """
 
     def __init__(
-        self, numbers: Sequence[signal.Signals] = ALL_SIGNALS, *, raising: bool = False
+        self,
+        numbers: Sequence[signal.Signals] = ALL_SIGNALS,
+        *,
+        raising: bool = False,
+        clock: Clock = _SYSTEM_CLOCK,
     ) -> None:
         """Choose which signals; nothing is caught yet.
 
         Args:
             numbers: These, and no others.
             raising: Whether each raises `StopAsked` besides, until `calm` is called.
+            clock: For echoes.
         """
         self._numbers = tuple(numbers)
         self._raising = raising
         self._raised = False
+        self._echoes_raised = _Echoes(clock)  # of the main thread
+        self._echoes = _Echoes(clock)  # of who waits
 
     def __enter__(self) -> Signals:
         """Take the signals over: the pipe first, so that it has each signal that its handler takes."""
@@ -111,14 +142,18 @@ class Signals:
         return self._read_end.fileno()
 
     def wait(self, timeout: float | None) -> list[int]:
-        """Return the numbers of the signals that came, in order; wait at most `timeout` seconds for the first, None for ever."""
+        """Return the numbers of the signals that came, in order; wait at most `timeout` seconds for the first, None for ever.
+
+        An echo of the first stop is left out: then it returns without a number.
+        """
         ready, _, _ = select.select([self._read_end], [], [], timeout)
         if not ready:
             return []
-        return [number for number in self._read_end.recv(64) if number in self._numbers]
+        came = [number for number in self._read_end.recv(64) if number in self._numbers]
+        return [number for number in came if not self._echoes.has(number)]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """Keep the signal from its default action; the pipe has its number already."""
-        if self._raising:
+        if self._raising and not self._echoes_raised.has(number):
             again, self._raised = self._raised, True
             raise StopAsked(number, again=again)

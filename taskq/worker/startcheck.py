@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence, Set
 
 from taskq.app import App
 from taskq.errors import BrokerRefused, TaskqError, UsageError
+from taskq.near import nearest
+from taskq.printing import counted
 from taskq.timers import LOG as TIMERS
 
 logger = logging.getLogger(__name__)
@@ -15,15 +17,17 @@ logger = logging.getLogger(__name__)
 class StartCheck:
     """Asks the broker; blocks until it answers."""
 
-    def __init__(self, app: App, queues: Sequence[str]) -> None:
+    def __init__(self, app: App, queues: Sequence[str], strange: Sequence[str] = ()) -> None:
         """Prepare.
 
         Args:
             app: Its broker is asked.
             queues: The worker's.
+            strange: Those of them that no task of the app goes to.
         """
         self._app = app
         self._queues = queues
+        self._strange = strange
 
     def check_queues(self) -> Mapping[str, int] | None:
         """Make topics that are missing, if that is allowed; return how many partitions each has, None if nobody may say.
@@ -33,6 +37,7 @@ class StartCheck:
             UsageError: There is no topic for a queue, and none is to be made.
         """
         broker, settings = self._app.broker, self._app.settings
+        new = self._new_queues() if settings.auto_create else []
         if settings.auto_create:
             with broker.errors():
                 for queue in self._queues:
@@ -40,6 +45,7 @@ class StartCheck:
         counts = self._partition_counts()
         if counts is not None and not settings.auto_create:
             self._miss(set(self._queues) - set(counts))
+        self._tell_new(new, counts or {})
         return counts
 
     def check_timers(self) -> None:
@@ -56,6 +62,28 @@ class StartCheck:
             raise UsageError(
                 f"{error}; or leave the time of waiting tasks to other workers with --no-timers"
             ) from error
+
+    def _new_queues(self) -> list[str]:
+        """Return the queues that no task of the app goes to, and that do not exist yet: a typing error would make one."""
+        if not self._strange:
+            return []
+        broker, timeout = self._app.broker, self._app.settings.connect_timeout
+        with broker.errors():
+            there = broker.admin.existing(self._strange, timeout=timeout)
+        return [queue for queue in self._strange if queue not in there]
+
+    def _tell_new(self, new: Sequence[str], counts: Mapping[str, int]) -> None:
+        known = {self._app.settings.default_queue, *self._app.registry.queues()}
+        for queue in new:
+            near = nearest(queue, known)
+            count = counts.get(queue)
+            logger.warning(
+                "queue %s is new: made%s; no task of this app goes there%s",
+                queue,
+                f" with {counted(count, 'partition')}" if count else "",
+                f"; did you mean {near!r}?" if near else "",
+                extra={"event": "worker.new_queue", "queue": queue},
+            )
 
     def _partition_counts(self) -> Mapping[str, int] | None:
         broker = self._app.broker

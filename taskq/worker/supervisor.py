@@ -126,7 +126,7 @@ class Worker:
         )
         self._revocations = RevocationReader(app.broker, clock)
         self._intakes = Intakes(self._intake, options.queues, clock)
-        self._start_check = StartCheck(app, options.queues)
+        self._start_check = StartCheck(app, options.queues, options.strange)
         self._step_finder = StepFinder(app.broker, options.queues, clock=clock)
         self._claim_watch = ClaimWatch()
         self._timekeeper = timekeeper(app.broker, clock) if options.timers else None

@@ -275,7 +275,7 @@ def test_second_signal_ends_it_at_once(stage: Stage) -> None:
     try:
         beat.signal(signal.SIGTERM)
         beat.wait_for_line("stopping: hands over")  # two that wait together are one
-        beat.signal(signal.SIGTERM)
+        beat.signal_again(signal.SIGTERM)
 
         assert beat.wait(timeout=10) == 143
     finally:

@@ -213,7 +213,7 @@ def test_a_second_signal_ends_it_at_once_and_leaves_nothing(
 
     dev.signal(signal.SIGINT)
     dev.wait_for_line("stopping: takes no more", timeout=30)
-    dev.signal(signal.SIGINT)
+    dev.signal_again(signal.SIGINT)
 
     assert dev.wait(timeout=60) == 130
     assert re.search(r"^worker \| .*lost: .*claimed and not finished", dev.text, re.MULTILINE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Process, Processes
+from tests.support.processes import ROOT, Process, Processes
 
 SLOW = """
 import sys, threading
@@ -81,3 +81,18 @@ def test_a_signal_while_the_app_is_imported_ends_it_with_0(
 
     assert process.wait(timeout=20) == 0, process.text
     assert process.text == f"importing\ntaskq: {STOPPED}\n"
+
+
+@pytest.mark.parametrize("late", ["dataclasses", "click"])
+def test_ctrl_c_while_the_command_is_imported_ends_it_without_a_word(
+    processes: Processes, tmp_path: Path, late: str
+) -> None:
+    """The one module is imported by the package, the other by its command line."""
+    (tmp_path / f"{late}.py").write_text(SLOW)
+    process = processes.taskq("queues", cwd=tmp_path, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    process.wait_for_line("importing")
+
+    process.signal(signal.SIGINT)
+
+    assert process.wait(timeout=20) == 130, process.text
+    assert process.text == "importing\n"

@@ -18,8 +18,9 @@ from taskq.logs import LogPlan
 from taskq.protocols import QueueStatus
 from taskq.worker.options import WorkerOptions
 from taskq.worker.pools.protocol import Pool
-from taskq.worker.signals import Signals
+from taskq.worker.signals import ECHO_SECONDS, Signals
 from taskq.worker.supervisor import Worker
+from tests.support.clock import FakeClock
 from tests.support.fake_broker import isolated_app
 from tests.support.fake_channel import FakeChannel
 from tests.support.held_pool import HeldPool
@@ -39,6 +40,7 @@ class Life:
         grace: float = 25.0,
         queues: tuple[str, ...] = ("q",),
         timers: bool = False,
+        strange: tuple[str, ...] = (),
         **settings: object,
     ) -> None:
         self.app, self.broker = isolated_app(**settings)
@@ -47,13 +49,18 @@ class Life:
         self.channel = FakeChannel()
         self.broker.open_channel = lambda: self.channel  # type: ignore[attr-defined]  # only workers ask
         self.pool = HeldPool(1)
-        options = WorkerOptions(queues, "prefork", 1, "w1", grace, 64, timers=timers)
+        options = WorkerOptions(
+            queues, "prefork", 1, "w1", grace, 64, timers=timers, strange=strange
+        )
         self.events: list[str] = []
         for name in ("worker_ready", "worker_shutdown"):
             self.app.on(name)(self._noting(name))
         self.worker = Worker(
             self.app, options, pool or self.pool, PLAN, version="1", clock=SystemClock()
         )
+        self.signal_clock = FakeClock()
+        """Stands still, so that a second signal is an echo of the first until it is moved."""
+
         self.problems: list[BaseException] = []
 
     def _noting(self, name: str) -> Callable[[], None]:
@@ -79,7 +86,7 @@ class Life:
 
     def run_alone(self) -> int:
         """Run the worker until it ends; return the exit code."""
-        with Signals() as signals:
+        with Signals(clock=self.signal_clock) as signals:
             return self.worker.run(signals)
 
 
@@ -148,10 +155,23 @@ def test_a_second_signal_ends_at_once_with_128_and_its_number(
         life.pool.wait_started(1)
         _send(signal.SIGTERM)
         life.channel.wait(lambda: life.channel.is_closed)
+        life.signal_clock.advance(ECHO_SECONDS)
         _send(signal.SIGINT)
 
     assert life.run(script) == 128 + signal.SIGINT
     assert len(_lost(caplog)) == 1
+
+
+def test_an_echo_of_the_first_signal_lets_it_finish_what_it_has(life: Life) -> None:
+    def script() -> None:
+        life.channel.put(record_of("a"))
+        life.pool.wait_started(1)
+        _send(signal.SIGINT)
+        life.channel.wait(lambda: life.channel.is_closed)
+        _send(signal.SIGINT)
+        life.pool.end(life.pool.held[0])
+
+    assert life.run(script) == 0
 
 
 def test_a_failure_of_its_own_ends_it_in_order_and_names_what_is_lost(
@@ -202,6 +222,7 @@ def test_who_ends_at_once_gives_late_tasks_back_and_names_none_as_lost(
         if number is signal.SIGTERM:
             _send(number)
             life.channel.wait(lambda: life.channel.is_paused)
+            life.signal_clock.advance(ECHO_SECONDS)
         _send(number)
 
     assert life.run(script) == 128 + number
@@ -357,6 +378,7 @@ def test_a_signal_ends_the_wait_for_a_broker_and_what_was_started_for_it(
     shut_down = life.pool.shut_down
 
     def shut_down_slowly() -> None:
+        life.signal_clock.advance(ECHO_SECONDS)
         for number in numbers[1:]:
             _send(number)
         if not numbers[1:]:
@@ -460,6 +482,20 @@ def test_a_default_queue_that_no_task_uses_needs_no_topic(
 
     (told,) = [each for each in caplog.records if getattr(each, "event", "") == "worker.no_topic"]
     assert "queue spare has no topic" in told.getMessage()
+
+
+def test_a_queue_that_is_new_and_that_no_task_goes_to_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    life = Life(queues=("q", "taskk", "old"), strange=("taskk", "old"))
+    life.broker.admin.statuses.append(QueueStatus("old", 4, 0, None, 0))
+
+    assert life.run(lambda: _send(signal.SIGTERM)) == 0
+
+    (told,) = [each for each in caplog.records if getattr(each, "event", "") == "worker.new_queue"]
+    assert told.getMessage() == (
+        "queue taskk is new: made; no task of this app goes there; did you mean 'taskq'?"
+    )
 
 
 def test_solo_runs_tasks_in_the_main_thread() -> None:

@@ -108,7 +108,7 @@ def test_second_signal_ends_it_at_once(
     running = scene.hold(scene.gate())
 
     signal_and_wait_until_seen(worker, first)
-    worker.signal(second)
+    worker.signal_again(second)
 
     assert worker.wait(timeout=5) == 128 + second
     assert lost(worker) == [running.id]

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from taskq.worker.signals import ECHO_SECONDS
 from tests.support.guard import guard
-from tests.support.waiting import wait_until
+from tests.support.waiting import Deadline, wait_until
 
 ROOT = Path(__file__).parents[2]
 """The repository; children find `taskq`, `taskq_kafka` and `tests` there."""
@@ -117,6 +118,12 @@ class Process:
     def signal(self, number: int) -> None:
         """Send a signal to the process alone."""
         self._process.send_signal(number)
+
+    def signal_again(self, number: int) -> None:
+        """Send a second signal when it is no echo of the first any more, which the process has said that it heard."""
+        echo = Deadline(ECHO_SECONDS)
+        wait_until(lambda: echo.is_over, timeout=2 * ECHO_SECONDS, what="the end of echoes")
+        self.signal(number)
 
     def stop(self, *, timeout: float = 30.0) -> int:
         """Ask it to end (SIGTERM), wait until it has and return its exit code."""

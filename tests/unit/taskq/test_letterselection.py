@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from taskq.deadletters import DeadLetterView, read_dead_letter
-from taskq.letterselection import Selection
+from taskq.letterselection import REASONS, Selection
 from taskq.protocols import StoredDeadLetter
+from tests.support.processes import ROOT
 
 FIVE = datetime(2026, 11, 23, 17, tzinfo=timezone.utc)
 SIX = datetime(2026, 11, 23, 18, tzinfo=timezone.utc)
@@ -76,11 +78,16 @@ def test_ids_that_no_letter_has_are_told() -> None:
     [
         (Selection(task="invoce"), "invoice"),
         (Selection(task="xyz"), None),
-        (Selection(reason="faild"), "failed"),
-        (Selection(reason="unknown-task"), "unknown_task"),
         (Selection(reason="rejected"), None),
         (Selection(task="invoice", error="zzz"), None),
     ],
 )
 def test_what_was_probably_meant_is_told(asked: Selection, near: str | None) -> None:
     assert asked.near_miss([view()]) == near
+
+
+def test_the_docs_name_every_reason_and_no_other() -> None:
+    text = (ROOT / "docs" / "reference" / "headers.md").read_text(encoding="utf-8")
+    table = text.partition("### Reasons")[2]
+
+    assert sorted(re.findall(r"(?m)^\| `([a-z_]+)` \|", table)) == list(REASONS)

@@ -205,6 +205,16 @@ def test_no_worker_is_missed_where_the_broker_cannot_tell_members(
     assert "no worker" not in taskq("queues").out
 
 
+def test_workers_are_unknown_where_the_broker_cannot_tell_members(
+    taskq: Taskq, broker: FakeBroker
+) -> None:
+    broker.admin.statuses = [QueueStatus("a", 12, 3, 60.0, 0)]
+    broker.admin.members = GroupStatus("taskq", "", (), is_told=False)
+
+    assert [row["workers"] for row in taskq("queues", "--json").json] == [None, None, None]
+    assert taskq("queues").out.splitlines()[1].split() == ["a", "12", "3", "1m", "0s", "-"]
+
+
 def test_queues_say_which_partitions_an_open_transaction_holds_up(
     taskq: Taskq, app: App, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,26 +325,6 @@ def test_of_several_dead_letters_of_one_task_the_latest_is_shown(
 
     assert run.json["source"] == "billing/3/20"
     assert "billing/3/17" in run.err
-
-
-@pytest.mark.parametrize(
-    ("queue", "ending"),
-    [
-        ("mail", ""),
-        ("biling", "; there is no such queue; did you mean 'billing'?"),
-        ("zzz", "; there is no such queue"),
-    ],
-)
-def test_a_queue_without_dead_letters_is_told_apart_from_none(
-    taskq: Taskq, broker: FakeBroker, queue: str, ending: str
-) -> None:
-    broker.admin.statuses.append(QueueStatus("mail", 4, 0, None, 0))
-    broker.admin.stored.append(letter("billing/0/1"))
-
-    run = taskq("dlq", "list", queue)
-
-    assert (run.code, run.out) == (0, "")
-    assert run.err == f"taskq: no dead letters of queue {queue!r}{ending}\n"
 
 
 def test_a_dead_letter_that_is_not_there_is_a_failure(taskq: Taskq, broker: FakeBroker) -> None:

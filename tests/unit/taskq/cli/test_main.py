@@ -64,6 +64,19 @@ def test_errors_become_exit_codes(
     assert "Traceback" not in run.err
 
 
+def test_ctrl_c_ends_a_command_without_a_word(
+    taskq: Taskq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.commands, "fail", click.Command("fail", callback=fail))
+
+    run = taskq("fail")
+
+    assert (run.code, run.out, run.err) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

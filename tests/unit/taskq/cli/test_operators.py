@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -106,6 +107,27 @@ def test_topics_of_further_queues_are_planned_by_name(taskq: Taskq, broker: Fake
     assert taskq("topics", "plan", "--json").json == []
     [row] = taskq("topics", "plan", "reports", "--json").json
     assert (row["topic"], row["state"]) == ("reports", "missing")
+
+
+def test_apply_makes_for_a_named_queue_what_it_needs_and_nothing_else(
+    taskq: Taskq, broker: FakeBroker, app: App
+) -> None:
+    app.task("urgent", queue="reports", priority=9)(lambda: None)
+    step = replace(topic("reports", 0), topic="reports.p9", queue="reports.p9")
+    broker.admin.statuses = [QueueStatus("shop", 12, 0, None, 0)]
+    broker.admin.topic_statuses = [
+        *(topic("shop"), topic("shop", 0, dead=True)),
+        *(topic("reports", 0), step, topic("reports", 0, dead=True)),
+    ]
+    broker.admin.log_statuses = [replace(topic("taskq.revoked", 0), is_log=True)]
+
+    listed = taskq("topics", "list", "reports", "--json").json
+    made = taskq("topics", "apply", "reports", "--json").json
+
+    topics = ["reports", "reports.p9", "reports.dlq"]
+    assert [row["topic"] for row in listed] == topics
+    assert [row["topic"] for row in made] == topics
+    assert broker.admin.created == topics
 
 
 def test_a_queue_that_cannot_be_is_refused(taskq: Taskq, broker: FakeBroker) -> None:
@@ -429,6 +451,19 @@ def test_a_terminal_gets_a_drawn_table_with_all_of_the_text(
     assert "─" in drawn
     assert "mine" in drawn
     assert "\x1b[2J" not in drawn
+
+
+def test_a_narrow_terminal_is_told_which_columns_had_no_room(
+    taskq: Taskq, broker: FakeBroker, terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    broker.admin.stored = [letter(ID)]
+
+    run = taskq("dlq", "list")
+
+    assert any(line.startswith(ID) for line in run.out.splitlines())
+    assert "taskq: no room for " in run.err
+    assert "FAILED AT: a wider terminal shows all, or --json" in run.err
 
 
 def test_markup_in_foreign_text_is_not_obeyed(

@@ -74,6 +74,19 @@ def test_queues_that_are_probably_not_meant_are_told(
     assert list(doubts(app.settings, app.registry, only=only, without=without)) == lines
 
 
+def test_queues_that_are_named_and_that_no_task_goes_to_are_strange() -> None:
+    app = App()
+    app.adopt(Sources())
+    app.task("b", queue="billing")(lambda: None)
+
+    def strange(*only: str, also: tuple[str, ...] = ()) -> tuple[str, ...]:
+        options = worker_options(app.settings, app.registry, host="h", only=only, also=also)
+        return options.strange
+
+    assert strange("biling", "billing", "taskq") == ("biling",)
+    assert strange(also=("mails",)) == ()
+
+
 def test_slots_that_the_pool_solo_does_not_have_are_told() -> None:
     app = App()
     app.adopt(Sources((Layer("flag", {"pool": "solo", "concurrency": 4}),)))

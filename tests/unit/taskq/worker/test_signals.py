@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from taskq.worker.signals import Signals, StopAsked
+from taskq.worker.signals import ECHO_SECONDS, Signals, StopAsked
+from tests.support.clock import FakeClock
 
 NUMBERS = (signal.SIGUSR1, signal.SIGUSR2)
 """Nothing else in the tests' process wants these."""
@@ -100,17 +101,62 @@ def test_what_the_handler_from_before_raises_gives_back_all(
 
 def test_before_it_is_calm_a_signal_raises_besides() -> None:
     numbers = (signal.SIGTERM, signal.SIGUSR1)
+    clock = FakeClock()
 
-    with Signals(numbers, raising=True) as signals:
+    with Signals(numbers, raising=True, clock=clock) as signals:
         with pytest.raises(StopAsked) as first:
             signal.raise_signal(signal.SIGTERM)
+        clock.advance(ECHO_SECONDS)
         with pytest.raises(StopAsked) as second:
             signal.raise_signal(signal.SIGTERM)
         signals.calm()
-        signal.raise_signal(signal.SIGTERM)
 
         assert (first.value.code, second.value.code) == (0, 128 + signal.SIGTERM)
-        assert signals.wait(0.0) == [signal.SIGTERM] * 3  # whatever became of what was raised
+        assert signals.wait(0.0) == [signal.SIGTERM]  # whatever became of what was raised
+
+
+def test_an_echo_of_the_first_stop_raises_nothing() -> None:
+    with Signals((signal.SIGTERM,), raising=True, clock=FakeClock()):
+        with pytest.raises(StopAsked) as asked:
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    assert asked.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("second", "later", "heard"),
+    [
+        (signal.SIGINT, 0.01, []),
+        (signal.SIGTERM, 0.01, []),
+        (signal.SIGTERM, ECHO_SECONDS * 0.9, []),
+        (signal.SIGINT, ECHO_SECONDS, [signal.SIGINT]),
+        (signal.SIGQUIT, 0.0, [signal.SIGQUIT]),
+    ],
+)
+def test_a_stop_right_after_the_first_is_its_echo(
+    second: signal.Signals, later: float, heard: list[int]
+) -> None:
+    clock = FakeClock()
+    with Signals((signal.SIGINT, signal.SIGTERM, signal.SIGQUIT), clock=clock) as signals:
+        signal.raise_signal(signal.SIGINT)
+        assert signals.wait(0.0) == [signal.SIGINT]
+        clock.advance(later)
+        signal.raise_signal(second)
+
+        assert signals.wait(0.0) == heard
+
+
+def test_echoes_do_not_put_off_the_second_stop() -> None:
+    clock = FakeClock()
+    with Signals((signal.SIGINT,), clock=clock) as signals:
+        heard = []
+        for _ in range(4):
+            signal.raise_signal(signal.SIGINT)
+            heard.append(signals.wait(0.0))
+            clock.advance(ECHO_SECONDS * 0.4)
+
+    assert heard == [[signal.SIGINT], [], [], [signal.SIGINT]]
 
 
 def test_a_signal_that_never_asks_in_order_has_its_own_code_at_once() -> None:
