@@ -27,6 +27,7 @@ PAGES = sorted(
     [
         *DOCS.rglob("*.md"),
         *ROOT.glob("*.md"),
+        *(ROOT / "benchmarks").rglob("*.md"),
         *(ROOT / "examples").rglob("*.md"),
     ]
 )
