@@ -5,6 +5,7 @@ WORKDIR /src
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY taskq taskq
 COPY taskq_kafka taskq_kafka
+COPY taskq_pytest taskq_pytest
 RUN pip install --no-cache-dir --prefix=/install .
 
 FROM python:3.13-slim

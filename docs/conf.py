@@ -1,10 +1,6 @@
 """Settings of the site's build: `tox -e docs`, or `sphinx-build docs build/docs` with the extra `docs` installed."""
 
-import sys
 from importlib import metadata
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "taskq"
 author = "the taskq authors"
@@ -15,9 +11,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
-    "taskq_reference",
 ]
-exclude_patterns = ["_ext"]
 
 default_role = "literal"
 """What single backticks mean in docstrings."""

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from taskq import task
+from taskq import TaskqError, task
 
 PAGES = 5
 
@@ -36,4 +36,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TaskqError as error:  # such as no broker: one line says what to do
+        sys.exit(f"pages: {error}")

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
-from taskq import task
+from taskq import TaskqError, task
 
 HERE = Path(__file__).parent
 DATABASE = os.environ.setdefault("SHOP_DATABASE", str(Path(tempfile.mkdtemp(), "shop.sqlite3")))
@@ -61,4 +61,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TaskqError as error:  # such as no broker: one line says what to do
+        sys.exit(f"shop: {error}")

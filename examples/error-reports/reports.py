@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from taskq import PublishFailed, Request, default_app, task
+from taskq import PublishFailed, Request, TaskqError, default_app, task
 
 Capture = Callable[[BaseException, dict[str, str]], None]
 
@@ -65,4 +65,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TaskqError as error:  # such as no broker: one line says what to do
+        sys.exit(f"reports: {error}")

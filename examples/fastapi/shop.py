@@ -44,7 +44,9 @@ async def post() -> None:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
         answer = await client.post("/invoices/ACME", params={"amount": 3})
-        print(f"client: {answer.status_code} {answer.json()}")
+    if answer.is_error:
+        sys.exit(f"client: {answer.status_code} {answer.json()['detail']}")
+    print(f"client: {answer.status_code} {answer.json()}")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from taskq import task
+from taskq import TaskqError, task
 
 
 @task("hello", queue="hello")
@@ -28,4 +28,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TaskqError as error:  # such as no broker: one line says what to do
+        sys.exit(f"hello: {error}")

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from taskq import Request, default_app, task
+from taskq import Request, TaskqError, default_app, task
 
 
 class Audit:
@@ -52,4 +52,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TaskqError as error:  # such as no broker: one line says what to do
+        sys.exit(f"audit: {error}")

@@ -1,20 +1,27 @@
 """kombu on Kafka, without taskq: `taskq_kafka` alone is a transport for kombu and Celery."""
 
 import os
+import sys
 
 from kombu import Connection, Consumer, Message, Producer, Queue
+from kombu.exceptions import OperationalError
 
-import taskq_kafka  # noqa: F401 - an import makes taskq:// known; an installed distribution needs none
+from taskq_kafka.errors import TaskqKafkaError  # makes taskq:// known; installed, it is without
 
 BROKER = os.environ.get("TASKQ_BROKER", "localhost:9092")
 URL = BROKER if "://" in BROKER else f"taskq://{BROKER}"
-OPTIONS = {"group": "mailbox", "prefix": os.environ.get("TASKQ_PREFIX", "")}
+OPTIONS = {
+    "group": "mailbox",
+    "prefix": os.environ.get("TASKQ_PREFIX", ""),
+    "connect_timeout": 5,
+}
 
 
 def main() -> None:
     """Send two messages, receive them, and acknowledge each."""
     mailbox = Queue("mailbox")
     with Connection(URL, transport_options=OPTIONS) as connection:
+        connection.ensure_connection(max_retries=0)  # kombu tries twice else
         producer = Producer(connection.channel())
         for subject in ("lunch?", "yes!"):
             producer.publish({"subject": subject}, routing_key="mailbox", declare=[mailbox])
@@ -33,4 +40,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OperationalError, TaskqKafkaError) as error:
+        sys.exit(f"mailbox: {error}")

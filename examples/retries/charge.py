@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from taskq import Context, default_app, task
+from taskq import Context, TaskqError, default_app, task
 from taskq.deadletters import read_dead_letter
 
 
@@ -43,4 +43,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TaskqError as error:  # such as no broker: one line says what to do
+        sys.exit(f"charge: {error}")

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from taskq import current_request, task
+from taskq import TaskqError, current_request, task
 
 
 @task("mail", queue="mails")
@@ -34,8 +34,8 @@ def worker(*options: str) -> "subprocess.Popen[str]":
 
 def main() -> None:
     """Send three tasks and run both workers until they have run them."""
-    report.delay(2025)
     mail.delay("ann@example.com")
+    report.delay(2025)
     mail.options(queue="reports").delay("the auditor")  # a call may choose another queue
     workers = ((worker("-Q", "mails", "-n", "mailer"), 1), (worker("-X", "mails"), 2))
     for process, tasks in workers:
@@ -47,4 +47,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TaskqError as error:  # such as no broker: one line says what to do
+        sys.exit(f"shop: {error}")

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,16 @@ def test_what_is_installed_has_the_files_that_it_names() -> None:
 
     assert named
     assert set(named) <= set(copied())
+
+
+def test_what_is_installed_has_all_its_packages() -> None:
+    metadata = ConfigParser()
+    metadata.read(ROOT / "setup.cfg", encoding="utf-8")
+    included = metadata["options.packages.find"]["include"].split()
+    packages = {pattern.partition(".")[0] for pattern in included}
+
+    assert "taskq" in packages
+    assert packages <= set(copied())
 
 
 def test_processes_get_the_signals_and_are_not_root() -> None:

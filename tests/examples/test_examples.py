@@ -61,6 +61,36 @@ def test_example_prints_what_its_readme_shows(folder: Path, kafka: Kafka, queue:
     assert sorted(done.stdout.splitlines()) == sorted(lines), done.stderr
 
 
+def test_examples_end_with_one_line_where_no_kafka_answers() -> None:
+    env = environment({"TASKQ_BROKER": "127.0.0.1:9", "TASKQ_PUBLISH_TIMEOUT": "2"})
+    folders = [
+        folder
+        for folder in FOLDERS
+        if folder.name != "traces"  # needs none
+        and all(map(find_spec, NEEDS.get(folder.name, ())))
+    ]
+
+    started = [
+        subprocess.Popen(
+            [sys.executable, shown(folder)[0]],
+            cwd=folder,
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for folder in folders
+    ]
+
+    for folder, process in zip(folders, started, strict=True):
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 1, folder.name
+        # What the client tells meanwhile is its own.
+        lines = [line for line in said.splitlines() if not line.startswith("Kafka at ")]
+        assert len(lines) == 1, said
+        assert "no Kafka broker answers at 127.0.0.1:9" in lines[0]
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_example_is_short(folder: Path) -> None:
     for program in folder.glob("*.py"):

@@ -19,6 +19,7 @@ from tests.support.waiting import wait_until
 PAGE = (ROOT / "docs" / "quickstart.md").read_text()
 INSTALL = ("python3 -m venv", ". .venv", "pip install")
 PATIENCE = 60.0
+LOG = re.compile(r"(\d{4}-\d\d-\d\d \S+ )?[A-Z]+ \w+: ")
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 CHANGING = (
     (r"\s+", " "),
@@ -74,8 +75,11 @@ class Reader:
             command = command.replace(page, here)
         program, *arguments = shlex.split(command)
         if arguments and arguments[0] in ("worker", "beat"):
-            self.running.append(self.processes.taskq(*arguments, cwd=self.folder, env=self.env))
+            process = self.processes.taskq(*arguments, cwd=self.folder, env=self.env)
+            self.running.append(process)
             self.see(shown)
+            if arguments[0] == "worker":
+                self.see_nothing_else(process, shown)
             return
         start = ["-m", "taskq"] if program == "taskq" else []
         done = subprocess.run(
@@ -109,6 +113,18 @@ class Reader:
             wait_until(lambda: not missing(), timeout=PATIENCE, what="what the page shows")
         except TimeoutError as error:
             raise AssertionError(f"not printed: {missing()}") from error
+
+    def see_nothing_else(self, process: Process, shown: list[str]) -> None:
+        """See that a process has printed no line that the page does not show, and its banner as it stands there."""
+        printed = process.text.splitlines()
+
+        assert list(map(self.same, banner(printed))) == list(map(self.same, banner(shown)))
+        assert not set(map(self.same, printed)) - set(map(self.same, shown))
+
+
+def banner(lines: list[str]) -> list[str]:
+    """Return what is no line of the log."""
+    return [line for line in lines if not LOG.match(line)]
 
 
 def test_quickstart_prints_what_it_shows(

@@ -152,6 +152,26 @@ def test_config_shows_values_sources_and_no_secrets(place: Station, taskq: Taskq
     assert "hidden" not in done.out
 
 
+@pytest.mark.parametrize("data", [(), ("--json",)])
+def test_config_ends_as_other_commands_for_an_option_that_the_client_does_not_take(
+    taskq: Taskq, data: tuple[str, ...]
+) -> None:
+    wrong = {"TASKQ_KAFKA_SASL_USRNAME": "x"}
+
+    done = taskq("config", *data, **wrong)
+
+    assert "kafka.sasl.usrname" in done.out
+    assert done.code == 2
+    assert done.err == taskq("queues", **wrong).err
+    assert "did you mean 'sasl.username'?" in done.err
+
+
+def test_config_asks_no_broker(taskq: Taskq) -> None:
+    done = taskq("config", "-b", "127.0.0.1:9", TASKQ_CONNECT_TIMEOUT="600")
+
+    assert (done.code, done.err) == (0, "")
+
+
 def test_version_is_the_distributions(taskq: Taskq) -> None:
     done = taskq("--version")
 

@@ -6,7 +6,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ PAGES = sorted(
     [
         *DOCS.rglob("*.md"),
         *ROOT.glob("*.md"),
+        *(ROOT / "benchmarks").rglob("*.md"),
         *(ROOT / "examples").rglob("*.md"),
     ]
 )
@@ -36,21 +36,9 @@ CONTRACT = frozenset({"dev", "doctor", "find", "purge", "topics", "workers"})
 
 
 @cache
-def reference() -> Any:
-    """Return the Sphinx extension that fills the reference pages; it needs no Sphinx."""
-    spec = spec_from_file_location("taskq_reference", DOCS / "_ext" / "taskq_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@cache
 def page(path: Path) -> str:
-    """Return a page as its reader sees it."""
-    text = path.read_text(encoding="utf-8")
-    return str(reference().expand(text)) if path.is_relative_to(DOCS) else text
+    """Return a page."""
+    return path.read_text(encoding="utf-8")
 
 
 def docs(name: str) -> str:
@@ -74,7 +62,8 @@ def commands(
 
 def options_of(command: click.Command) -> set[str]:
     """Return the names of a command's options, those of all commands too."""
-    known = [*command.params, *common_options(json=True)]
+    own = [each for each in command.params if not getattr(each, "hidden", False)]
+    known = [*own, *common_options(json=True)]
     names = {name for each in known for name in (*each.opts, *each.secondary_opts)}
     return {name for name in names if name.startswith("-")} | {"--help"}
 

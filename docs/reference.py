@@ -1,6 +1,7 @@
-"""Fills the reference pages from the code: settings, commands, events. So they cannot be out of date.
+"""Writes the reference pages' tables from the code: settings, commands, events.
 
-A page has a line `<!-- taskq: NAME -->`; when Sphinx reads the page, the Markdown that `GENERATED[NAME]` makes stands in its place.
+`python docs/reference.py` writes them; a test compares them with the code. What stands in a page between the lines
+`<!-- taskq: NAME -->` and `<!-- taskq: end -->` is the Markdown that `GENERATED[NAME]` makes; all else is written by hand.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,16 +20,33 @@ from taskq.cli.options import common_options
 from taskq.events import EVENTS
 from taskq.settings import SETTINGS
 
-MARK = re.compile(r"^<!-- taskq: (\w+) -->$", re.MULTILINE)
+PAGES = Path(__file__).parent / "reference"
+MARK = re.compile(r"^<!-- taskq: (\w+) -->\n.*?^<!-- taskq: end -->$", re.MULTILINE | re.DOTALL)
 
 
-def expand(text: str) -> str:
-    """Return a page with what its marks stand for.
+def outdated() -> Mapping[Path, str]:
+    """Return the pages that are not what the code makes them, and what they should be."""
+    pages = {}
+    for path in sorted(PAGES.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        now = filled(text)
+        if now != text:
+            pages[path] = now
+    return pages
+
+
+def filled(text: str) -> str:
+    """Return a page with what belongs between its marks.
 
     Raises:
         KeyError: A mark has an unknown name.
     """
-    return MARK.sub(lambda match: GENERATED[match[1]](), text)
+    return MARK.sub(lambda match: _section_of(match[1]), text)
+
+
+def _section_of(name: str) -> str:
+    text = re.sub(r"\n{3,}", "\n\n", GENERATED[name]().strip())
+    return f"<!-- taskq: {name} -->\n\n{text}\n\n<!-- taskq: end -->"
 
 
 def settings() -> str:
@@ -71,7 +90,7 @@ def _default(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return f"`{','.join(value)}`"
-    return f"`{value:g}`" if isinstance(value, float) and value < 1000 else f"`{value}`"
+    return f"`{int(value) if isinstance(value, float) and value.is_integer() else value}`"
 
 
 def _cell(text: str) -> str:
@@ -113,6 +132,7 @@ def _section(command: click.Command, context: click.Context) -> Iterator[str]:
         parameter
         for parameter in command.get_params(context)
         if isinstance(parameter, click.Option)
+        and not parameter.hidden
         and not common & set(parameter.opts)
         and "--help" not in parameter.opts
     ]
@@ -157,16 +177,12 @@ def _options(options: list[Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def setup(app: Any) -> dict[str, Any]:
-    """Register with Sphinx."""
+def main() -> None:
+    """Write what is outdated, and say which pages that were."""
+    for path, text in outdated().items():
+        path.write_text(text, encoding="utf-8")
+        print(f"written: docs/reference/{path.name}")
 
-    def on_read(app: Any, page: str, source: list[str]) -> None:
-        source[0] = expand(source[0])
 
-    def outdated(app: Any, env: Any, added: set[str], changed: set[str], removed: set[str]) -> Any:
-        # What they are made from may have changed without them.
-        return [page for page in env.found_docs if page.startswith("reference/")]
-
-    app.connect("source-read", on_read)
-    app.connect("env-get-outdated", outdated)
-    return {"version": "1", "parallel_read_safe": True}
+if __name__ == "__main__":
+    main()
