@@ -234,9 +234,6 @@ class TransportOptions:
                 # The memory that records waiting for an absent broker may take.
                 "queue.buffering.max.kbytes": "131072",
                 "retry.backoff.ms": "20",
-                # Half of it is how long librdkafka waits between two connections while none is up: with the default of 100 the
-                # first record waits 50 ms between the bootstrap server and its leader. It doubles, up to the maximum.
-                "reconnect.backoff.ms": "20",
             },
             without=librdkafka.CONSUMER_ONLY,
         )
@@ -361,7 +358,10 @@ class TransportOptions:
             "allow.auto.create.topics": "false",
             "log.connection.close": "false",
             "socket.keepalive.enable": "true",
-            # The default grows to 10 s: so long would a client notice nothing of a broker that is back.
+            # Half of it is how long librdkafka waits between two connections while none is up: with the default of 100 a client
+            # waits 50 ms between the bootstrap server and its leader or coordinator. It doubles, up to the maximum: the default of
+            # that is 10 s, and so long would a client notice nothing of a broker that is back.
+            "reconnect.backoff.ms": "20",
             "reconnect.backoff.max.ms": "2000",
             "logger": client_logger,
             "error_cb": ErrorLog(self.bootstrap),
