@@ -37,7 +37,7 @@ QUEUE = "lab-queue"
 
 HOSTS = 3
 MOST_HOSTS = 5
-LONGEST_COUNTDOWN_MS = 10_000
+COUNTDOWN_SECONDS = (0.1, 60.0)
 DAY_MS = 86_400_000
 FREEZE_SECONDS = (1.0, 12.0)
 """Shorter and longer than a session, which is six seconds."""
@@ -114,6 +114,25 @@ class Lab:
                 self._up.append(host)
 
 
+@dataclass(frozen=True)
+class Pour:
+    """What is set."""
+
+    countdown: tuple[float, float]
+    """Seconds: the shortest and the longest."""
+
+    chance: random.Random
+
+    def timers(self, numbers: Iterable[int]) -> Iterator[Write]:
+        """Return the writes of some timers, and for every tenth of them one that is cancelled at once."""
+        for number in numbers:
+            wait_ms = round(self.chance.uniform(*self.countdown) * 1000)
+            yield _timer(f"t{number}", now_ms() + wait_ms)
+            if number % 10 == 0:
+                yield _timer(f"c{number}", now_ms() + DAY_MS)
+                yield cancel_write(f"c{number}", SystemClock().now())
+
+
 def run(
     kafka: Kafka,
     folder: Path,
@@ -123,8 +142,9 @@ def run(
     timers: int,
     seed: int,
     protocol: str = "auto",
+    countdown: tuple[float, float] = COUNTDOWN_SECONDS,
 ) -> Report:
-    """Fire `timers` timers over so many seconds, with a fault every second or two."""
+    """Set `timers` timers over so many seconds, each with a countdown between two lengths, with a fault every second or two."""
     chance = random.Random(seed)
     say(f"seed {seed}: {timers} timers in {seconds:g} s")
     options = TransportOptions(bootstrap=kafka.bootstrap)
@@ -133,9 +153,10 @@ def run(
         lab = Lab(processes, kafka.bootstrap, protocol, chance)
         for _ in range(HOSTS):
             lab.start()
-        _pour(lab, shared(Logs, options), report, chance, seconds, say)
+        pour = Pour(countdown, chance)
+        _pour(lab, shared(Logs, options), report, pour, seconds, say)
         lab.thaw(everyone=True)
-        records = _wait_for_all(options, timers)
+        records = _wait_for_all(options, timers, timeout=countdown[1] + PATIENCE)
         standing = _standing(shared(Logs, options))
     _judge(report, records, standing)
     return report
@@ -145,14 +166,14 @@ def _pour(
     lab: Lab,
     logs: Logs,
     report: Report,
-    chance: random.Random,
+    pour: Pour,
     seconds: float,
     say: Callable[[str], None],
 ) -> None:
     end, fault, sent = Deadline(seconds), Deadline(5), 0
     while not end.is_over:
         due = min(report.timers, int(report.timers * (1 - end.remaining / seconds)) + 1)
-        writes = list(_timers(range(sent, due), chance))
+        writes = list(pour.timers(range(sent, due)))
         failed = [error for error in logs.append(writes, timeout=PATIENCE) if error]
         report.problems += [f"not accepted: {error}" for error in failed]
         sent = due
@@ -161,18 +182,10 @@ def _pour(
             kind = lab.hurt_one()
             report.faults[kind] += 1
             say(kind)
-            fault = Deadline(chance.uniform(0.5, 3))
+            fault = Deadline(pour.chance.uniform(0.5, 3))
         pause(0.1)
-    rest = list(_timers(range(sent, report.timers), chance))
+    rest = list(pour.timers(range(sent, report.timers)))
     logs.append(rest, timeout=PATIENCE)
-
-
-def _timers(numbers: Iterable[int], chance: random.Random) -> Iterator[Write]:
-    for number in numbers:
-        yield _timer(f"t{number}", now_ms() + chance.randrange(LONGEST_COUNTDOWN_MS))
-        if number % 10 == 0:
-            yield _timer(f"c{number}", now_ms() + DAY_MS)
-            yield cancel_write(f"c{number}", SystemClock().now())
 
 
 def _timer(id: str, due_ms: int) -> Write:
@@ -180,7 +193,7 @@ def _timer(id: str, due_ms: int) -> Write:
     return timer_write(message, task_id=id, due_ms=due_ms)
 
 
-def _wait_for_all(options: TransportOptions, count: int) -> list[LogRecord]:
+def _wait_for_all(options: TransportOptions, count: int, *, timeout: float) -> list[LogRecord]:
     """Wait until all have been fired, and a little longer for those that are fired twice."""
     reader = Reader(options)
     partitions = Questions(options).partitions(QUEUE, PATIENCE)
@@ -190,7 +203,7 @@ def _wait_for_all(options: TransportOptions, count: int) -> list[LogRecord]:
         return records if len({record.value for record in records}) >= count else []
 
     with suppress(TimeoutError):  # the report says which are missing
-        wait_until(look, timeout=PATIENCE, what=f"{count} timers")
+        wait_until(look, timeout=timeout, what=f"{count} timers")
     pause(3)
     return list(map(LogRecord, reader.read_all(QUEUE, partitions, timeout=PATIENCE)))
 

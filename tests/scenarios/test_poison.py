@@ -13,7 +13,7 @@ import pytest
 from tests.support.kafka import Kafka
 from tests.support.scene import Scene
 
-GOOD = 200
+GOOD = 1000
 
 REASONS = {
     "segfault": "worker_died",

@@ -23,7 +23,9 @@ def test_timers_are_fired_exactly_once_and_never_early_however_their_owners_end(
 ) -> None:
     seed = int(os.environ.get("TASKQ_LAB_SEED") or random.SystemRandom().randrange(1_000_000))
 
-    report = run(own_kafka, tmp_path, print, seconds=20, timers=3_000, seed=seed)
+    report = run(
+        own_kafka, tmp_path, print, seconds=20, timers=3_000, seed=seed, countdown=(0.0, 10.0)
+    )
 
     print(report.lines())
     assert report.problems == []
