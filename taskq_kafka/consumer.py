@@ -50,8 +50,6 @@ class ConsumerStatus:
     fit a commit."""
 
 
-
-
 class QueueConsumer:
     """Fetches and claims the records of one queue as one member of its consumer group."""
 
