@@ -1,8 +1,8 @@
 """The failed attempts of a task, as they stand in a header of its record. Pure.
 
-Format 1: a JSON object with `format`, `first` (when the first attempt failed) and `last` (of the last few attempts `at`, `error`
-and `worker`, the latest last). It is there to be read by people, and has to stay small, because it travels with the task. What
-cannot be read counts as nothing.
+Format 1: a JSON object with `format`, `first` (when the first attempt failed) and `last` (of the last attempts `at`, `error` and
+`worker`, the latest last). It is there to be read by people, and has to stay small, because it travels with the task: the longest
+texts are cut first. What cannot be read counts as nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ HEADER = "taskq-attempts"
 
 FORMAT = 1
 
-MOST = 5
-"""Attempts that are kept."""
+MOST = 20
+"""Attempts that are kept: of more the last ones."""
 
 MOST_BYTES = 4096
 
@@ -52,7 +52,12 @@ class Attempts:
 
     def with_one(self, attempt: Attempt) -> Attempts:
         """Return these and one more."""
-        return Attempts(self.first or attempt.at, (*self.last, attempt)[-MOST:])
+        return self.with_all((attempt,))
+
+    def with_all(self, attempts: Sequence[Attempt]) -> Attempts:
+        """Return these and later ones."""
+        last = (*self.last, *attempts)
+        return Attempts(self.first or (last[0].at if last else ""), last[-MOST:])
 
 
 NONE = Attempts("", ())
@@ -78,24 +83,35 @@ def read_attempts(text: object) -> Attempts:
 
 
 def write_attempts(attempts: Attempts) -> bytes:
-    """Return the header's value, `MOST_BYTES` at most: longer errors are cut."""
-    longest = _LONGEST_ERROR
+    """Return the header's value, `MOST_BYTES` at most: the longest texts are cut first, and nonsense costs the oldest attempts."""
+    longest, last = _LONGEST_ERROR, tuple(attempts.last)
     while True:
-        last = [
+        value = _written(attempts.first, last, longest)
+        if len(value) <= MOST_BYTES or not last:
+            return value
+        if longest:
+            longest = longest * 3 // 4
+        else:
+            last = last[1:]
+
+
+def _written(first: str, last: Sequence[Attempt], longest: int) -> bytes:
+    worker = min(longest, _LONGEST_WORKER)
+    fields = {
+        "format": FORMAT,
+        "first": first[:_LONGEST_INSTANT],
+        "last": [
             {
                 "at": each.at[:_LONGEST_INSTANT],
                 "error": each.error[:longest],
-                "worker": each.worker[:_LONGEST_WORKER],
+                "worker": each.worker[:worker],
             }
-            for each in attempts.last
-        ]
-        fields = {"format": FORMAT, "first": attempts.first[:_LONGEST_INSTANT], "last": last}
-        # Readable in any tool; half a character is an escape, as JSON has it.
-        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-        value = text.encode(errors="backslashreplace")
-        if len(value) <= MOST_BYTES or not longest:
-            return value
-        longest //= 2
+            for each in last
+        ],
+    }
+    # Readable in any tool; half a character is an escape, as JSON has it.
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="backslashreplace")
 
 
 def _attempt(fields: Any) -> Attempt | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from taskq.attempts import HEADER, Attempt, read_attempts
+from taskq.attempts import HEADER, MOST, Attempt, read_attempts
 from taskq.instants import read_instant
 from taskq.protocols import StoredDeadLetter
 from taskq_kafka.steps import queue_of_source
@@ -22,6 +22,9 @@ REDRIVEN = "redriven"
 
 REDRIVEN_FROM = "redriven-from"
 """Header of such a record: QUEUE/PARTITION/OFFSET, the id of the dead letter that it was."""
+
+_COUNTED = Attempt("?", "its worker died, or gave it back: counted, nothing more is known", "?")
+"""A delivery before, of which only Kafka's count tells."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -58,7 +61,9 @@ class DeadLetterView:
     """When the letter was written, by its record's timestamp."""
 
     earlier: Sequence[Attempt] = ()
-    """The attempts that failed before the last one and led to a retry; of many only the last few, the latest last."""
+    """The attempts before the last one, the latest last: those that led to a retry, and deliveries with which processes died. Of
+    the latter Kafka keeps the number alone, so of many nothing more may be known. Of very many attempts the first are left out,
+    and `details` says so."""
 
     @property
     def redriven(self) -> int:
@@ -92,6 +97,9 @@ def read_dead_letter(letter: StoredDeadLetter) -> DeadLetterView:
         else:
             own[name] = text
     attempts = ours.get("attempts", "")
+    count = int(attempts) if _is_count(attempts) else None
+    earlier = _earlier(ours, own)
+    _say_not_kept(ours, own, count, len(earlier))
     has_no_value = ours.pop("null-value", None) is not None
     traceback = ours.pop("traceback", None)
     return DeadLetterView(
@@ -100,7 +108,7 @@ def read_dead_letter(letter: StoredDeadLetter) -> DeadLetterView:
         queue=letter.queue,
         reason=ours.get("reason"),
         error=ours.get("error"),
-        attempts=int(attempts) if _is_count(attempts) else None,
+        attempts=count,
         failed_at=ours.get("failed"),
         source=letter.id,
         traceback=traceback,
@@ -108,8 +116,31 @@ def read_dead_letter(letter: StoredDeadLetter) -> DeadLetterView:
         headers=own,
         value=None if has_no_value else letter.value,
         written_at=_instant(letter.timestamp_ms),
-        earlier=read_attempts(own.get(HEADER)).last,
+        earlier=earlier,
     )
+
+
+def _earlier(ours: dict[str, str], own: Mapping[str, str]) -> Sequence[Attempt]:
+    """Return what is known of the attempts before the last one; takes out of `ours` what only programs can read."""
+    deaths = read_attempts(ours.pop("deaths", None)).last
+    unknown = max(0, _count(ours.get("deliveries")) - len(deaths))
+    return (*read_attempts(own.get(HEADER)).last, *([_COUNTED] * min(unknown, MOST)), *deaths)
+
+
+def _say_not_kept(
+    ours: dict[str, str], own: Mapping[str, str], count: int | None, kept: int
+) -> None:
+    """Say which attempts are not among those that are kept."""
+    if count is None:
+        return
+    ended = max(_count(own.get("retries")), len(read_attempts(own.get(HEADER)).last))
+    has_run = count > ended + _count(ours.get("deliveries"))
+    if (missing := count - has_run - kept) > 0:
+        ours["attempts-not-kept"] = "1" if missing == 1 else f"1 to {missing}"
+
+
+def _count(text: str | None) -> int:
+    return int(text) if text is not None and _is_count(text) else 0
 
 
 def _is_count(text: str) -> bool:

@@ -7,6 +7,7 @@ not here.
 
 from __future__ import annotations
 
+import os
 from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from taskq.calling import Alarm, Call, Caller
 from taskq.clock import Clock, SystemClock
 from taskq.errors import DecodeError, InvalidArguments, UnknownTask
 from taskq.errortext import error_text
+from taskq.forkedends import end_if_forked
 from taskq.interrupts import Interrupts
 from taskq.logs import LogPlan
 from taskq.message import Envelope, read_body, read_headers
@@ -103,6 +105,7 @@ class Executor:
     def run(self, call: Call) -> Result:
         """Run a call in the calling thread; an `async def` task on an event loop that belongs to the thread."""
         token = request.enter(call.request)
+        pid = os.getpid()
         started = perf_counter()
         try:
             if self._has_before:
@@ -112,8 +115,10 @@ class Executor:
                 value = self._loops.run(self._caller.waiting(call, value))
         except BaseException as error:  # noqa: BLE001 - around the user's function
             # Also SystemExit and KeyboardInterrupt: a task that calls sys.exit() fails, its process lives.
+            end_if_forked(pid, error)
             return self._after.raised(call, error, perf_counter() - started)
         else:
+            end_if_forked(pid)
             return self._after.returned(call, value, perf_counter() - started)
         finally:
             request.leave(token)
@@ -121,6 +126,7 @@ class Executor:
     async def run_async(self, call: Call) -> Result:
         """Run a call of an `async def` task on the running event loop."""
         token = request.enter(call.request)
+        pid = os.getpid()
         started = perf_counter()
         try:
             if self._has_before:
@@ -129,8 +135,10 @@ class Executor:
             value = await self._caller.waiting(call, work)
         except BaseException as error:  # noqa: BLE001 - around the user's function
             # As in run(); a CancelledError is the task's own doing, the worker cancels only at the hard limit and what is revoked.
+            end_if_forked(pid, error)
             return self._after.raised(call, error, perf_counter() - started)
         else:
+            end_if_forked(pid)
             return self._after.returned(call, value, perf_counter() - started)
         finally:
             request.leave(token)

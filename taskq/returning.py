@@ -7,7 +7,7 @@ is made of the place of the record that it comes from: written twice it is one t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskq import attempts
@@ -24,7 +24,12 @@ _JSON_NAMES = "kombu-json"
 
 
 def retried(
-    record: Record, envelope: Envelope, *, due_ms: int, attempt: Attempt
+    record: Record,
+    envelope: Envelope,
+    *,
+    due_ms: int,
+    attempt: Attempt,
+    deaths: Sequence[Attempt] = (),
 ) -> Outgoing | Write:
     """Return what is to be written for a task that is to be tried again.
 
@@ -33,11 +38,13 @@ def retried(
         envelope: What its headers say.
         due_ms: When it is due, in milliseconds since 1970; 0: at once.
         attempt: The one that failed now.
+        deaths: Those of this record before, with which processes died.
 
     Raises:
         DecodeError: It has no value that can be read, so it cannot have run.
     """
-    known = read_attempts(envelope.headers.get(attempts.HEADER)).with_one(attempt)
+    before = read_attempts(envelope.headers.get(attempts.HEADER))
+    known = before.with_all((*deaths, attempt))
     headers: dict[str, bytes | None] = {
         "retries": str(envelope.retries + 1).encode(),
         "eta": instant_of(due_ms).isoformat().encode() if due_ms else None,

@@ -223,16 +223,18 @@ class PartitionOffsets:
     def reach(self, position: int) -> bool:
         """Take note that nothing lies below `position` but what was delivered (an end-of-partition event).
 
+        It is said once, so it is kept also while records are unfinished: the offset moves there with the last of them.
+
         Returns:
             Whether the offset to commit has moved: markers at the end would else show as lag for ever.
         """
         if self._given_back:
             self._drop_missing(position)
-        if self._unfinished or position <= self._frontier:
+        if position <= self._frontier:
             return False
         self._drop_marks(position)
         self._frontier = position
-        return True
+        return not self._unfinished
 
     def start(self, offsets: Iterable[int], alone: Collection[int] = ()) -> None:
         """Mark records as at work in a function that settles them afterwards; counts a delivery each.

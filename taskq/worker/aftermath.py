@@ -11,7 +11,7 @@ from functools import partial
 from random import random
 from typing import cast
 
-from taskq.attempts import Attempt, instant_text
+from taskq.attempts import Attempt, Attempts, instant_text
 from taskq.clock import Clock
 from taskq.errortext import one_line
 from taskq.inplace import requeued_in_place, retried_in_place
@@ -33,6 +33,7 @@ from taskq.runresult import (
     wants_dead_letter,
 )
 from taskq.worker.deadletters import dead_letter
+from taskq.worker.deaths import Deaths
 from taskq.worker.delivery import Acks, Delivery
 from taskq.worker.outbox import Entry, Outbox
 from taskq.worker.overruns import after_overrun, is_overrun
@@ -77,6 +78,7 @@ class Aftermath:
         self._log = TaskLog(plan)
         self._worker = worker
         self._clock = clock
+        self._deaths = Deaths()
 
     def conclude(self, results: Sequence[tuple[Delivery, Result]]) -> None:
         """Log results and hand what is to be written to the outbox."""
@@ -92,6 +94,8 @@ class Aftermath:
                 line = self._try_to_conclude_more(delivery, result) or line
             elif delivery.acks is not None:
                 ended.setdefault(delivery.acks, []).append(delivery)
+                if self._deaths:
+                    self._deaths.forget(delivery.record)
             if line is not None:
                 lines.append((_LEVELS[kind], TASK_EVENTS[kind], line, delivery))
         for acks, deliveries in ended.items():
@@ -143,17 +147,18 @@ class Aftermath:
         """Return what is to be written for a task that is to run again."""
         due_ms, error, traceback = detail
         record, envelope = delivery.record, delivery.envelope
+        deaths = self._deaths.of(record)
         if kind == REQUEUED:
             what = requeued(record, envelope, due_ms=due_ms)
             reason, name = "rejected", "its way back to its queue"
         else:
             attempt = Attempt(instant_text(self._clock.now()), error, self._worker)
-            what = retried(record, envelope, due_ms=due_ms, attempt=attempt)
+            what = retried(record, envelope, due_ms=due_ms, attempt=attempt, deaths=deaths.last)
             reason, name = "failed", "its retry"
 
         def letter(how: str, why: str) -> Entry:
             text = one_line(f"{error}; {name} {how}: {why}")
-            return self._letter(delivery, reason, text, traceback)
+            return self._letter(delivery, reason, text, traceback, deaths)
 
         return Entry(
             what,
@@ -163,7 +168,14 @@ class Aftermath:
             fields=delivery.fields,
         )
 
-    def _letter(self, delivery: Delivery, reason: str, error: str, traceback: str) -> Entry:
+    def _letter(
+        self,
+        delivery: Delivery,
+        reason: str,
+        error: str,
+        traceback: str,
+        deaths: Attempts | None = None,
+    ) -> Entry:
         letter = dead_letter(
             delivery.record,
             delivery.envelope,
@@ -173,6 +185,7 @@ class Aftermath:
             has_run=reason not in _NOT_RUN,
             worker=self._worker,
             now=self._clock.now(),
+            deaths=self._deaths.of(delivery.record) if deaths is None else deaths,
         )
         return Entry(letter, f"the dead letter of {delivery}", fields=delivery.fields)
 
@@ -204,6 +217,8 @@ class Aftermath:
             deaths = delivery.record.deaths + 1
             if deaths < found.max_deliveries:
                 _say_delivered_again(delivery, error, deaths, found.max_deliveries)
+                died = Attempt(instant_text(self._clock.now()), error, self._worker)
+                self._deaths.note(delivery.record, died)
                 self._deliver_again(delivery, delivery.acks)
                 return None
         entries = [
@@ -240,6 +255,8 @@ class Aftermath:
     def _write(self, delivery: Delivery, entries: Sequence[Entry]) -> None:
         """Have all that follows from an end written, and acknowledge the delivery behind it."""
         acks = delivery.acks
+        if self._deaths:
+            self._deaths.forget(delivery.record)
         if entries:
             self._outbox.put(entries, None if acks is None else partial(acks.ack, (delivery,)))
         elif acks is not None:

@@ -6,7 +6,7 @@ import functools
 from datetime import datetime
 
 import taskq
-from taskq.attempts import HEADER, NONE, instant_text, read_attempts
+from taskq.attempts import HEADER, NONE, Attempts, instant_text, read_attempts, write_attempts
 from taskq.deadletters import FORMAT
 from taskq.inplace import without_hold
 from taskq.message import Envelope
@@ -23,6 +23,7 @@ def dead_letter(
     has_run: bool,
     worker: str,
     now: datetime,
+    deaths: Attempts = NONE,
 ) -> DeadLetter:
     """Return a record as a dead letter.
 
@@ -35,10 +36,13 @@ def dead_letter(
         has_run: Whether its function was started: that attempt is counted.
         worker: The worker's name.
         now: When it failed; aware, in UTC.
+        deaths: How processes died with the record before, as far as it is known; its deliveries count all.
     """
     failed = instant_text(now)
     before = read_attempts(envelope.headers.get(HEADER)) if envelope is not None else NONE
-    attempts = (_retries(envelope) if envelope is not None else 0) + record.deliveries + has_run
+    # What is told of attempts may be more than the retries: processes died with records before this one.
+    ended = max(_retries(envelope), len(before.last)) if envelope is not None else 0
+    attempts = ended + record.deliveries + has_run
     names = {"dlq-id": envelope.id, "dlq-task": envelope.task} if envelope is not None else {}
     texts = {name: text for name, text in names.items() if text}
     texts |= {"dlq-reason": reason, "dlq-error": error}
@@ -46,13 +50,17 @@ def dead_letter(
         texts["dlq-traceback"] = traceback
     texts |= {
         "dlq-attempts": str(attempts),
-        "dlq-first-failed": before.first or failed,
+        "dlq-first-failed": before.first or deaths.first or failed,
         "dlq-failed": failed,
         "dlq-worker": worker,
         "dlq-worker-version": _own_version(),
         "dlq-version": str(FORMAT),
     }
+    if record.deliveries:
+        texts["dlq-deliveries"] = str(record.deliveries)
     headers = [(name, text.encode(errors="backslashreplace")) for name, text in texts.items()]
+    if deaths.last:
+        headers.append(("dlq-deaths", write_attempts(deaths)))
     return DeadLetter(without_hold(record), headers)
 
 

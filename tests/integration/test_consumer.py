@@ -502,6 +502,26 @@ def test_markers_of_transactions_do_not_show_as_lag(
     poll_until(lambda: members.committed()[3] == end.result(10).offset, consumer)
 
 
+def test_markers_that_were_seen_while_a_task_ran_do_not_show_as_lag_once_it_has_ended(
+    members: Members, kafka: Kafka, queue: str
+) -> None:
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": queue})
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    producer.produce(queue, b"x", partition=3)
+    producer.commit_transaction(10)
+    consumer = members.join()
+    (record,) = fetch(consumer, 1)
+    consumer.claim([record], start=[record])
+    # The end of the partition is told once, and the record's task is at work then.
+    owned = consumer._membership.assignment.get(3)
+    poll_until(lambda: owned is not None and owned.position > record.offset + 1, consumer)
+
+    consumer.settle([record])
+
+    poll_until(lambda: members.committed()[3] == record.offset + 2, consumer)
+
+
 def test_a_transaction_that_holds_up_a_partition_is_named_once(
     members: Members,
     kafka: Kafka,

@@ -126,6 +126,9 @@ def test_poison_ends_in_the_dead_letters_and_three_hundred_good_tasks_run(
     died = [id for id, reason in poison.items() if reason == "worker_died"]
     assert [letters[id].attempts for id in died] == [DEATHS] * len(died)
     assert [len(scene.started(id)) for id in died] == [DEATHS] * len(died)
+    for letter in (letters[id] for id in died):
+        assert all("that ran it" in each.error for each in letter.earlier)
+        assert [each.worker for each in letter.earlier] == [letter.details["worker"]] * (DEATHS - 1)
     assert letters.keys() == poison.keys()
 
 
@@ -146,6 +149,8 @@ def test_poison_that_kills_the_whole_worker_is_counted_across_workers(
 
     assert letters.keys() == {poison}
     assert letters[poison].reason == "worker_died"
+    assert {each.at for each in letters[poison].earlier} == {"?"}
+    assert len(letters[poison].earlier) == letters[poison].attempts
     assert letters[poison].attempts == DEATHS + 1
     assert sum(worker.is_running for worker in workers) == 1
 

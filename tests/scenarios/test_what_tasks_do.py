@@ -18,6 +18,7 @@ from tests.support.ledger import Ledger
 from tests.support.names import fresh_name
 from tests.support.processes import Process, Processes
 from tests.support.scene import START_SECONDS, Scene
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,22 @@ def test_task_that_ends_its_process_at_once_costs_itself_alone(stage: Stage) -> 
     assert letter.reason == "worker_died"
     assert "ended with exit code 7" in str(letter.error)
     assert stage.pid() != before
+
+
+@in_every_pool
+@pytest.mark.parametrize(("how", "code"), [("exit", 3), ("fail", 1), ("return", 0)])
+def test_process_that_a_task_forks_ends_where_it_leaves_the_task(
+    stage: Stage, how: str, code: int
+) -> None:
+    before = stage.pid()
+
+    id = stage.scene.send("fork", how)
+
+    def told() -> list[str]:
+        return [entry.detail for entry in stage.scene.ledger.entries("forked") if entry.id == id]
+
+    assert wait_until(told, timeout=30, what="the forked process to end") == [str(code)]
+    assert stage.pid() == before
 
 
 @in_every_pool

@@ -144,6 +144,18 @@ def _recurse(_: str) -> None:
     _recurse(_)
 
 
+def _fork(how: str) -> None:
+    pid = os.fork()
+    if pid == 0:
+        if how == "exit":
+            sys.exit(3)
+        if how == "fail":
+            raise ValueError("in the fork")
+        return
+    _, status = os.waitpid(pid, 0)
+    note("forked", str(os.waitstatus_to_exitcode(status)))
+
+
 def _leak_thread(_: str) -> None:
     threading.Thread(target=threading.Event().wait, name="leaked").start()
 
@@ -170,6 +182,7 @@ _ACTS = {
     "exit at once": lambda code: os._exit(int(code)),
     "crash": _crash,
     "recurse": _recurse,
+    "fork": _fork,
     "interrupt": lambda _: (_ for _ in ()).throw(KeyboardInterrupt),
     "leak a thread": _leak_thread,
     "print": _print,

@@ -16,26 +16,47 @@ def attempt(number: int) -> Attempt:
     return Attempt(f"2026-11-23T17:00:{number:02}.000Z", f"ValueError: {number}", "w1")
 
 
-def test_of_many_attempts_the_last_few_and_the_first_instant_are_kept() -> None:
+def test_of_very_many_attempts_the_last_and_the_first_instant_are_kept() -> None:
     found = NONE
-    for number in range(8):
+    for number in range(MOST + 3):
         found = read_attempts(write_attempts(found.with_one(attempt(number))).decode())
 
     assert found.first == attempt(0).at
-    assert [each.error for each in found.last] == [f"ValueError: {n}" for n in range(3, 8)]
+    assert [each.error for each in found.last] == [f"ValueError: {n}" for n in range(3, MOST + 3)]
+
+
+def test_a_long_text_is_cut_before_short_ones() -> None:
+    found = NONE
+    for number in range(MOST - 1):
+        found = found.with_one(attempt(number))
+
+    written = write_attempts(found.with_one(Attempt("t", "x" * 5000, "w1")))
+
+    *short, long = read_attempts(written.decode()).last
+    assert [each.error for each in short] == [f"ValueError: {n}" for n in range(MOST - 1)]
+    assert len(long.error) > 300
+
+
+def test_what_does_not_fit_with_all_texts_cut_costs_the_oldest() -> None:
+    found = NONE
+    for number in range(MOST):
+        found = found.with_one(Attempt("\0" * 100, str(number), "w"))
+
+    value = write_attempts(found)
+
+    assert len(value) <= MOST_BYTES
+    assert 0 < len(read_attempts(value.decode()).last) < MOST
 
 
 @settings(max_examples=40)
 @given(
-    st.lists(
-        st.tuples(st.text(max_size=9), st.text(max_size=9), st.text(max_size=9)), max_size=MOST + 2
-    ),
+    st.lists(st.tuples(st.text(max_size=9), st.text(max_size=9)), max_size=MOST + 2),
     st.integers(1, 500),
 )
 def test_the_header_stays_small_and_readable(texts: list[tuple[str, ...]], times: int) -> None:
     found = NONE
-    for text in texts:
-        found = found.with_one(Attempt(*(each * times for each in text)))
+    for error, worker in texts:
+        found = found.with_one(Attempt(attempt(7).at, error * times, worker * times))
 
     value = write_attempts(found)
 

@@ -103,3 +103,54 @@ def test_the_attempts_before_the_last_are_told() -> None:
 
     assert read_dead_letter(StoredDeadLetter("q/0/0", "q", b"", (header,))).earlier == (attempt,)
     assert read_dead_letter(LETTER).earlier == ()
+
+
+def test_deliveries_of_which_nothing_is_known_stand_between_retries_and_known_deaths() -> None:
+    retried = Attempt("2026-11-23T17:00:00.000Z", "OSError: away", "w1")
+    died = Attempt("2026-11-23T17:05:00.000Z", "the pool process 7 that ran it was killed", "w2")
+    letter = StoredDeadLetter(
+        "q/0/0",
+        "q",
+        b"",
+        (
+            ("retries", b"1"),
+            ("taskq-attempts", write_attempts(NONE.with_one(retried))),
+            ("dlq-attempts", b"5"),
+            ("dlq-deliveries", b"3"),
+            ("dlq-deaths", write_attempts(NONE.with_one(died))),
+        ),
+    )
+
+    view = read_dead_letter(letter)
+
+    first, *counted, last = view.earlier
+    assert (first, last) == (retried, died)
+    assert [each.at for each in counted] == ["?", "?"]
+    assert view.details == {"attempts": "5", "deliveries": "3"}
+
+
+@pytest.mark.parametrize(("attempts", "said"), [(24, "1 to 3"), (22, "1"), (21, None)])
+def test_it_is_said_which_attempts_are_not_kept(attempts: int, said: str | None) -> None:
+    known = NONE
+    for number in range(20):
+        known = known.with_one(Attempt("2026-11-23T17:00:00.000Z", f"OSError: {number}", "w1"))
+    headers = (
+        ("retries", str(attempts - 1).encode()),
+        ("taskq-attempts", write_attempts(known)),
+        ("dlq-attempts", str(attempts).encode()),
+    )
+
+    view = read_dead_letter(StoredDeadLetter("q/0/0", "q", b"", headers))
+
+    assert view.details.get("attempts-not-kept") == said
+
+
+def test_attempts_that_ended_before_the_letter_are_all_kept_where_its_function_was_not_started() -> (
+    None
+):
+    headers = (("dlq-attempts", b"2"), ("dlq-deliveries", b"2"))
+
+    view = read_dead_letter(StoredDeadLetter("q/0/0", "q", b"", headers))
+
+    assert len(view.earlier) == 2
+    assert "attempts-not-kept" not in view.details

@@ -108,13 +108,50 @@ def test_a_restored_unfinished_record_that_exists_no_more_does_not_block() -> No
     assert tracker.state().offset == 9
 
 
-def test_the_end_of_a_partition_moves_the_offset_only_with_nothing_unfinished() -> None:
+def test_the_end_of_a_partition_moves_the_offset_at_once_with_nothing_unfinished() -> None:
     tracker = delivered(0)
+    tracker.settle([0])
+
+    assert tracker.reach(5)
+    assert tracker.state() == State(5)
+
+
+def test_the_end_of_a_partition_moves_the_offset_when_the_last_unfinished_record_settles() -> None:
+    tracker = delivered(0, 1)
 
     assert not tracker.reach(5)
+    tracker.settle([1])
+    assert tracker.state() == State(0, (0,), 2)
     tracker.settle([0])
-    assert tracker.reach(5)
-    assert tracker.state().offset == 5
+    assert tracker.state() == State(5)
+
+
+def test_a_claim_of_all_that_is_unfinished_commits_the_end_that_was_reached_before() -> None:
+    tracker = delivered(0)
+    tracker.reach(5)
+
+    assert tracker.state([0]) == State(5)
+
+
+def test_a_record_above_an_end_that_was_reached_keeps_the_offset_below_itself() -> None:
+    tracker = delivered(0)
+    tracker.reach(5)
+
+    assert tracker.deliver(5)
+    tracker.settle([0])
+
+    assert tracker.state() == State(5)
+    assert tracker.position == 6
+
+
+def test_a_record_given_back_below_an_end_that_was_reached_comes_again() -> None:
+    tracker = delivered(0)
+    tracker.reach(5)
+
+    tracker.give_back([0])
+
+    assert tracker.position == 0
+    assert tracker.deliver(0)
 
 
 def test_started_marks_survive_in_the_metadata_and_are_cleared_by_a_graceful_revoke() -> None:

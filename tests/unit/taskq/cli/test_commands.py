@@ -347,7 +347,7 @@ def test_the_attempts_of_a_dead_letter_are_shown(taskq: Taskq, broker: FakeBroke
     document = taskq("dlq", "show", "id-1", "--json").json
 
     shown = [line for line in lines if line.startswith("attempt ")]
-    assert len(shown) == 5
+    assert len(shown) == 7
     assert shown[-1] == "attempt 7: 2026-11-23T17:06:00.000Z on w1: OSError: away"
     assert document["earlier"][-1]["error"] == "OSError: away"
     assert not [line for line in lines if "taskq-attempts" in line]

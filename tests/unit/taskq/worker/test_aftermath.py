@@ -8,15 +8,15 @@ import pytest
 
 from taskq.attempts import Attempt, read_attempts
 from taskq.logs import LogPlan
-from taskq.protocols import Outgoing
+from taskq.protocols import DeadLetter, Outgoing
 from taskq.registry import Registry
-from taskq.runresult import FAILED, REQUEUED, RETRIED, Result, revoked
+from taskq.runresult import FAILED, REQUEUED, RETRIED, SUCCEEDED, Result, revoked
 from taskq.shards import Write
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.delivery import Delivery
 from taskq.worker.outbox import Outbox
 from tests.support.clock import FakeClock
-from tests.support.fake_broker import FakePublisher
+from tests.support.fake_broker import FakePublisher, isolated_app
 from tests.support.fake_logs import FakeLogs
 from tests.support.pools import delivery_of
 from tests.support.waiting import wait_until
@@ -84,7 +84,7 @@ class Told:
         self.acked += deliveries
 
     def died(self, delivery: Delivery) -> bool:
-        raise AssertionError("nothing died")
+        return True
 
     def go_on(self, delivery: Delivery, again: Delivery) -> bool:
         raise AssertionError("nothing has a key")
@@ -104,6 +104,68 @@ def test_what_settles_late_is_settled_when_its_retry_is_acknowledged() -> None:
     outbox.close()
 
     assert (before, told.acked, len(logs.written)) == ([], [delivery], 1)
+
+
+def test_dead_letter_tells_how_each_process_died_with_its_task_before() -> None:
+    outbox = Outbox(FakePublisher, FakeLogs, FakeClock())
+    aftermath = Aftermath(_with_late_task("a"), outbox, PLAN, worker="w", clock=FakeClock())
+    first = delivery_of("a")
+    offset = first.record.offset
+    runs = [
+        first,
+        delivery_of("a", deliveries=1, deaths=1, offset=offset),
+        delivery_of("a", deliveries=2, deaths=2, offset=offset),
+    ]
+
+    for number, delivery in enumerate(runs):
+        delivery.acks = Told()
+        aftermath.conclude([(delivery, _died(f"killed {number}"))])
+
+    [entry] = outbox.held()
+    headers = dict(cast(DeadLetter, entry.what).headers)
+    assert headers["dlq-error"] == b"killed 2"
+    assert headers["dlq-attempts"] == b"3"
+    known = read_attempts(headers["dlq-deaths"].decode()).last
+    assert [(each.error, each.worker) for each in known] == [("killed 0", "w"), ("killed 1", "w")]
+
+
+def test_retry_tells_how_a_process_died_with_its_task_before() -> None:
+    outbox = Outbox(FakePublisher, FakeLogs, FakeClock())
+    aftermath = Aftermath(_with_late_task("a"), outbox, PLAN, worker="w", clock=FakeClock())
+    first = delivery_of("a")
+    again = delivery_of("a", deliveries=1, deaths=1, offset=first.record.offset)
+    first.acks = again.acks = Told()
+
+    aftermath.conclude([(first, _died("killed"))])
+    aftermath.conclude([(again, (RETRIED, 0.1, None, (0, "ValueError: no", "")))])
+
+    [entry] = outbox.held()
+    headers = dict(cast(Outgoing, entry.what).headers)
+    known = read_attempts(headers["taskq-attempts"].decode()).last
+    assert [each.error for each in known] == ["killed", "ValueError: no"]
+
+
+def test_deaths_of_a_task_that_succeeds_then_are_forgotten() -> None:
+    outbox = Outbox(FakePublisher, FakeLogs, FakeClock())
+    aftermath = Aftermath(_with_late_task("a"), outbox, PLAN, worker="w", clock=FakeClock())
+    first = delivery_of("a")
+    again = delivery_of("a", deliveries=1, deaths=1, offset=first.record.offset)
+    first.acks = again.acks = Told()
+
+    aftermath.conclude([(first, _died("killed"))])
+    aftermath.conclude([(again, (SUCCEEDED, 0.1, None, None))])
+
+    assert not aftermath._deaths
+
+
+def _with_late_task(name: str) -> Registry:
+    app, _ = isolated_app()
+    app.task(name, acks_late=True, max_deliveries=3)(print)
+    return app.registry
+
+
+def _died(how: str) -> Result:
+    return FAILED, 0.0, None, ("worker_died", how, "", [])
 
 
 @pytest.mark.parametrize(("how", "runtime"), [("", 0.0), ("its process was killed", 2.5)])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import taskq
-from taskq.attempts import NONE, Attempt, write_attempts
+from taskq.attempts import NONE, Attempt, read_attempts, write_attempts
 from taskq.message import read_headers
 from taskq.worker.deadletters import dead_letter
 from tests.support.clock import START
@@ -74,3 +74,46 @@ def test_after_retries_it_says_when_the_first_attempt_failed() -> None:
     assert headers["dlq-first-failed"] == b"2026-11-23T16:00:00.000Z"
     assert headers["dlq-failed"] == b"2026-11-23T17:00:00.000Z"
     assert headers["dlq-attempts"] == b"2"
+
+
+def test_deaths_before_are_told_and_deliveries_counted() -> None:
+    died = Attempt("2026-11-23T16:00:00.000Z", "it was killed", "w0")
+    record = record_of("invoice", deliveries=3)
+
+    letter = dead_letter(
+        record,
+        read_headers(record),
+        reason="worker_died",
+        error="it was killed",
+        has_run=True,
+        worker="w0",
+        now=START,
+        deaths=NONE.with_one(died),
+    )
+
+    headers = dict(letter.headers)
+    assert headers["dlq-attempts"] == b"4"
+    assert headers["dlq-deliveries"] == b"3"
+    assert headers["dlq-first-failed"] == b"2026-11-23T16:00:00.000Z"
+    assert read_attempts(headers["dlq-deaths"].decode()).last == (died,)
+
+
+def test_attempts_that_are_told_are_counted_though_they_were_no_retries() -> None:
+    attempt = Attempt("2026-11-23T16:00:00.000Z", "it was killed", "w0")
+    extra = {
+        "retries": 1,
+        "taskq-attempts": write_attempts(NONE.with_all([attempt] * 3)).decode(),
+    }
+    record = record_of("invoice", extra=extra)
+
+    letter = dead_letter(
+        record,
+        read_headers(record),
+        reason="failed",
+        error="ValueError: no",
+        has_run=True,
+        worker="w1",
+        now=START,
+    )
+
+    assert dict(letter.headers)["dlq-attempts"] == b"4"
