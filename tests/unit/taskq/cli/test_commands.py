@@ -115,6 +115,28 @@ def test_a_task_that_is_not_acknowledged_is_a_failure(taskq: Taskq, broker: Fake
     assert "may have been sent" in run.err
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            ("--countdown", "1", "--eta", "2026-11-23T17:00:00Z"),
+            "--countdown and --eta say the same in two ways; give one of them",
+        ),
+        (("--priority", "11"), "--priority must be a whole number from 0 to 9, 9 first, not 11"),
+        (("--countdown", "-1"), "--countdown must be 0 or more seconds, not -1.0"),
+        (("--task-id", "a\nb"), "--task-id must be printable text of at most "),
+        (("--key", ""), "--key is empty, "),
+    ],
+)
+def test_an_option_that_cannot_be_is_named_as_it_was_given(
+    taskq: Taskq, broker: FakeBroker, options: tuple[str, ...], line: str
+) -> None:
+    run = taskq("send", "invoice", "-a", "[1]", *options)
+
+    assert (run.code, run.out) == (2, "")
+    assert run.err.startswith(f"taskq: {line}")
+
+
 # tasks, queues, config
 
 

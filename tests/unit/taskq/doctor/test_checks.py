@@ -360,6 +360,27 @@ def test_members_without_a_partition_are_named() -> None:
     assert "billing 12" in finding.meaning
 
 
+def test_of_many_queues_spare_members_are_told_the_smallest_of_ours() -> None:
+    idle = GroupMember("m2", "host-2", "h", {})
+    many = [QueueStatus(f"q{number:02}", 40 - number, 0, None, 1) for number in range(17)]
+
+    finding = found(
+        "workers",
+        group=GroupStatus("taskq", "consumer", (MEMBER, idle)),
+        queues=[*many, QueueStatus("foreign", 1, 0, None, 0)],
+        ours={each.queue for each in many},
+    )
+
+    assert "(partitions: q16 24, q15 25, q14 26, q13 27, q12 28 and 12 more)" in finding.meaning
+
+
+def test_one_partition_is_told_as_one() -> None:
+    finding = found("topic billing", topics=(topic(partitions=1),))
+
+    assert finding.finding.startswith("1 partition;")
+    assert "1 worker at a time" in finding.meaning
+
+
 def test_dead_letters_that_wait_are_noted() -> None:
     finding = found("dead letters of billing", dead_letters={"billing": 2})
 
