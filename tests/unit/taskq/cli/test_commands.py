@@ -258,14 +258,14 @@ def test_queues_say_which_partitions_an_open_transaction_holds_up(
         "partition": 3,
         "offset": 7,
         "behind": 2,
-        "since": "2027-01-15T08:00:00Z",
+        "since": "2027-01-15T08:00:00.000Z",
     }
     queue = {"topic": "p-a", "partition": 1, "offset": 0, "behind": 1, "since": None}
     assert {row["queue"]: row["held_up"] for row in whole.json}["a"] == [queue, step]
     assert [row["held_up"] for row in steps.json][:2] == [[step], [queue]]
     assert [line.partition(";")[0] for line in text.err.splitlines()] == [
         "taskq: topic p-a: an open transaction holds up partition 1 from offset 0 on",
-        "taskq: topic p-a.p9: an open transaction holds up partition 3 from offset 7 on since 2027-01-15T08:00:00Z",
+        "taskq: topic p-a.p9: an open transaction holds up partition 3 from offset 7 on since 2027-01-15T08:00:00.000Z",
     ]
     assert whole.err == ""
 
@@ -316,7 +316,7 @@ def test_dead_letters_are_listed(taskq: Taskq, broker: FakeBroker) -> None:
         "reason": "failed",
         "error": "ValueError: no",
         "attempts": 1,
-        "failed_at": "2026-11-23T17:00:00Z",
+        "failed_at": "2026-11-23T17:00:00.000Z",
         "source": "billing/3/17",
     }
     assert "ValueError: no" in taskq("dlq", "list").out

@@ -462,7 +462,7 @@ def test_a_transaction_that_its_program_may_still_end_is_a_note() -> None:
 
     assert finding.level is Level.NOTE
     assert finding.finding == (
-        "an open transaction holds back 5 offsets from 17 on, since 2023-11-14T22:13:15Z (5s)"
+        "an open transaction holds back 5 offsets from 17 on, since 2023-11-14T22:13:15.000Z (5s)"
     )
 
 
