@@ -64,7 +64,7 @@ NONE = Attempts("", ())
 
 
 def instant_text(moment: datetime) -> str:
-    """Return an instant as attempts and dead letters have it: to the millisecond, in UTC."""
+    """Return an instant that was recorded as outputs have it, and attempts and dead letters: to the millisecond, in UTC."""
     text = moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 

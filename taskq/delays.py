@@ -70,7 +70,8 @@ def when(
         InvalidArguments: One of them cannot be, or both `countdown` and `eta` are given.
     """
     if countdown is not None and eta is not None:
-        raise InvalidArguments(task, "countdown and eta say the same in two ways; give one of them")
+        why = "countdown and eta say the same in two ways; give one of them"
+        raise InvalidArguments(task, why, options=("countdown", "eta"))
     if countdown is not None:
         seconds = _seconds(task, "countdown", countdown)
         eta = _later(task, "countdown", now, seconds) if seconds else None
@@ -86,9 +87,11 @@ def when(
 def _seconds(task: str, name: str, value: Any) -> float:
     wanted = "seconds" if name == "countdown" else "seconds, or a datetime with a time zone"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidArguments(task, f"{name} must be {wanted}, not {value!r}")
+        raise InvalidArguments(task, f"{name} must be {wanted}, not {value!r}", options=(name,))
     if not 0 <= value < math.inf:  # nor is NaN
-        raise InvalidArguments(task, f"{name} must be 0 or more seconds, not {value!r}")
+        raise InvalidArguments(
+            task, f"{name} must be 0 or more seconds, not {value!r}", options=(name,)
+        )
     return value
 
 
@@ -97,21 +100,26 @@ def _later(task: str, name: str, now: datetime, seconds: float) -> datetime:
         return now + timedelta(seconds=seconds)
     except OverflowError:
         raise InvalidArguments(
-            task, f"{name} leads beyond the year 9999; it is in seconds"
+            task, f"{name} leads beyond the year 9999; it is in seconds", options=(name,)
         ) from None
 
 
 def _instant(task: str, name: str, value: Any) -> datetime:
     if not isinstance(value, datetime):
-        raise InvalidArguments(task, f"{name} must be a datetime with a time zone, not {value!r}")
+        raise InvalidArguments(
+            task, f"{name} must be a datetime with a time zone, not {value!r}", options=(name,)
+        )
     if value.utcoffset() is None:
         raise InvalidArguments(
             task,
             f"{name} {value.isoformat()} has no time zone, so it is no instant; use datetime.now(timezone.utc) + timedelta(...)",
+            options=(name,),
         )
     try:
         return value.astimezone(timezone.utc)
     except OverflowError:
         raise InvalidArguments(
-            task, f"{name} {value.isoformat()} is beyond the years 1 to 9999 in UTC"
+            task,
+            f"{name} {value.isoformat()} is beyond the years 1 to 9999 in UTC",
+            options=(name,),
         ) from None

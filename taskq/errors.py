@@ -261,17 +261,20 @@ class EncodeError(TaskqError, ValueError):
 
 
 class InvalidArguments(TaskqError, TypeError):
-    """The arguments do not fit the task's function; nothing was sent.
+    """The arguments do not fit the task's function, or an option cannot be; nothing was sent.
 
     Attributes:
         task: The task's name.
-        why: Python's reason.
+        why: Python's reason; of an option it begins with its name.
+        options: The names of the options of the call that are wrong; empty where arguments are.
     """
 
-    def __init__(self, task: str, why: str) -> None:
-        super().__init__(f"wrong arguments for task {task!r}: {why}")
+    def __init__(self, task: str, why: str, *, options: Sequence[str] = ()) -> None:
+        what = "options" if options else "arguments"
+        super().__init__(f"wrong {what} for task {task!r}: {why}")
         self.task = task
         self.why = why
+        self.options = tuple(options)
 
 
 class PublishFailed(TaskqError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def escaped(text: str, *, keep: str = "") -> str:
@@ -49,6 +49,13 @@ def runs(numbers: Iterable[int]) -> str:
 def counted(count: int, word: str) -> str:
     """Return a number with its word: `1 record`, `1,234 records`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str], *, most: int = 5) -> str:
+    """Return the first few names, and how many more there are: `a, b and 12 more`."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most:,} more"
 
 
 def shortened(text: str, *, most: int = 100) -> str:

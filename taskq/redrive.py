@@ -9,8 +9,9 @@ from datetime import datetime
 from enum import Enum
 
 from taskq.attempts import HEADER as ATTEMPTS
+from taskq.attempts import instant_text
 from taskq.deadletters import PREFIX, REDRIVEN, REDRIVEN_FROM, DeadLetterView
-from taskq.instants import read_instant, write_instant
+from taskq.instants import read_instant
 from taskq.protocols import Removal, ReturnedRecord, StoredDeadLetter
 from taskq.returning import REQUEUED
 from taskq.timerletters import task_record
@@ -138,7 +139,7 @@ def _note(
     texts = {
         "action": order.action,
         "by": order.by,
-        "at": write_instant(order.now),
+        "at": instant_text(order.now),
         "to": record.queue if record is not None and record.queue != view.queue else None,
         "note": order.note,
         "id": view.id,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
+from taskq.attempts import instant_text
 from taskq.duemessages import message_of
 from taskq.errors import EncodeError, InvalidQueueName
 from taskq.instants import write_instant, write_seconds
@@ -309,7 +310,7 @@ class ScheduleShard:
         error: str,
     ) -> TimerLetter:
         definition = occurrence.definition
-        failed = write_instant(self._now)
+        failed = instant_text(self._now)
         texts = {
             "dlq-id": occurrence.task_id,
             "dlq-task": definition.entry.task,

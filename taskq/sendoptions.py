@@ -113,14 +113,19 @@ class SendOptions:
             raise InvalidArguments(
                 task,
                 f"task_id must be printable text of at most {LONGEST_ID} characters, not {str(id)[:80]!r}",
+                options=("task_id",),
             )
         if self.key is not None:
             _check_key(task, self.key)
         if headers is not None and not isinstance(headers, Mapping):
-            raise InvalidArguments(task, f"headers must be a dict, not {type(headers).__name__}")
+            raise InvalidArguments(
+                task, f"headers must be a dict, not {type(headers).__name__}", options=("headers",)
+            )
         for name in headers or ():
             if not isinstance(name, str):
-                raise InvalidArguments(task, f"names of headers are text, not {name!r}")
+                raise InvalidArguments(
+                    task, f"names of headers are text, not {name!r}", options=("headers",)
+                )
             if name in PROTOCOL_HEADERS:
                 raise EncodeError(task, f"header {name!r}", "the message protocol has that name")
 
@@ -141,24 +146,29 @@ def check_priority(task: str, priority: object) -> int:
     """
     if type(priority) is not int or not LOWEST <= priority <= HIGHEST:
         wanted = f"a whole number from {LOWEST} to {HIGHEST}, {HIGHEST} first"
-        raise InvalidArguments(task, f"priority must be {wanted}, not {repr(priority)[:80]}")
+        raise InvalidArguments(
+            task, f"priority must be {wanted}, not {repr(priority)[:80]}", options=("priority",)
+        )
     return priority
 
 
 def _check_key(task: str, key: Any) -> None:
     if not isinstance(key, (str, bytes)):
-        raise InvalidArguments(task, f"key must be text or bytes, not {key!r}")
+        raise InvalidArguments(task, f"key must be text or bytes, not {key!r}", options=("key",))
     if not key:
         raise InvalidArguments(
             task,
             "key is empty, which some clients write for none: leave it out, or give it a value",
+            options=("key",),
         )
     if isinstance(key, str):
         try:
             key.encode()
         except UnicodeEncodeError:
             raise InvalidArguments(
-                task, f"key {key!r} is text that UTF-8 cannot write; give it as bytes"
+                task,
+                f"key {key!r} is text that UTF-8 cannot write; give it as bytes",
+                options=("key",),
             ) from None
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from taskq import jsoncodec
+from taskq.attempts import instant_text
 from taskq.errors import DecodeError, InvalidQueueName
 from taskq.instants import write_instant
 from taskq.message import FIRED, is_task_id
@@ -222,7 +223,7 @@ def letter(record: LogRecord, *, reason: str, error: str, now_ms: int) -> TimerL
         "dlq-task": _text(record.headers, "task"),
         "dlq-reason": reason,
         "dlq-error": error[:_LONGEST_ERROR],
-        "dlq-failed": write_instant(failed),
+        "dlq-failed": instant_text(failed),
     }
     headers = [(name, value) for name, value in record.headers if value is not None]
     headers += [

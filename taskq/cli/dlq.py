@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from taskq.app import App
-from taskq.attempts import HEADER
+from taskq.attempts import HEADER, instant_text
 from taskq.cli.asking import admin_of, require_letters
 from taskq.cli.completion import complete_queue
 from taskq.cli.groups import Entry, TaskqGroup
@@ -21,6 +21,7 @@ from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_rows
 from taskq.deadletters import DeadLetterView, read_dead_letter, source_queue
 from taskq.errors import TaskqError
+from taskq.instants import read_instant
 from taskq.printing import counted, escaped
 from taskq.protocols import Admin
 from taskq.queues import check_letters
@@ -164,7 +165,15 @@ def _find(admin: Admin, queues: list[str], id: str, timeout: float) -> list[Dead
 
 
 def _row(view: DeadLetterView) -> dict[str, Any]:
-    return {column: getattr(view, column) for column in _COLUMNS}
+    return {**{column: getattr(view, column) for column in _COLUMNS}, "failed_at": _failed_at(view)}
+
+
+def _failed_at(view: DeadLetterView) -> str | None:
+    """Return when it failed in the form that all outputs have; what other programs wrote that is no time, as it is."""
+    try:
+        return instant_text(read_instant(view.failed_at or ""))
+    except ValueError:
+        return view.failed_at
 
 
 def _document(view: DeadLetterView) -> dict[str, Any]:

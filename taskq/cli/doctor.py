@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -16,10 +17,23 @@ from taskq.cli.heldup import held_up
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_table
 from taskq.clock import Clock, SystemClock, unix_ms
-from taskq.doctor import Facts, Finding, Level, Stamp, TimersSeen, examine, our_queues
+from taskq.doctor import (
+    Facts,
+    Finding,
+    Level,
+    SchedulesSeen,
+    Stamp,
+    TimersSeen,
+    examine,
+    our_queues,
+    schedules_seen,
+)
 from taskq.printing import counted, escaped
 from taskq.protocols import Admin, GroupStatus, HeldPartition, QueueStatus, TopicStatus
+from taskq.schedulelog import GROUP as BEATS
 from taskq.schedulelog import LOG as SCHEDULES
+from taskq.schedulelog import read_shelves
+from taskq.scheduleview import views
 from taskq.timers import GROUP, LOG
 from taskq.waiting import read_waiting
 from taskq_kafka.steps import highest_first, queue_of_source
@@ -93,7 +107,9 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
         ]
         seen_topics += [each.topic for each in logs if each.partitions]
         held += held_up(admin, seen_topics, clock, timeout)
+    schedules: list[SchedulesSeen] = []
     with suppress(PermissionError):  # who has no schedules need not be allowed to see them
+        schedules = _schedules(app, admin, clock)
         held += held_up(admin, [settings.prefix + SCHEDULES], clock, timeout)
     rights = admin.rights(asked, group=group, timeout=timeout)
     return Facts(
@@ -112,6 +128,7 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
         logs=logs,
         owners=owners,
         timers=seen,
+        schedules=schedules,
         held=held,
         now_ms=unix_ms(clock),
         unseen=unseen,
@@ -124,6 +141,21 @@ def _timers(app: App, clock: Clock) -> TimersSeen:
     if not waiting:
         return TimersSeen(0, None)
     return TimersSeen(len(waiting), clock.time() - waiting[0].due_ms / 1000)
+
+
+def _schedules(app: App, admin: Admin, clock: Clock) -> list[SchedulesSeen]:
+    timeout = app.settings.connect_timeout
+    shelves = read_shelves(app.broker.logs.read(SCHEDULES, timeout=timeout))
+    found = schedules_seen(views(shelves.values(), clock.now()))
+    return [replace(seen, has_beat=_has_beat(seen.namespace, admin, timeout)) for seen in found]
+
+
+def _has_beat(namespace: str, admin: Admin, timeout: float) -> bool | None:
+    """Return whether a beat of a namespace runs; None where that cannot be told."""
+    with suppress(PermissionError):
+        group = admin.group(f"{BEATS}{namespace}", timeout=timeout)
+        return bool(group.members) if group.is_told else None
+    return None
 
 
 @contextmanager

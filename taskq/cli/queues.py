@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from taskq.attempts import instant_text
 from taskq.cli.asking import admin_of, needed_queues
 from taskq.cli.heldup import held_up
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
@@ -97,7 +98,7 @@ def _complaint(held: HeldPartition) -> str:
 
 
 def _time(milliseconds: int) -> str:
-    return write_seconds(datetime.fromtimestamp(milliseconds / 1000, timezone.utc))
+    return instant_text(datetime.fromtimestamp(milliseconds / 1000, timezone.utc))
 
 
 def _age(seconds: float | None) -> str | None:

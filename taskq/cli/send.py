@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import datetime
 from typing import Any
@@ -132,7 +133,9 @@ def send(
     app.broker.check()
     try:
         result = app.send_task(task, args, kwargs, **options)
-    except (InvalidArguments, EncodeError) as error:
+    except InvalidArguments as error:
+        raise UsageError(_in_options(error)) from error
+    except EncodeError as error:
         raise UsageError(str(error)) from error
     finally:
         app.close()
@@ -147,6 +150,16 @@ def send(
         raise TaskqError(
             f"task {result.id} was sent; that cannot be written to stdout: {why}"
         ) from error
+
+
+def _in_options(error: InvalidArguments) -> str:
+    """Return what is wrong, with the options as they stand on the command line."""
+    if not error.options:
+        return str(error)
+    why = error.why
+    for name in error.options:
+        why = re.sub(rf"\b{name}\b", f"--{name.replace('_', '-')}", why, count=1)
+    return why
 
 
 def _warn_unknown(app: App, name: str) -> None:

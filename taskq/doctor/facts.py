@@ -32,6 +32,23 @@ class TimersSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulesSeen:
+    """The schedules of one namespace."""
+
+    namespace: str
+    in_force: int
+    """How many send, or should: neither paused nor disabled nor over."""
+
+    overdue: int = 0
+    overdue_seconds: float = 0.0
+    """How late the first of these is, by this machine's clock."""
+
+    unreadable: int = 0
+    has_beat: bool | None = None
+    """Whether a beat of the namespace runs; None where that cannot be told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """A cluster seen from here."""
 
@@ -66,6 +83,9 @@ class Facts:
 
     timers: TimersSeen | None = None
     """None where they could not be read, or there is no such log."""
+
+    schedules: Sequence[SchedulesSeen] = ()
+    """Nothing where this user may not see them."""
 
     held: Sequence[HeldPartition] = ()
     """Partitions in which one transaction was open at two looks, some seconds apart."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from taskq.doctor.facts import Facts
 from taskq.doctor.findings import Finding, note, ok, problem, softened
-from taskq.printing import age, counted
+from taskq.printing import age, counted, listed
 from taskq.protocols import QueueStatus
 from taskq_kafka.steps import queue_of_source
 
@@ -50,8 +50,11 @@ def spare_members(facts: Facts) -> Iterator[Finding]:
     idle = [member for member in facts.group.members if not member.holds]
     if not idle:
         return
-    names = ", ".join(sorted({member.name for member in idle})[:5])
-    partitions = ", ".join(f"{each.queue} {each.partitions}" for each in facts.queues)
+    names = listed(sorted({member.name for member in idle}))
+    # The group does not tell which queue a member without a partition is for: one with few is likely.
+    ours = [each for each in facts.queues if queue_of_source(each.queue) in facts.ours]
+    fewest = sorted(ours, key=lambda each: each.partitions)
+    partitions = listed([f"{each.queue} {each.partitions}" for each in fewest])
     yield note(
         "workers",
         f"{counted(len(idle), 'member')} of {len(facts.group.members)} without a partition: {names}",

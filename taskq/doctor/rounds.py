@@ -8,6 +8,7 @@ from taskq.doctor.facts import Facts
 from taskq.doctor.findings import Finding
 from taskq.doctor.queues import dead_letters, queues, spare_members
 from taskq.doctor.rights import rights
+from taskq.doctor.schedules import schedules
 from taskq.doctor.timers import logs, timers
 from taskq.doctor.topics import topics
 from taskq.doctor.transactions import transactions
@@ -22,6 +23,7 @@ _CHECKS = (
     topics,
     logs,
     timers,
+    schedules,
     transactions,
     queues,
     spare_members,

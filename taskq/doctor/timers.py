@@ -51,7 +51,7 @@ def _fitness(topic: TopicStatus) -> Finding:
                 "its settings could not be read",
                 "Whether it keeps what waits is not known.",
             )
-        return ok(subject, f"{topic.partitions} partitions")
+        return ok(subject, counted(topic.partitions, "partition"))
     policies = {each.strip() for each in policy.split(",")}
     wanted = topic.wanted.get("cleanup.policy", "compact")
     allowed = _NEEDS.get(topic.queue, {"compact"})
@@ -63,7 +63,9 @@ def _fitness(topic: TopicStatus) -> Finding:
             f"kafka-configs.sh --alter --entity-type topics --entity-name {topic.topic} "
             f"--add-config 'cleanup.policy=[{wanted}]'",
         )
-    return ok(subject, f"fit for use, {topic.partitions} partitions (never to be changed)")
+    return ok(
+        subject, f"fit for use, {counted(topic.partitions, 'partition')} (never to be changed)"
+    )
 
 
 def timers(facts: Facts) -> Iterator[Finding]:

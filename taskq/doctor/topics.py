@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from taskq.doctor.facts import Facts
 from taskq.doctor.findings import Finding, note, ok, problem, softened
-from taskq.printing import age
+from taskq.printing import age, counted
 from taskq.protocols import TopicStatus
 from taskq.topicdifferences import differences, exists
 
@@ -141,8 +141,8 @@ def _any_time(topic: TopicStatus, own: str, wanted: str) -> Finding:
 def _partitions(topic: TopicStatus, own: str, wanted: str) -> Finding:
     return note(
         f"topic {topic.topic}",
-        f"{own} partitions; taskq would make {wanted}",
-        f"At most {own} workers take from it at a time; each still runs as many tasks at once as it has slots.",
+        f"{counted(topic.partitions, 'partition')}; taskq would make {wanted}",
+        f"At most {counted(topic.partitions, 'worker')} at a time: each still runs as many tasks at once as it has slots.",
     )
 
 

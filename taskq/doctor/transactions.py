@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
+from taskq.attempts import instant_text
 from taskq.doctor.facts import Facts
 from taskq.doctor.findings import Finding, note, problem
-from taskq.instants import write_seconds
 from taskq.printing import age, counted
 from taskq.protocols import HeldPartition
 
@@ -27,7 +27,7 @@ def _finding(held: HeldPartition, facts: Facts) -> Finding:
     told = f"an open transaction holds back {counted(held.behind, 'offset')} from {held.offset} on"
     if held.since_ms is not None and open_for is not None:
         since = datetime.fromtimestamp(held.since_ms / 1000, timezone.utc)
-        told += f", since {write_seconds(since)} ({age(open_for)})"
+        told += f", since {instant_text(since)} ({age(open_for)})"
     meaning = (
         "Nobody who reads what is committed sees its first record or anything behind it: all of taskq waits there, and the lag "
         "does not count it."

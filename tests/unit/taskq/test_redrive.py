@@ -98,7 +98,7 @@ def test_a_tombstone_tells_who_did_what_and_why() -> None:
     assert chosen().removal(ORDER).note == [
         ("dlq-action", b"redriven"),
         ("dlq-by", b"me@here"),
-        ("dlq-at", b"2026-11-26T09:00:00Z"),
+        ("dlq-at", b"2026-11-26T09:00:00.000Z"),
         ("dlq-note", b"mended"),
         ("dlq-id", b"id-1"),
         ("dlq-task", b"invoice"),

@@ -197,6 +197,6 @@ def test_a_letter_has_the_record_and_says_why() -> None:
         ("dlq-task", b"add"),
         ("dlq-reason", b"unreadable"),
         ("dlq-error", b"no such thing"),
-        ("dlq-failed", b"1970-01-01T00:00:00Z"),
+        ("dlq-failed", b"1970-01-01T00:00:00.000Z"),
         ("dlq-source-key", b"a/b/0123abcd"),
     ]

@@ -115,6 +115,28 @@ def test_a_task_that_is_not_acknowledged_is_a_failure(taskq: Taskq, broker: Fake
     assert "may have been sent" in run.err
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            ("--countdown", "1", "--eta", "2026-11-23T17:00:00Z"),
+            "--countdown and --eta say the same in two ways; give one of them",
+        ),
+        (("--priority", "11"), "--priority must be a whole number from 0 to 9, 9 first, not 11"),
+        (("--countdown", "-1"), "--countdown must be 0 or more seconds, not -1.0"),
+        (("--task-id", "a\nb"), "--task-id must be printable text of at most "),
+        (("--key", ""), "--key is empty, "),
+    ],
+)
+def test_an_option_that_cannot_be_is_named_as_it_was_given(
+    taskq: Taskq, broker: FakeBroker, options: tuple[str, ...], line: str
+) -> None:
+    run = taskq("send", "invoice", "-a", "[1]", *options)
+
+    assert (run.code, run.out) == (2, "")
+    assert run.err.startswith(f"taskq: {line}")
+
+
 # tasks, queues, config
 
 
@@ -236,14 +258,14 @@ def test_queues_say_which_partitions_an_open_transaction_holds_up(
         "partition": 3,
         "offset": 7,
         "behind": 2,
-        "since": "2027-01-15T08:00:00Z",
+        "since": "2027-01-15T08:00:00.000Z",
     }
     queue = {"topic": "p-a", "partition": 1, "offset": 0, "behind": 1, "since": None}
     assert {row["queue"]: row["held_up"] for row in whole.json}["a"] == [queue, step]
     assert [row["held_up"] for row in steps.json][:2] == [[step], [queue]]
     assert [line.partition(";")[0] for line in text.err.splitlines()] == [
         "taskq: topic p-a: an open transaction holds up partition 1 from offset 0 on",
-        "taskq: topic p-a.p9: an open transaction holds up partition 3 from offset 7 on since 2027-01-15T08:00:00Z",
+        "taskq: topic p-a.p9: an open transaction holds up partition 3 from offset 7 on since 2027-01-15T08:00:00.000Z",
     ]
     assert whole.err == ""
 
@@ -294,7 +316,7 @@ def test_dead_letters_are_listed(taskq: Taskq, broker: FakeBroker) -> None:
         "reason": "failed",
         "error": "ValueError: no",
         "attempts": 1,
-        "failed_at": "2026-11-23T17:00:00Z",
+        "failed_at": "2026-11-23T17:00:00.000Z",
         "source": "billing/3/17",
     }
     assert "ValueError: no" in taskq("dlq", "list").out

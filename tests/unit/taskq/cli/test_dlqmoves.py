@@ -68,6 +68,23 @@ def test_letters_are_listed_by_what_they_have_in_common(
     assert [row["id"] for row in run.json] == found
 
 
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("2026-11-23T17:00:00Z", "2026-11-23T17:00:00.000Z"),
+        ("2026-11-23T18:00:00.123456+01:00", "2026-11-23T17:00:00.123Z"),
+        ("yesterday", "yesterday"),
+    ],
+)
+def test_when_a_letter_failed_has_one_form_whoever_wrote_it(
+    taskq: Taskq, broker: FakeBroker, written: str, told: str
+) -> None:
+    broker.admin.stored = [letter(1, failed=written)]
+
+    assert taskq("dlq", "list", "--json").json[0]["failed_at"] == told
+    assert f"failed_at: {told}\n" in taskq("dlq", "show", "id-1").out
+
+
 def test_letters_are_counted(taskq: Taskq) -> None:
     run = taskq("dlq", "list", "--count", "--json")
 

@@ -291,3 +291,17 @@ def test_broker_that_is_away_is_unreachable(taskq: Taskq, broker: FakeBroker) ->
     broker.admin.is_reachable = False
 
     assert taskq("schedule", "list").code == 3
+
+
+class TestDoctor:
+    def test_it_names_a_namespace_whose_schedules_nobody_sends(
+        self, taskq: Taskq, broker: FakeBroker
+    ) -> None:
+        store(broker, definition("a", "@every 60s", PAST))
+
+        run = taskq("doctor", "--json")
+
+        (row,) = [each for each in run.json if each["subject"] == "schedules of jobs"]
+        assert (run.code, row["level"]) == (1, "problem")
+        assert row["finding"].startswith("1 in force, 1 overdue, the first for ")
+        assert "no beat of this namespace runs" in row["finding"]

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from taskq.doctor import Facts, Finding, Level, Stamp, TimersSeen, examine, our_queues
+from taskq.doctor import (
+    Facts,
+    Finding,
+    Level,
+    SchedulesSeen,
+    Stamp,
+    TimersSeen,
+    examine,
+    our_queues,
+    schedules_seen,
+)
 from taskq.doctor.clock import bounds
 from taskq.doctor.timers import logs, timers
 from taskq.protocols import (
@@ -18,6 +28,7 @@ from taskq.protocols import (
     QueueStatus,
     TopicStatus,
 )
+from taskq.scheduleview import ScheduleView
 
 SETTINGS = {
     "transaction.partition.verification.enable": "true",
@@ -351,6 +362,27 @@ def test_members_without_a_partition_are_named() -> None:
     assert "billing 12" in finding.meaning
 
 
+def test_of_many_queues_spare_members_are_told_the_smallest_of_ours() -> None:
+    idle = GroupMember("m2", "host-2", "h", {})
+    many = [QueueStatus(f"q{number:02}", 40 - number, 0, None, 1) for number in range(17)]
+
+    finding = found(
+        "workers",
+        group=GroupStatus("taskq", "consumer", (MEMBER, idle)),
+        queues=[*many, QueueStatus("foreign", 1, 0, None, 0)],
+        ours={each.queue for each in many},
+    )
+
+    assert "(partitions: q16 24, q15 25, q14 26, q13 27, q12 28 and 12 more)" in finding.meaning
+
+
+def test_one_partition_is_told_as_one() -> None:
+    finding = found("topic billing", topics=(topic(partitions=1),))
+
+    assert finding.finding.startswith("1 partition;")
+    assert "1 worker at a time" in finding.meaning
+
+
 def test_dead_letters_that_wait_are_noted() -> None:
     finding = found("dead letters of billing", dead_letters={"billing": 2})
 
@@ -432,7 +464,7 @@ def test_a_transaction_that_its_program_may_still_end_is_a_note() -> None:
 
     assert finding.level is Level.NOTE
     assert finding.finding == (
-        "an open transaction holds back 5 offsets from 17 on, since 2023-11-14T22:13:15Z (5s)"
+        "an open transaction holds back 5 offsets from 17 on, since 2023-11-14T22:13:15.000Z (5s)"
     )
 
 
@@ -452,3 +484,70 @@ def test_the_tools_are_given_the_brokers_and_no_name_of_a_user() -> None:
     finding = held(300, address="taskqs://me:***@one:9093,two:9093")
 
     assert "--bootstrap-server one:9093,two:9093 " in finding.advice
+
+
+# schedules
+
+
+@pytest.mark.parametrize(
+    ("seen", "level", "told"),
+    [
+        (SchedulesSeen("jobs", 3, has_beat=True), Level.OK, "3 in force"),
+        (SchedulesSeen("jobs", 3, has_beat=None), Level.OK, "3 in force"),
+        (SchedulesSeen("jobs", 0, has_beat=False), Level.OK, "0 in force"),
+        (
+            SchedulesSeen("jobs", 3, has_beat=False),
+            Level.PROBLEM,
+            "3 in force; no beat of this namespace runs",
+        ),
+        (
+            SchedulesSeen("jobs", 3, 2, 240.0, has_beat=False),
+            Level.PROBLEM,
+            "3 in force, 2 overdue, the first for 4m 0s; no beat of this namespace runs",
+        ),
+        (
+            SchedulesSeen("jobs", 3, 2, 240.0, has_beat=True),
+            Level.PROBLEM,
+            "3 in force, 2 overdue, the first for 4m 0s, though a beat of this namespace runs",
+        ),
+        (
+            SchedulesSeen("jobs", 3, 2, 240.0, has_beat=None),
+            Level.PROBLEM,
+            "3 in force, 2 overdue, the first for 4m 0s",
+        ),
+        (
+            SchedulesSeen("jobs", 3, unreadable=1, has_beat=True),
+            Level.NOTE,
+            "3 in force; 1 schedule cannot be used",
+        ),
+    ],
+)
+def test_schedules_need_a_beat_of_their_namespace(
+    seen: SchedulesSeen, level: Level, told: str
+) -> None:
+    finding = found("schedules of jobs", schedules=[seen])
+
+    assert (finding.level, finding.finding) == (level, told)
+
+
+def test_a_namespace_without_a_beat_is_told_how_to_start_one() -> None:
+    finding = found("schedules of jobs", schedules=[SchedulesSeen("jobs", 1, has_beat=False)])
+
+    assert "taskq beat" in finding.advice
+    assert "--namespace jobs" in finding.advice
+
+
+def test_schedules_are_counted_by_namespace() -> None:
+    views = [
+        ScheduleView("jobs/a", "active"),
+        ScheduleView("jobs/b", "overdue", lateness=20.0),
+        ScheduleView("jobs/c", "overdue", lateness=90.0),
+        ScheduleView("jobs/d", "paused"),
+        ScheduleView("jobs/e", "unreadable"),
+        ScheduleView("other/a", "disabled"),
+    ]
+
+    assert schedules_seen(views) == [
+        SchedulesSeen("jobs", 3, 2, 90.0, 1),
+        SchedulesSeen("other", 0),
+    ]
