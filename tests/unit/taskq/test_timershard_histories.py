@@ -117,6 +117,7 @@ class ShardMachine(RuleBasedStateMachine):
         patch.setattr(timershard, "_MOST_STALE", 2)
         self.log = History()
         self.now = BEGIN
+        self.former_end = 0
         self.open()
 
     def open(self) -> None:
@@ -125,6 +126,7 @@ class ShardMachine(RuleBasedStateMachine):
         self.position = 0
         self.taken: list[Firing] = []
         self.wanted: set[int] = set()
+        self.has_fired = False
 
     # Others
 
@@ -138,7 +140,11 @@ class ShardMachine(RuleBasedStateMachine):
 
     @rule(id=IDS, unique=UNIQUES)
     def end_by_a_former_owner(self, id: str, unique: str) -> None:
-        self.log.end_of(f"{id}/{unique}".encode(), self.now)
+        if (
+            not self.has_fired
+        ):  # who fires has shut out all others, and then read what they had written
+            self.log.end_of(f"{id}/{unique}".encode(), self.now)
+            self.former_end = self.log.end
 
     @rule(id=IDS, unique=UNIQUES, kind=st.sampled_from(("2", "x")))
     def write_unreadable(self, id: str, unique: str, kind: str) -> None:
@@ -166,6 +172,9 @@ class ShardMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 5))
     def take(self, limit: int) -> None:
+        if self.position < self.former_end:
+            return
+        self.has_fired = True
         standing = self.log.standing(self.position)
         under_way = {key for firing in self.taken for key, _ in firing.writes}
         firings = self.shard.take(self.now, limit)
