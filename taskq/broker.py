@@ -23,6 +23,9 @@ from taskq.protocols import Admin, EmbeddedBroker, IntakeChannel, Outgoing, Publ
 from taskq.settings import SETTINGS, Settings, place_of
 from taskq.shards import Logs, Write
 
+_REFUSED_SECONDS = 2.0
+"""How long a command waits for a broker where nobody listens: some attempts, should one just be starting."""
+
 _TRANSPORTS = {
     "taskq": "taskq_kafka.transport:Transport",
     "taskqs": "taskq_kafka.transport:TLSTransport",
@@ -117,10 +120,17 @@ class Broker:
             self._channels.add(connection)
         return cast(IntakeChannel, channel)
 
-    def check(self) -> None:
-        """Raise `BrokerUnreachable` if no broker answers within `connect_timeout` seconds."""
+    def check(self, *, is_patient: bool = True) -> None:
+        """Raise `BrokerUnreachable` if no broker answers within `connect_timeout` seconds.
+
+        Args:
+            is_patient: Whether it waits as long where nobody listens at all: the broker may be starting. Else, unless somebody has
+                set the time, two seconds are enough.
+        """
+        is_set = self.settings.source("connect_timeout") != "default"
+        refused_after = None if is_patient or is_set else _REFUSED_SECONDS
         with self.errors():
-            self.admin.check(timeout=self.settings.connect_timeout)
+            self.admin.check(timeout=self.settings.connect_timeout, refused_after=refused_after)
 
     @property
     def refusals(self) -> tuple[type[Exception], ...]:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import NoReturn
 
 from taskq.errors import InvalidSchedule
+from taskq.near import nearest
 
 DIALECTS = ("auto", "standard", "seconds", "robfig-v1")
 """The dialects' names; `auto` takes five fields for `standard` and six for `seconds`."""
@@ -107,7 +108,9 @@ def read_expression(text: str, dialect: str = "auto") -> Expression:
     """
     try:
         if dialect not in DIALECTS:
-            _refuse(f"there is no such dialect; choose one of {', '.join(DIALECTS)}")
+            near = nearest(dialect, DIALECTS)
+            hint = f"did you mean {near!r}?" if near else f"choose one of {', '.join(DIALECTS)}"
+            _refuse(f"there is no such dialect; {hint}")
         return _read(text, dialect)
     except _RefusedError as error:
         raise InvalidSchedule(text, dialect, str(error)) from None

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
 
 from taskq.app import App, default_app
@@ -86,7 +87,8 @@ def _imported(name: str, text: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             where = f"looked in {Path.cwd()} and Python's path"
-            raise AppNotFound(text, f"there is no module {error.name!r} ({where})") from error
+            hint = _near_module(error.name, name[len(error.name) :])
+            raise AppNotFound(text, f"there is no module {error.name!r} ({where}){hint}") from error
         raise AppNotFound(text, _import_error(error)) from error
     except DuplicateTask:
         raise  # it names both places
@@ -97,6 +99,14 @@ def _imported(name: str, text: str) -> ModuleType:
         raise AppNotFound(text, f"{error}{_place(error)}") from error
     except (Exception, SystemExit) as error:  # the user's code runs here
         raise AppNotFound(text, _import_error(error)) from error
+
+
+def _near_module(missing: str, rest: str) -> str:
+    """Return the hint at a module that lies beside the one that is missing: in its package, or in the working directory."""
+    parent, _, name = missing.rpartition(".")
+    places = getattr(sys.modules.get(parent), "__path__", ()) if parent else [str(Path.cwd())]
+    near = nearest(name, (each.name for each in iter_modules(places)))
+    return f"; did you mean {f'{parent}.' if parent else ''}{near}{rest}?" if near else ""
 
 
 def _module_hint(text: str) -> str:

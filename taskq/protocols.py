@@ -454,8 +454,13 @@ class HeldPartition:
 class Admin(Protocol):
     """Questions to the broker, and making queues. Any thread may call it; every call blocks, at most `timeout` seconds."""
 
-    def check(self, *, timeout: float) -> None:
-        """Raise a ConnectionError that names the address if no broker answers."""
+    def check(self, *, timeout: float, refused_after: float | None = None) -> None:
+        """Raise a ConnectionError that names the address if no broker answers.
+
+        Args:
+            timeout: Seconds for an answer.
+            refused_after: Seconds after which it waits no longer if each address refuses the connection; None: it does.
+        """
 
     def create_queue(self, queue: str, *, timeout: float) -> None:
         """Make a queue with its settings; one that exists is used as it is."""

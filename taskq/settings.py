@@ -293,7 +293,10 @@ class Settings:
         "seconds", _seconds(zero=False), 6.0, "Silence after which a worker counts as dead."
     )
     connect_timeout: float = _row(
-        "seconds", _seconds(zero=False), 10.0, "How long a start waits for the broker."
+        "seconds",
+        _seconds(zero=False),
+        10.0,
+        "How long a start waits for the broker; unless it is set, commands wait 2 s where nobody listens.",
     )
     publish_timeout: float = _row(
         "seconds", _seconds(zero=False), 10.0, "How long sending waits for the acknowledgement."

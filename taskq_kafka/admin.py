@@ -24,6 +24,7 @@ from .options import TransportOptions
 from .questions import Questions
 from .reader import Reader
 from .records import Record
+from .refusal import is_refused
 from .search import Found, FoundRecord, Search
 from .shared import shared
 from .steps import sources_of
@@ -66,13 +67,18 @@ class Admin:
         """Return this process's admin for these options."""
         return shared(cls, options)
 
-    def check(self, *, timeout: float) -> None:
+    def check(self, *, timeout: float, refused_after: float | None = None) -> None:
         """Return when a broker has answered; a refused login ends it at once.
 
+        Args:
+            timeout: Seconds for an answer.
+            refused_after: Seconds after which it waits no longer if each address refuses the connection; None: it does.
+
         Raises:
-            BrokerUnreachable: None did within `timeout` seconds.
+            BrokerUnreachable: None did in that time.
         """
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
+        deadline = began + timeout
         while True:
             remaining = deadline - time.monotonic()
             try:
@@ -84,6 +90,9 @@ class Admin:
                 raise
             except ConnectionError:
                 if remaining <= ATTEMPT:
+                    raise
+                is_enough = refused_after is not None and time.monotonic() - began >= refused_after
+                if is_enough and is_refused(self._options.bootstrap):
                     raise
 
     # -- topics

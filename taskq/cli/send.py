@@ -130,7 +130,7 @@ def send(
     refuse_memory(app)
     _warn_unknown(app, task)
     # A broker that does not answer is told apart from an acknowledgement that does not come.
-    app.broker.check()
+    app.broker.check(is_patient=False)
     try:
         result = app.send_task(task, args, kwargs, **options)
     except InvalidArguments as error:

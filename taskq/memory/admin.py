@@ -32,7 +32,7 @@ class Admin:
         self._cluster = cluster
         self._options = options
 
-    def check(self, *, timeout: float) -> None:
+    def check(self, *, timeout: float, refused_after: float | None = None) -> None:
         """Return: the broker is here."""
 
     def create_queue(self, queue: str, *, timeout: float) -> None:

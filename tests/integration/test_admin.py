@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from taskq_kafka.errors import (
 )
 from taskq_kafka.options import TransportOptions
 from taskq_kafka.publisher import Publisher, get_publisher
+from taskq_kafka.refusal import is_refused
 from taskq_kafka.sending import Message
 from tests.support.cluster import KafkaCluster
 from tests.support.kafka import Kafka
@@ -60,6 +62,33 @@ def test_check_names_address_and_reason_when_nobody_listens() -> None:
     port.release()
     assert raised.value.address == f"127.0.0.1:{port.number}"
     assert "refused" in str(raised.value)
+
+
+def test_check_waits_no_longer_than_is_wanted_where_every_address_refuses() -> None:
+    port = reserve_port()
+    address = f"127.0.0.1:{port.number}"
+
+    with pytest.raises(BrokerUnreachable, match="refused"):
+        Admin(TransportOptions(bootstrap=f"{address},{address}")).check(
+            timeout=600, refused_after=0.1
+        )
+
+    port.release()
+
+
+def test_addresses_are_refused_only_where_nobody_listens_at_any() -> None:
+    port = reserve_port()
+    nobody = f"127.0.0.1:{port.number}"
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        somebody = f"127.0.0.1:{server.getsockname()[1]}"
+
+        assert is_refused(nobody)
+        assert is_refused(f"{nobody}, {nobody}")
+        assert not is_refused(f"{nobody},{somebody}")
+        assert not is_refused(f"{nobody},nobody.invalid:9092")
+        assert not is_refused(f"{nobody},host:port")
+    port.release()
 
 
 def test_check_names_a_host_that_does_not_exist() -> None:

@@ -79,7 +79,7 @@ def test_sent_task_is_run_by_a_worker(place: Station, taskq: Taskq) -> None:
         (("wire.note", "--header", "tenant"), "NAME=VALUE"),
         (("wire.note", "--queue", "a/b"), "queue"),
         (("wire.note", "--queue", "a.dlq"), "queue"),
-        (("wire.note", "--task-id", "a\nb"), "task_id"),
+        (("wire.note", "--task-id", "a\nb"), "--task-id"),
         (("wire.note", "--coutdown", "3"), "--coutdown"),
         (("wire.add", "-a", "[1, 2, 3]"), "wire.add"),
         ((), "TASK"),
@@ -238,6 +238,8 @@ def test_dead_letters_are_listed_and_shown(place: Station, taskq: Taskq) -> None
 
 
 def test_dead_letter_that_is_not_there_is_code_1(place: Station, taskq: Taskq) -> None:
+    assert taskq("send", "wire.note", "--queue", place.queue).code == 0
+
     done = taskq("dlq", "show", place.queue, "nothing")
 
     assert (done.code, done.out) == (1, "")

@@ -88,6 +88,7 @@ class FakeAdmin:
         self.statuses: list[QueueStatus] = []
         self.stored: list[StoredDeadLetter] = []
         self.is_reachable = True
+        self.patience: float | None = None
         self.when_checked: Callable[[], None] = lambda: None
         self.created: list[str] = []
         self.topic_statuses: list[TopicStatus] = []
@@ -108,7 +109,8 @@ class FakeAdmin:
         self.closed_movers = 0
         self.searches: list[tuple[int | None, int | None]] = []
 
-    def check(self, *, timeout: float) -> None:
+    def check(self, *, timeout: float, refused_after: float | None = None) -> None:
+        self.patience = refused_after
         self.when_checked()
         if not self.is_reachable:
             raise ConnectionRefusedError("nobody listens")
@@ -246,7 +248,7 @@ class FakeBroker:
         sent = iter(self.publisher.publish(records, timeout=10))
         return [next(sent) if isinstance(message, Outgoing) else None for message in messages]
 
-    def check(self) -> None:
+    def check(self, *, is_patient: bool = True) -> None:
         with self.errors():
             self.admin.check(timeout=10)
 

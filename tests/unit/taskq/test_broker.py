@@ -12,6 +12,7 @@ from taskq.message import JSON
 from taskq.protocols import Outgoing
 from taskq.settings import Layer, Settings, resolve
 from taskq_kafka.errors import RequestRefused
+from tests.support.fake_broker import FakeAdmin
 
 
 def settings(**values: Any) -> Settings:
@@ -107,6 +108,24 @@ def test_option_that_fails_later_is_named_all_the_same(
 
     assert caught.value.name == name
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("own", "is_patient", "seconds"),
+    [({}, True, None), ({}, False, 2.0), ({"connect_timeout": 60.0}, False, None)],
+)
+def test_who_is_not_patient_waits_two_seconds_where_nobody_listens_unless_the_time_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+    own: dict[str, Any],
+    is_patient: bool,
+    seconds: float | None,
+) -> None:
+    admin = FakeAdmin()
+    monkeypatch.setattr(Broker, "admin", admin)
+
+    Broker(settings(**own)).check(is_patient=is_patient)
+
+    assert admin.patience == seconds
 
 
 def test_a_transport_that_cannot_be_made_fails_the_messages_as_unsent(

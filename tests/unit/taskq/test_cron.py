@@ -76,7 +76,12 @@ def test_all_shared_cases_are_there() -> None:
         ("CRON_TZ= * * * * *", "standard", "the name of a zone"),
         ("CRON_TZ=Europe/Berln * * * * *", "standard", "'Europe/Berlin'"),
         ("", "auto", "empty"),
-        ("* * * * *", "quartz", "no such dialect"),
+        (
+            "* * * * *",
+            "quartz",
+            "no such dialect; choose one of auto, standard, seconds, robfig-v1",
+        ),
+        ("* * * * *", "robfig", "no such dialect; did you mean 'robfig-v1'?"),
         ("9" * 5000 + " * * * *", "standard", "cannot read"),
         ("\u0663 * * * *", "standard", "cannot read"),
         ("1/2/3 * * * *", "standard", "too many slashes"),

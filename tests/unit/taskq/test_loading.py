@@ -94,6 +94,18 @@ def test_a_module_that_is_not_there_is_named(modules: Path) -> None:
     assert "there is no module 'own_absent'" in why("own_absent")
 
 
+def test_a_module_that_is_not_there_names_the_nearest_beside_it(modules: Path) -> None:
+    (modules / "own_shop.py").write_text(APP)
+    (modules / "own_package").mkdir()
+    (modules / "own_package" / "__init__.py").write_text("")
+    (modules / "own_package" / "tasks.py").write_text(APP)
+
+    assert why("own_shpo").endswith("; did you mean own_shop?")
+    assert why("own_pakage.tasks:app").endswith("; did you mean own_package.tasks?")
+    assert why("own_package.taks").endswith("; did you mean own_package.tasks?")
+    assert "did you mean" not in why("zzz")
+
+
 @pytest.mark.parametrize("name", ["own.py", "own/x", "", ".own", ":app"])
 def test_what_is_no_modules_name_is_refused(name: str, modules: Path) -> None:
     (modules / "own.py").write_text(APP)
