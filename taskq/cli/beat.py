@@ -22,6 +22,7 @@ from taskq.cli.options import (
     refuse_memory,
 )
 from taskq.cli.worker import leave
+from taskq.errors import UsageError
 from taskq.logs import configure_logging, held_back
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @click.option(
     "--replace", is_flag=True, help="Let a changed file remove every schedule that it held before."
 )
-@click.option("--if-any", is_flag=True, hidden=True)  # dev's: no schedule is no error
+@click.option(
+    "--if-any", is_flag=True, hidden=True
+)  # dev's: no schedule is no error, and of the app the worker tells
 @log_format_option
 @pass_invocation
 def beat(
@@ -63,9 +66,14 @@ def beat(
     files and of the tasks of -A that have a cron. Exit code 0: what it owned is handed over. 1: the broker did not answer then.
     """
     with held_back():
-        app = invocation.app(
-            schedule=list(files) or None, namespace=namespace, log_format=log_format
-        )
+        try:
+            app = invocation.app(
+                schedule=list(files) or None, namespace=namespace, log_format=log_format
+            )
+        except UsageError:
+            if if_any:
+                return 0  # the worker beside it loads the same app, and says what is wrong
+            raise
         settings = app.settings
         configure_logging(settings.log_level, settings.log_format)
     refuse_memory(app)
