@@ -30,7 +30,7 @@ RETRY_OPTIONS = (
 LIMIT_OPTIONS = ("rate_limit", "soft_time_limit", "time_limit")
 """Options of `@task`, which Celery's users may look for among those of a call."""
 
-_ELSEWHERE = frozenset(
+ELSEWHERE = frozenset(
     [
         "add_to_parent",
         "chain",
@@ -181,7 +181,7 @@ def refuse_unknown(unknown: Mapping[str, Any], known: Collection[str], where: st
     for name in unknown:
         if name in RETRY_OPTIONS or name in LIMIT_OPTIONS:
             raise UnknownOption(name, where=where, belongs_to="@task")
-        planned = name in _ELSEWHERE
+        planned = name in ELSEWHERE
         raise UnknownOption(
             name, None if planned else nearest(name, known), where=where, planned=planned
         )

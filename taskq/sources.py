@@ -1,6 +1,7 @@
 """Where settings come from: flags, environment, a file.
 
-The only reader of `os.environ`. Read at the entry point, never at import.
+The only reader of variables that others set, at the entry point and never at import. (One of taskq's own goes from a worker to its
+forkserver, which can be told nothing in another way: worker/pools/preload.py.)
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from taskq.cli.options import (
     pass_invocation,
     refuse_memory,
 )
+from taskq.errors import UsageError
 from taskq.exitcodes import FAILED, FINE, SIGNALLED
 from taskq.worker.signals import STOP_SIGNALS, Signals
 
@@ -45,7 +46,9 @@ _STOPPED = "beat.stopped"
 @click.option(
     "--replace", is_flag=True, help="Let a changed file remove every schedule that it held before."
 )
-@click.option("--if-any", is_flag=True, hidden=True)  # dev's: no schedule is no error
+@click.option(
+    "--if-any", is_flag=True, hidden=True
+)  # dev's: no schedule is no error, and of the app the worker tells
 @log_format_option
 @pass_invocation
 def beat(
@@ -66,9 +69,14 @@ def beat(
         from taskq.logs import configure_logging, held_back
 
         with held_back():
-            app = invocation.app(
-                schedule=list(files) or None, namespace=namespace, log_format=log_format
-            )
+            try:
+                app = invocation.app(
+                    schedule=list(files) or None, namespace=namespace, log_format=log_format
+                )
+            except UsageError:
+                if if_any:
+                    return FINE  # the worker beside it loads the same app, and says what is wrong
+                raise
             settings = app.settings
             configure_logging(settings.log_level, settings.log_format)
         refuse_memory(app)

@@ -145,9 +145,9 @@ def _is_planned(error: click.NoSuchOption) -> bool:
     """Return whether `send` is asked for an option of the API that this version does not have: no other is offered then."""
     if error.ctx is None or error.ctx.info_name not in ("send", "call"):
         return False
-    from taskq.sendoptions import _ELSEWHERE  # only this error needs it
+    from taskq.sendoptions import ELSEWHERE  # only this error needs it
 
-    return error.option_name.lstrip("-").replace("-", "_") in _ELSEWHERE
+    return error.option_name.lstrip("-").replace("-", "_") in ELSEWHERE
 
 
 def _options(ctx: click.Context | None) -> list[str]:

@@ -277,11 +277,17 @@ def test_reload_starts_anew_after_a_change_and_survives_a_mistake(
     assert has_left(dev, family) == set()
 
 
-def test_reload_starts_beat_for_the_first_cron_and_is_silent_without_one(
+def test_reload_starts_beat_for_the_first_cron_and_beat_is_silent_without_one(
     processes: Processes, folder: Path
 ) -> None:
     dev = processes.taskq("dev", *FAST, "--reload", cwd=folder)
     dev.wait_for_line(r"^worker \| .* ready$", timeout=60)
+
+    (folder / "own_tasks.py").write_text("def broken(:\n")
+    dev.wait_for_line(
+        r"^dev    \| worker ended with exit code 2; it starts again when a file changes$",
+        timeout=60,
+    )
 
     added = (
         '\n\n@task("tick", cron="@every 1s", queue="greetings")\ndef tick():\n    print("tick")\n'
@@ -291,3 +297,4 @@ def test_reload_starts_beat_for_the_first_cron_and_is_silent_without_one(
 
     assert dev.stop(timeout=60) == 0
     assert "beat ended" not in dev.text
+    assert dev.text.count("cannot load the app") == 1

@@ -128,6 +128,23 @@ def test_sigquit_ends_it_at_once(kafka: Kafka, scene: Scene, pool: str) -> None:
     worker.wait_gone(timeout=5)
 
 
+def test_sigquit_to_all_its_processes_ends_it_without_a_traceback(
+    kafka: Kafka, scene: Scene
+) -> None:
+    kafka.create_topic(scene.queue, partitions=1)
+    worker = scene.ready_worker("-P", "prefork")
+
+    # A terminal's Ctrl-\ goes to all of them in any order; the others before the worker is the one that matters.
+    for pid in worker.descendants():
+        os.kill(pid, signal.SIGQUIT)
+    worker.signal(signal.SIGQUIT)
+
+    assert worker.wait(timeout=5) == 128 + signal.SIGQUIT
+    worker.wait_gone(timeout=5)
+    assert "Traceback" not in worker.text
+    assert "died unexpectedly" not in worker.text  # the helper that keeps the names of locks
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_to_all_its_processes_lets_it_finish(
     kafka: Kafka, scene: Scene, number: int

@@ -176,10 +176,9 @@ class ChildStarter:
             self._pending -= 1
 
     def _started(self, lane: int) -> ChildLink:
-        context = self._processes.context
         is_preloaded = self._processes.is_preloading
         memory: Any = RawArray("q", 4)
-        lock = context.Lock()
+        lock = self._processes.new_lock()
         mine, theirs = socket.socketpair()
         try:
             with self.process_lock:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Lock
 from typing import Any
 
 from taskq.streams import empty, flush_or_discard
@@ -48,11 +49,6 @@ class ProcessStarter:
         multiprocessing.get_context("forkserver").set_forkserver_preload(list(_PRELOADED))
 
     @property
-    def context(self) -> BaseContext:
-        """Where locks and shared memory for the processes come from."""
-        return self._context
-
-    @property
     def is_preloading(self) -> bool:
         """Whether processes come from the forkserver."""
         return self._context.get_start_method() == "forkserver"
@@ -60,6 +56,19 @@ class ProcessStarter:
     def stop_preloading(self) -> None:
         """Start each further process from a new interpreter: slower, and clean."""
         self._context = multiprocessing.get_context("spawn")
+
+    def new_lock(self) -> Lock:
+        """Return a lock that can be shared with a process that is started after it.
+
+        The first one starts the helper of multiprocessing that keeps the names of all. It ignores SIGINT and SIGTERM by itself, and
+        gets SIGQUIT blocked here: else the terminal's quit key, which goes to all processes, would end it before this one, which
+        would start another and have it strike out names that it does not know.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGQUIT,))
+        try:
+            return self._context.Lock()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def start(self, target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
         """Start a process; it begins with SIGINT and SIGTERM blocked.

@@ -1,8 +1,9 @@
 """Imported by the forkserver: imports the user's modules once, so that children have them from the fork.
 
-This module does work when it is imported and reads the environment, because that is all multiprocessing offers: the forkserver
-gets a list of module names and nothing else. It swallows a module's failure (the forkserver itself would die of most): the modules
-were imported in the parent before, and the child imports them again and reports what happens.
+This module does work when it is imported and reads a variable, which forkserver.py sets for the while and nobody else, because that
+is all multiprocessing offers: the forkserver gets a list of module names and nothing else. It swallows a module's failure (the
+forkserver itself would die of most): the modules were imported in the parent before, and the child imports them again and reports
+what happens.
 
 What may not be in the forkserver is watched after each module: threads (they do not live on in a child, their locks do), and
 handles of librdkafka (garbage-collecting an inherited one aborts the process).

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
 
+import taskq
 from taskq.errors import InvalidSetting, UnknownSetting
 from taskq.settings import Settings
 from taskq.sources import read_sources
@@ -132,3 +134,14 @@ def test_schedule_files_are_relative_to_the_file_that_names_them(tmp_path: Path)
     found = settings(tmp_path, config="conf/taskq.toml")
 
     assert found.schedule == (str(tmp_path / "conf" / "a.json"), "/b.json")
+
+
+def test_nobody_else_touches_the_environment_but_for_what_a_forkserver_is_told() -> None:
+    package = Path(taskq.__file__).parent
+    files = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if re.search(r"\bos\.(environ|getenv|putenv)\b", file.read_text(encoding="utf-8"))
+    }
+
+    assert files == {"sources.py", "worker/pools/forkserver.py", "worker/pools/preload.py"}
