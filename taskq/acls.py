@@ -187,7 +187,7 @@ def _of_logs(prefix: str, *, auto_create: bool) -> Iterator[Right]:
         id, may = f"{_REDRIVE}{timers}", ("Describe", "Write")
         yield Right(moves, "transactional-id", id, False, may, "let one command at a time do so")
     steers = ("Describe", "Read", "Write")
-    yield on("schedule", "taskq.schedules", *steers, use="list, pause and resume schedules")
+    yield on("schedule", "taskq.schedules", *steers, use="list, pause, resume and remove schedules")
     owners = f"{prefix}taskq-beat-"
     yield Right("schedule", "group", owners, True, ("Describe",), "know whether a beat runs")
 

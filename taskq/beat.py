@@ -51,6 +51,9 @@ class _Loaded:
     looks: int = 0
     """How many are to come until it is loaded once more: a beat that loaded at the same moment may have mixed with it."""
 
+    left: Sequence[str] = ()
+    """The ids that it has no more and that whoever has them elsewhere may claim until then."""
+
     complaint: str = ""
     """The load in force that was warned of."""
 
@@ -258,11 +261,13 @@ class Beat:
     # Loading
 
     def _load(self, offer: Offer, *, is_repeated: bool = False) -> None:
-        plan = self._loader.load(offer, is_repeated=is_repeated)
-        looks = _CLAIMED if plan.left else int(bool(plan.writes))
         place = offer.namespace, offer.origin
-        said = self._loaded[place].shared if is_repeated else {}
-        self._loaded[place] = _Loaded(offer, looks, shared=said)
+        before = self._loaded.get(place)
+        kept = before.left if before is not None and before.looks else ()
+        plan = self._loader.load(offer, is_repeated=is_repeated, kept=kept)
+        looks = _CLAIMED if plan.left else int(bool(plan.writes))
+        said = before.shared if before is not None and is_repeated else {}
+        self._loaded[place] = _Loaded(offer, looks, plan.left, shared=said)
 
     def _reload(self, source: ScheduleSource) -> None:
         file = source.read_if_changed()

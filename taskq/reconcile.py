@@ -7,7 +7,7 @@ in force and who loaded it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -87,6 +87,7 @@ def reconcile(
     replaces_all: bool,
     is_live: Callable[[], bool],
     is_repeated: bool = False,
+    kept: Collection[str] = (),
 ) -> Plan:
     """Return what a load writes and says.
 
@@ -98,6 +99,7 @@ def reconcile(
         is_live: Returns whether a beat of the namespace runs; asked only where that matters.
         is_repeated: Whether the same was loaded before, and the log is only mended: then it takes over no id that stands in
             another source too, as two beats would do so in turns for ever.
+        kept: Ids that a load of this process left a moment ago, see `Plan.left`: it is too early to take them out.
 
     Raises:
         ScheduleFileError: It must not be loaded.
@@ -121,7 +123,7 @@ def reconcile(
     if problems:
         raise ScheduleFileError(offer.source, problems)
     for id in sorted(own - offered):
-        _take_out(plan, offer, stored[id], shelf)
+        _take_out(plan, offer, stored[id], shelf, kept)
     for origin, other in shelf.manifests.items():
         if origin != offer.origin and not set(plan.left).isdisjoint(other.ids):
             plan.writes.append(manifest_write(offer.namespace, origin, other.without(plan.left)))
@@ -204,7 +206,9 @@ def _is_anothers(id: str, origin: str, shelf: Shelf) -> bool:
     return definition.origin in shelf.listing(id)
 
 
-def _take_out(plan: Plan, offer: Offer, definition: Definition, shelf: Shelf) -> None:
+def _take_out(
+    plan: Plan, offer: Offer, definition: Definition, shelf: Shelf, kept: Collection[str]
+) -> None:
     """Take out a schedule that its source has no more.
 
     One that another manifest lists goes on for the time being: it is taken off that manifest, and whoever has that source brings
@@ -212,14 +216,16 @@ def _take_out(plan: Plan, offer: Offer, definition: Definition, shelf: Shelf) ->
     """
     name, id = definition.name, definition.entry.id
     others = shelf.listing(id, beside=offer.origin)
-    if others:
+    if others or id in kept:
         plan.left.append(id)
+    if others:
         text = (
-            f"schedule {name} is not in {offer.source} any more; it goes on, as {' and '.join(others)} had it, and is removed in "
-            "a minute or two if no beat that runs has it there still"
+            f"schedule {name} is not in {offer.source} any more, but {' and '.join(others)} had it too: it goes on, and is removed "
+            "in a minute or two if no beat that runs has it there still"
         )
         extra = {"event": "schedule.left", "schedule": name}
         plan.lines.append(_line(text, extra, logging.WARNING))
+    if id in plan.left:
         return
     plan.writes.append(write_of(name, Part.DEFINITION, None))
     extra = {"event": "schedule.removed", "schedule": name}

@@ -6,7 +6,7 @@ One thread owns a loader.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from taskq.app import App
 from taskq.clock import Clock
@@ -56,12 +56,13 @@ class ScheduleLoader:
         with broker.errors():
             broker.logs.check(LOG, timeout=self._app.settings.connect_timeout)
 
-    def load(self, offer: Offer, *, is_repeated: bool = False) -> Plan:
+    def load(self, offer: Offer, *, is_repeated: bool = False, kept: Collection[str] = ()) -> Plan:
         """Let what a source holds be in force, and say what has changed; returns what was written.
 
         Args:
             offer: What the source holds.
             is_repeated: Whether this process has loaded the same before, and only mends what has become of it.
+            kept: Ids that it must not take out yet, see `Plan.left`.
 
         Raises:
             ScheduleFileError: It cannot be used.
@@ -78,6 +79,7 @@ class ScheduleLoader:
             replaces_all=self._replaces_all,
             is_live=lambda: self._is_live(offer.namespace),
             is_repeated=is_repeated,
+            kept=kept,
         )
         self._write(plan.writes)
         say(plan.lines)

@@ -89,11 +89,14 @@ def test_with_the_rights_that_are_printed_every_command_works(
     id = taskq("send", "wire.note").out.strip()
     place.ran(id)
     bad = taskq("send", "wire.nite").out.strip()
+    late = taskq("send", "wire.note", "--countdown", "3600").out.strip()
     worker.wait_for_line("cannot be run", timeout=PATIENCE)
     for command in (
         ("queues",),
         ("workers",),
         ("find", id),
+        ("find", late),
+        ("timers", "list"),
         ("dlq", "list"),
         ("dlq", "redrive", place.queue, "--all", "--yes"),
         ("schedule", "list"),

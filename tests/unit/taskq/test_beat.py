@@ -310,6 +310,8 @@ class TestOtherBeats:
         bench.write({"id": "b", "cron": "@yearly"}, path=second)
 
         two.turn()
+        bench.write({"id": "b", "cron": "@yearly", "args": [1]}, path=second)
+        two.turn()  # once more before the other one looks
         beats = [one, two] if first_looks == "before" else [two, one]
         look_again(bench, *beats, times=4)
 
@@ -446,6 +448,12 @@ class TestStart:
 
         with pytest.raises(ScheduleFileError, match="cannot be sent"):
             bench.beat()
+
+    def test_module_without_a_schedule_is_refused_with_the_command_that_removes_what_it_had(
+        self, bench: Bench
+    ) -> None:
+        with pytest.raises(UsageError, match="taskq schedule remove --source code:shop"):
+            Beat(bench.app, [], modules=["shop:app"], clock=bench.clock)
 
     def test_unknown_task_is_a_warning_with_the_nearest(
         self, bench: Bench, caplog: pytest.LogCaptureFixture
