@@ -240,6 +240,9 @@ class IntakeChannel(Protocol):
     def resume(self) -> None:
         """Fetch again, at once."""
 
+    def stop_partitions(self, partitions: Collection[int]) -> None:
+        """Fetch nothing more from just these partitions, as long as they stay ours; from others that were stopped again."""
+
     def leave(self) -> None:
         """Leave the group: unclaimed records are void, other members take over the partitions. `rejoin` undoes it."""
 

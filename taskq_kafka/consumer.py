@@ -274,6 +274,11 @@ class QueueConsumer:
         self._owner.require()
         self._membership.resume()
 
+    def stop_partitions(self, partitions: Collection[int]) -> None:
+        """Fetch nothing more from just these partitions, as long as they stay ours; from others that were stopped again."""
+        self._owner.require()
+        self._membership.stop_partitions(partitions)
+
     def leave(self) -> None:
         """Leave the group: other members take over; unclaimed records are void. `rejoin` undoes it."""
         self._owner.require()
