@@ -103,3 +103,24 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "worker.stopping": "The worker takes no more tasks.",
     }
 )
+
+METRICS: Mapping[str, str] = MappingProxyType(
+    {
+        "taskq_slots": "Tasks that the worker can run at a time.",
+        "taskq_slots_busy": "Slots in which a task is at work, or which are reserved for one.",
+        "taskq_tasks_unfinished": "Tasks that are claimed and have not ended: at work, or next in a slot.",
+        "taskq_tasks_ended_total": "Runs that have ended, by `task` and `outcome`: succeeded, ignored, failed, retried, requeued, "
+        "revoked, or died (their process did, and they run again).",
+        "taskq_dead_letters_total": "Dead letters, by `queue` and `reason`; those of `taskq_outbox_held` are not written yet.",
+        "taskq_outbox_held": "Dead letters, retries and follow-ups that wait to be written.",
+        "taskq_queue_joined": "1 if the worker has its place in the group of a `queue`, else 0.",
+        "taskq_queue_partitions": "Partitions of a `queue` that the worker has.",
+        "taskq_queue_lag": "Records that wait on these partitions.",
+        "taskq_queue_in_hand": "Records that are fetched and wait to be claimed, by `queue`.",
+        "taskq_queue_claimed_total": "Records of a `queue` that were claimed to run.",
+        "taskq_queue_silence_seconds": "Seconds since the thread that takes from a `queue` last came by.",
+        "taskq_partition_blocked": "1 while a `partition` of a `queue` stands still, by `reason`: unfinished_task, commit_refused, "
+        "dead_letter. The log says more.",
+    }
+)
+"""What a worker with `--health` tells under `/metrics`, with unit and meaning."""

@@ -137,6 +137,9 @@ class IntakeStatus:
     blocked: Mapping[int, int] = field(default_factory=dict)
     """Partitions of which no more is taken, because too much is finished above an unfinished record, whose offset this is."""
 
+    refused: Sequence[int] = ()
+    """Partitions of which no more is taken, because their commits are refused."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rebalance:

@@ -49,6 +49,9 @@ class ConsumerStatus:
     """Partitions of which no more is taken, because what is finished above an unfinished record, whose offset this is, does not
     fit a commit."""
 
+    refused: Sequence[int] = ()
+    """Partitions of which no more is taken, because their commits are refused."""
+
 
 class QueueConsumer:
     """Fetches and claims the records of one queue as one member of its consumer group."""
@@ -305,6 +308,11 @@ class QueueConsumer:
                 for owned in membership.assignment
                 if owned.is_full
             },
+            refused=tuple(
+                owned.partition
+                for owned in membership.assignment
+                if owned.blocked and owned.trouble is not None
+            ),
         )
 
     def close(self) -> None:

@@ -55,6 +55,9 @@ class Refusals:
         self._backoff = _FIRST_BACKOFF
         self._retry_at = 0.0
         self._said: dict[int, float] = {}
+        self.written: dict[str, int] = {}
+        """How many dead letters were written, by reason."""
+
         self.blocked: Mapping[int, int] = {}
         """The partitions that stand still for it, with the offset of the record that cannot be written. Replaced, not changed."""
 
@@ -169,6 +172,7 @@ class Refusals:
             [tag for tag in (each.record.delivery_tag for each in written) if tag in held]
         )
         for each in written:
+            self.written[each.reason] = self.written.get(each.reason, 0) + 1
             record = each.record
             logger.error(
                 "record %s/%s/%s cannot be run (%s: %s); it is in the dead letters",

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from taskq.memory.murmur2 import partition_of
 from tests.support.kafka import Kafka, admin
+from tests.support.probing import Probe
 from tests.support.processes import Process, process_table, wait_asleep
 from tests.support.scene import Scene
 from tests.support.waiting import wait_until
@@ -303,7 +304,8 @@ def test_dead_letter_that_is_too_large_for_its_topic_stops_its_partition_alone(
     kafka.create_topic(letters, partitions=1, config={"max.message.bytes": "60"})
     keys = [f"{number}" for number in range(40)]
     stopped = partition_of(keys[0].encode(), 2)
-    worker = scene.ready_worker(slots=2)
+    probe = Probe()
+    worker = scene.ready_worker("--health", probe.place, slots=2)
 
     refused = scene.send_task("nobody", key=keys[0])
     worker.wait_for_line(rf"partition {stopped} stands still: .*unknown_task")
@@ -311,6 +313,7 @@ def test_dead_letter_that_is_too_large_for_its_topic_stops_its_partition_alone(
     behind = [id for key, id in sent.items() if partition_of(key.encode(), 2) == stopped]
     scene.wait_ended(*(set(sent.values()) - set(behind)))
     started = {entry.id for entry in scene.ledger.entries("started")}
+    metrics = probe.get("/metrics").text
     change = ConfigEntry(
         "max.message.bytes", "1000000", incremental_operation=AlterConfigOpType.SET
     )
@@ -318,6 +321,8 @@ def test_dead_letter_that_is_too_large_for_its_topic_stops_its_partition_alone(
     client = admin(kafka.bootstrap)
     client.incremental_alter_configs([topic])[topic].result(10)
 
+    place = f'queue="{scene.queue}",partition="{stopped}"'
+    assert f'taskq_partition_blocked{{{place},reason="dead_letter"}} 1\n' in metrics
     assert behind
     assert not started.intersection(behind)
     scene.wait_ended(*behind)
@@ -325,3 +330,4 @@ def test_dead_letter_that_is_too_large_for_its_topic_stops_its_partition_alone(
     worker.wait_for_line(f"partition {stopped} goes on")
     assert scene.ran_twice() == {}
     assert worker.stop() == 0, worker.text
+    probe.close()
