@@ -17,7 +17,7 @@ import click
 from taskq.cli.groups import TaskqGroup
 from taskq.cli.main import cli
 from taskq.cli.options import common_options
-from taskq.events import EVENTS
+from taskq.events import EVENTS, METRICS
 from taskq.settings import SETTINGS
 
 PAGES = Path(__file__).parent / "reference"
@@ -68,6 +68,13 @@ def events() -> str:
     return "\n".join(lines)
 
 
+def metrics() -> str:
+    """Return the table of all metrics."""
+    lines = ["| metric | meaning |", "| --- | --- |"]
+    lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in METRICS.items()]
+    return "\n".join(lines)
+
+
 def commands() -> str:
     """Return a section for each command, with its options, and first the options that all take."""
     context = click.Context(cli, info_name="taskq")
@@ -79,6 +86,7 @@ def commands() -> str:
 GENERATED: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "events": events,
+    "metrics": metrics,
     "settings": settings,
 }
 

@@ -28,12 +28,13 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "host.failed": "A thread that is to own shards failed; it begins anew. `host`: what it owns.",
         "host.refused": "A thread may not own shards, or their topic is unfit; it tries again every minute. `host`: what it owns.",
         "host.unreachable": "A thread that is to own shards found no broker; it tries again. `host`: what it owns.",
-        "intake.blocked": "A queue's intake has stopped until its dead letters can be written. `queue`.",
+        "intake.blocked": "A queue's intake has stopped until messages with an `eta` can be moved to the timers. `queue`.",
         "intake.key_busy": "So many tasks wait for keys that are at work that their queue waits with them. `queue`, `key`.",
         "intake.left": "A full worker left the group, so that others take its partitions. `queue`.",
         "intake.lost": "A queue's intake lost the broker; it tries again. `queue`.",
         "intake.no_partition": "There are more workers than partitions; this one has none. `queue`.",
-        "intake.partition_blocked": "A partition waits for a task that is not finished. `queue`, `partition`, `offset`.",
+        "intake.partition_blocked": "A partition waits for a task to end, or for a dead letter to be written. "
+        "`queue`, `partition`, `offset`.",
         "intake.partition_freed": "A partition that stood still goes on. `queue`, `partition`.",
         "intake.partitions_added": "A queue has more partitions than before; the order of keys ends there. `queue`.",
         "intake.rate_limited": "So many tasks are above their `rate_limit` that their queue waits with them. `queue`.",
@@ -106,3 +107,24 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "worker.stopping": "The worker takes no more tasks.",
     }
 )
+
+METRICS: Mapping[str, str] = MappingProxyType(
+    {
+        "taskq_slots": "Tasks that the worker can run at a time.",
+        "taskq_slots_busy": "Slots in which a task is at work, or which are reserved for one.",
+        "taskq_tasks_unfinished": "Tasks that are claimed and have not ended: at work, or next in a slot.",
+        "taskq_tasks_ended_total": "Runs that have ended, by `task` and `outcome`: succeeded, ignored, failed, retried, requeued, "
+        "revoked, or died (their process did, and they run again).",
+        "taskq_dead_letters_total": "Dead letters, by `queue` and `reason`; those of `taskq_outbox_held` are not written yet.",
+        "taskq_outbox_held": "Dead letters, retries and follow-ups that wait to be written.",
+        "taskq_queue_joined": "1 if the worker has its place in the group of a `queue`, else 0.",
+        "taskq_queue_partitions": "Partitions of a `queue` that the worker has.",
+        "taskq_queue_lag": "Records that wait on these partitions.",
+        "taskq_queue_in_hand": "Records that are fetched and wait to be claimed, by `queue`.",
+        "taskq_queue_claimed_total": "Records of a `queue` that were claimed to run.",
+        "taskq_queue_silence_seconds": "Seconds since the thread that takes from a `queue` last came by.",
+        "taskq_partition_blocked": "1 while a `partition` of a `queue` stands still, by `reason`: unfinished_task, commit_refused, "
+        "dead_letter. The log says more.",
+    }
+)
+"""What a worker with `--health` tells under `/metrics`, with unit and meaning."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -31,8 +32,18 @@ class Retry(TaskqError):
         eta: datetime | None = None,
         max_retries: int | None = None,
     ) -> None:
+        """Say how it is to run again.
+
+        Raises:
+            TypeError: A value is of a wrong type.
+            ValueError: A number is negative, or no number.
+        """
         if not isinstance(cast(Any, exc), (BaseException, type(None))):
             raise TypeError(f"exc is an exception, not {exc!r}")
+        if countdown is not None:
+            _check_countdown(countdown)
+        if max_retries is not None:
+            _check_count(max_retries)
         super().__init__(str(reason))
         self.reason = str(reason)
         self.exc = exc
@@ -45,6 +56,20 @@ class Retry(TaskqError):
         """What went wrong: `exc`, or what was being handled when this was raised, or this itself."""
         handled = None if self.__suppress_context__ else self.__context__
         return self.exc or self.__cause__ or handled or self
+
+
+def _check_countdown(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"countdown must be seconds, not {value!r}")
+    if not 0 <= value < math.inf:  # nor is NaN
+        raise ValueError(f"countdown must be 0 or more seconds, not {value!r}")
+
+
+def _check_count(value: Any) -> None:
+    if type(value) is not int:
+        raise TypeError(f"max_retries is a whole number from 0 on, not {value!r}")
+    if value < 0:
+        raise ValueError(f"max_retries is a whole number from 0 on, not {value!r}")
 
 
 class Reject(TaskqError):

@@ -137,6 +137,9 @@ class IntakeStatus:
     blocked: Mapping[int, int] = field(default_factory=dict)
     """Partitions of which no more is taken, because too much is finished above an unfinished record, whose offset this is."""
 
+    refused: Sequence[int] = ()
+    """Partitions of which no more is taken, because their commits are refused."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rebalance:
@@ -239,6 +242,9 @@ class IntakeChannel(Protocol):
 
     def resume(self) -> None:
         """Fetch again, at once."""
+
+    def stop_partitions(self, partitions: Collection[int]) -> None:
+        """Fetch nothing more from just these partitions, as long as they stay ours; from others that were stopped again."""
 
     def leave(self) -> None:
         """Leave the group: unclaimed records are void, other members take over the partitions. `rejoin` undoes it."""

@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -81,6 +81,13 @@ TASK_OPTIONS = (
 
 MAX_DELIVERIES = 5
 """Processes that may die while they run one message, before it goes to the dead letters: the default."""
+
+
+_LONGEST_SHOWN = 80
+"""Characters of a wrong value in an error."""
+
+_SOME_INSTANT = datetime(2000, 1, 1, tzinfo=timezone.utc)
+"""From which options are counted that are only looked at: whether they can be does not depend on it."""
 
 
 class Sender(Protocol):
@@ -185,9 +192,9 @@ class Task(Generic[P, C, R]):
         self.fn = fn
         self.name = check_task_name(name if name is not None else default_name(fn))
         self.aliases = tuple(check_task_name(alias) for alias in _names(aliases))
-        self.bind = bind
-        self.dead_letter = dead_letter
-        self.acks_late = bool(acks_late)
+        self.bind = self._flag("bind", bind)
+        self.dead_letter = self._flag("dead_letter", dead_letter)
+        self.acks_late = self._flag("acks_late", acks_late)
         self.max_deliveries = self._checked_limit(max_deliveries)
         self.retry_policy = retry_policy(
             self.name,
@@ -219,6 +226,14 @@ class Task(Generic[P, C, R]):
         elif given:
             raise InvalidArguments(self.name, f"{', '.join(given)} without cron: they are for beat")
         functools.update_wrapper(self, fn)
+
+    def _flag(self, option: str, value: Any) -> bool:
+        """Return a value that is True or False; `"no"` and 0 would mean something else to Python than to whoever wrote them."""
+        if not isinstance(value, bool):
+            raise InvalidArguments(
+                self.name, f"{option} is True or False, not {repr(value)[:_LONGEST_SHOWN]}"
+            )
+        return value
 
     def _checked_limit(self, max_deliveries: object) -> int:
         if max_deliveries is None:
@@ -343,11 +358,15 @@ class Task(Generic[P, C, R]):
         priority: int | None = None,
         **unknown: NoReturn,
     ) -> Call[P, R]:
-        """Return this task with options for sending it: `task.options(queue="q").delay(...)`; see `apply_async`."""
+        """Return this task with options for sending it: `task.options(queue="q").delay(...)`; see `apply_async`.
+
+        What cannot be is refused here, before there is a call.
+        """
         refuse_unknown(unknown, SEND_OPTIONS, "options")
-        return Call(
-            self, SendOptions(task_id, queue, key, headers, countdown, eta, expires, priority)
-        )
+        given = SendOptions(task_id, queue, key, headers, countdown, eta, expires, priority)
+        given.check(self.name)
+        given.when(self.name, lambda: _SOME_INSTANT)
+        return Call(self, given)
 
     def send(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: SendOptions = DEFAULT

@@ -464,6 +464,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         """Fetch again, at once."""
         self._listening().resume()
 
+    def stop_partitions(self, partitions: Collection[int]) -> None:
+        """Fetch nothing more from just these partitions, as long as they stay ours; from others that were stopped again."""
+        self._listening().stop_partitions(partitions)
+
     def leave(self) -> None:
         """Leave the group; unclaimed deliveries are void."""
         listener = self._listening()

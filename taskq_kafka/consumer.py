@@ -49,6 +49,9 @@ class ConsumerStatus:
     """Partitions of which no more is taken, because what is finished above an unfinished record, whose offset this is, does not
     fit a commit."""
 
+    refused: Sequence[int] = ()
+    """Partitions of which no more is taken, because their commits are refused."""
+
 
 class QueueConsumer:
     """Fetches and claims the records of one queue as one member of its consumer group."""
@@ -274,6 +277,11 @@ class QueueConsumer:
         self._owner.require()
         self._membership.resume()
 
+    def stop_partitions(self, partitions: Collection[int]) -> None:
+        """Fetch nothing more from just these partitions, as long as they stay ours; from others that were stopped again."""
+        self._owner.require()
+        self._membership.stop_partitions(partitions)
+
     def leave(self) -> None:
         """Leave the group: other members take over; unclaimed records are void. `rejoin` undoes it."""
         self._owner.require()
@@ -300,6 +308,11 @@ class QueueConsumer:
                 for owned in membership.assignment
                 if owned.is_full
             },
+            refused=tuple(
+                owned.partition
+                for owned in membership.assignment
+                if owned.blocked and owned.trouble is not None
+            ),
         )
 
     def close(self) -> None:

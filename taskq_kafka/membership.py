@@ -254,7 +254,9 @@ class Membership:
 
     def _positions(self) -> dict[int, int]:
         """Return the offset to read next of each partition that is fetched from."""
-        return {owned.partition: owned.position for owned in self.assignment if not owned.blocked}
+        return {
+            owned.partition: owned.position for owned in self.assignment if not owned.stands_still
+        }
 
     def stored(self, partitions: Sequence[int]) -> Mapping[int, State] | None:
         """Ask the group what it has stored for partitions, as somebody who need not be a member; None if nobody answers."""
@@ -383,7 +385,7 @@ class Membership:
         if self.paused:
             self.paused = False
             self.watchdog.forget()
-            self._resume([owned for owned in self.assignment if not owned.blocked])
+            self._resume([owned for owned in self.assignment if not owned.stands_still])
 
     def block(self, owned: Owned, offset: int) -> None:
         """Take no more from a partition whose state does not fit a commit, until `unblock`.
@@ -461,8 +463,26 @@ class Membership:
             )
         owned.blocked = owned.is_full = False
         self.watchdog.forget()
-        if not self.paused:
+        if not self.paused and not owned.is_stopped:
             self._resume([owned])
+
+    def stop_partitions(self, partitions: Collection[int]) -> None:
+        """Take no more from just these partitions, as long as they stay ours; from others that were stopped again."""
+        freed = [
+            owned
+            for owned in self.assignment
+            if owned.is_stopped and owned.partition not in partitions
+        ]
+        for owned in freed:
+            owned.is_stopped = False
+        for owned in self.assignment:
+            if owned.partition in partitions and not owned.is_stopped:
+                owned.is_stopped = True
+                self._pause([owned])
+        if freed:
+            self.watchdog.forget()
+        if not self.paused:
+            self._resume([owned for owned in freed if not owned.blocked])
 
     def seek(self, owned: Owned, offset: int | None = None) -> None:
         """Read on at an offset; by default where nothing is skipped: at the lowest record given back, else after the last seen."""
@@ -480,7 +500,7 @@ class Membership:
         try:
             self.consumer.incremental_unassign([target])
             self.consumer.incremental_assign([target])
-            if self.paused or owned.blocked:
+            if self.paused or owned.stands_still:
                 self._pause([owned])
         except KafkaException as error:
             # Records given back would not come again to this member.

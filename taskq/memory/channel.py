@@ -324,6 +324,12 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
         self._listening()
         self._is_paused = False
 
+    def stop_partitions(self, partitions: Collection[int]) -> None:
+        """Fetch nothing more from just these partitions, as long as they stay ours; from others that were stopped again."""
+        member = self._listening()
+        with self._cluster.waking():
+            member.stop(partitions)
+
     def leave(self) -> None:
         """Leave the group; unclaimed deliveries are void."""
         member = self._listening()

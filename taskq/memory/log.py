@@ -7,7 +7,7 @@ is committed at once. Both only take away chances to be right by luck: a member 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -128,6 +128,7 @@ class Member:
         self.is_assigned = False
         """Whether it was told an assignment since it joined."""
         self._untold: list[Rebalance] = []
+        self._stopped: set[int] = set()
         self._last = -1
 
     @property
@@ -149,7 +150,9 @@ class Member:
     def take(self, limit: int) -> list[Record]:
         """Return at most `limit` records that are now in flight here, its partitions taking turns."""
         taken: list[Record] = []
-        turn = sorted(self.holds, key=lambda number: (number <= self._last, number))
+        turn = sorted(
+            self.holds.keys() - self._stopped, key=lambda number: (number <= self._last, number)
+        )
         while turn and len(taken) < limit:
             number = turn.pop(0)
             hold = self.holds[number]
@@ -167,6 +170,10 @@ class Member:
                 turn.append(number)
                 self._last = number
         return taken
+
+    def stop(self, partitions: Collection[int]) -> None:
+        """Take nothing from just these partitions, as long as it has them."""
+        self._stopped = set(partitions) & self.holds.keys()
 
     def has(self, record: Record) -> bool:
         """Return whether a record is in flight here, so that it may be settled or given back."""
@@ -217,6 +224,7 @@ class Member:
     def let_go(self, numbers: Iterable[int]) -> None:
         """Lose partitions; what was in flight of them is void."""
         gone = [number for number in numbers if self.holds.pop(number, None) is not None]
+        self._stopped.difference_update(gone)
         if gone:
             self.tell("revoked", gone)
 

@@ -297,7 +297,7 @@ class Engine:
                 self._drop(channel, verdict)
 
     def _refuse(self, channel: IntakeChannel, refused: Refused) -> None:
-        self._refusals(refused.record.queue).write_off(channel, [refused], lambda: None)
+        self._refusals(refused.record.queue).write_off(channel, [refused])
         self._note(refused.record, refused.envelope, Failed(refused.reason, refused.error))
 
     def _refusals(self, queue: str) -> Refusals:

@@ -32,6 +32,7 @@ from taskq.runresult import (
     Return,
     wants_dead_letter,
 )
+from taskq.worker.counts import Counts
 from taskq.worker.deadletters import dead_letter
 from taskq.worker.deaths import Deaths
 from taskq.worker.delivery import Acks, Delivery
@@ -42,6 +43,9 @@ from taskq.worker.revoked import say_revoked
 logger = logging.getLogger(__name__)
 
 _LEVELS = (logging.INFO, logging.INFO, logging.ERROR, logging.WARNING, logging.WARNING)
+_OUTCOMES = ("succeeded", "ignored", "failed", "retried", "requeued", "revoked")
+"""Names of the ends of runs, in the order of their numbers."""
+
 _NOT_RUN = frozenset({"bad_arguments", "unreadable", "unsupported", "unknown_task"})
 
 
@@ -79,11 +83,17 @@ class Aftermath:
         self._worker = worker
         self._clock = clock
         self._deaths = Deaths()
+        self.ended = Counts()
+        """Ends of runs, by task and outcome."""
+
+        self.letters = Counts()
+        """Dead letters that were made, by queue and reason."""
 
     def conclude(self, results: Sequence[tuple[Delivery, Result]]) -> None:
         """Log results and hand what is to be written to the outbox."""
         lines: list[TaskLine] = []
         ended: dict[Acks, list[Delivery]] = {}
+        counts = self.ended.mine()
         for delivery, result in results:
             if is_overrun(result) and not delivery.is_void:
                 result = self._asked_for_retry(delivery, result)
@@ -92,10 +102,13 @@ class Aftermath:
                 _say_void(delivery)
             elif detail is not None:
                 line = self._try_to_conclude_more(delivery, result) or line
-            elif delivery.acks is not None:
-                ended.setdefault(delivery.acks, []).append(delivery)
-                if self._deaths:
-                    self._deaths.forget(delivery.record)
+            else:
+                labels = (delivery.task, _OUTCOMES[kind])
+                counts[labels] = counts.get(labels, 0) + 1
+                if delivery.acks is not None:
+                    ended.setdefault(delivery.acks, []).append(delivery)
+                    if self._deaths:
+                        self._deaths.forget(delivery.record)
             if line is not None:
                 lines.append((_LEVELS[kind], TASK_EVENTS[kind], line, delivery))
         for acks, deliveries in ended.items():
@@ -176,6 +189,7 @@ class Aftermath:
         traceback: str,
         deaths: Attempts | None = None,
     ) -> Entry:
+        self.letters.add((delivery.record.queue, reason))
         letter = dead_letter(
             delivery.record,
             delivery.envelope,
@@ -203,6 +217,10 @@ class Aftermath:
 
     def _conclude_more(self, delivery: Delivery, result: Result) -> str | None:
         kind, runtime, line, more = result
+        if self._is_delivered_again(delivery, result):
+            self.ended.add((delivery.task, "died"))
+            return None
+        self.ended.add((delivery.task, _OUTCOMES[kind]))
         if kind in (RETRIED, REQUEUED):
             if not self._hold(delivery, kind, cast(Return, more)):
                 self._write(delivery, [self._return(delivery, kind, cast(Return, more))])
@@ -213,14 +231,6 @@ class Aftermath:
             return None
         reason, error, traceback, messages = cast(Detail, more)
         found = self._registry.get(delivery.task)
-        if reason == "worker_died" and delivery.acks is not None and found is not None:
-            deaths = delivery.record.deaths + 1
-            if deaths < found.max_deliveries:
-                _say_delivered_again(delivery, error, deaths, found.max_deliveries)
-                died = Attempt(instant_text(self._clock.now()), error, self._worker)
-                self._deaths.note(delivery.record, died)
-                self._deliver_again(delivery, delivery.acks)
-                return None
         entries = [
             Entry(
                 Outgoing(queue, value, headers),
@@ -244,6 +254,21 @@ class Aftermath:
         return self._lines.failed(
             delivery.task, delivery.envelope.id, delivery.record, runtime, error, then, traceback
         )
+
+    def _is_delivered_again(self, delivery: Delivery, result: Result) -> bool:
+        """Have a task run again whose process died, if it may; return whether it does."""
+        kind, acks, found = result[0], delivery.acks, self._registry.get(delivery.task)
+        if kind != FAILED or acks is None or found is None:
+            return False
+        reason, error, _, _ = cast(Detail, result[3])
+        deaths = delivery.record.deaths + 1
+        if reason != "worker_died" or deaths >= found.max_deliveries:
+            return False
+        _say_delivered_again(delivery, error, deaths, found.max_deliveries)
+        died = Attempt(instant_text(self._clock.now()), error, self._worker)
+        self._deaths.note(delivery.record, died)
+        self._deliver_again(delivery, acks)
+        return True
 
     def _deliver_again(self, delivery: Delivery, acks: Acks) -> None:
         order = delivery.order

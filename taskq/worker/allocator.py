@@ -125,6 +125,11 @@ class Allocator:
         """How many deliveries hold a reservation."""
         return sum(lane.count for lane in self._lanes)
 
+    @property
+    def busy(self) -> int:
+        """How many slots have a delivery, or are reserved for one."""
+        return sum(min(lane.count, lane.width) for lane in self._lanes)
+
     def is_ahead(self, index: int) -> bool:
         """Return whether a lane holds more than it has slots."""
         lane = self._lanes[index]

@@ -34,6 +34,9 @@ class Claims:
         self._clock = clock
         self._batch: list[Delivery] = []
         self._since = 0.0
+        self.granted = 0
+        """How many deliveries the broker has said yes to."""
+
         self.lost = 0
         """How many deliveries were lost to claims that got no definite answer; each was named in the log."""
 
@@ -63,6 +66,7 @@ class Claims:
             self._batch = []
             raise
         self._progress.move()
+        self.granted += len(granted)
         if not refused:
             return batch, []
         tags = set(granted)

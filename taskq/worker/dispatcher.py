@@ -152,6 +152,12 @@ class Dispatcher:
             return any(map(self._allocator.is_ahead, range(len(self._pool.widths))))
 
     @property
+    def busy(self) -> int:
+        """How many slots have a task, or are reserved for one."""
+        with self._change:
+            return self._allocator.busy
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is reserved, held or returned."""
         with self._change:

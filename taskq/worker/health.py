@@ -47,6 +47,7 @@ class Answer:
 
     is_good: bool
     text: str
+    content_type: str = "text/plain; charset=utf-8"
 
 
 def liveness(stage: Stage, pulses: Iterable[Pulse], now: float) -> Answer:

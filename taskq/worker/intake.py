@@ -20,6 +20,7 @@ from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.health import Pulse
 from taskq.worker.intakeloop import IntakeLoop
 from taskq.worker.intakeparts import intake_parts
+from taskq.worker.metrics import IntakeFacts
 from taskq.worker.outbox import Outbox
 from taskq_kafka.steps import step_of_source
 
@@ -137,6 +138,19 @@ class Intake:
         # A step's topic may appear at any time, and joining its group must not take a worker out of service that works.
         is_joined = self.step > 0 or (loop is not None and loop.is_joined)
         return Pulse(self.queue, self.is_running, self._progress.moved, waits_for, is_joined)
+
+    @property
+    def facts(self) -> IntakeFacts:
+        """What its metrics are made of."""
+        refusals = self._parts.refusals
+        return IntakeFacts(
+            self.status,
+            self.pulse,
+            self.in_hand,
+            claimed=self._claims.granted,
+            unwritten=refusals.blocked.keys(),
+            refused=refusals.written.copy(),
+        )
 
     def claiming(self) -> list[Delivery]:
         """Return what a claim is under way for: if the process ends now, it may be claimed and will not run."""

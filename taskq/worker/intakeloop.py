@@ -65,6 +65,7 @@ class IntakeLoop:
         self._progress = parts.progress
         self._hand = parts.hand
         self._order = parts.order
+        self._refusals = parts.refusals
         self._rebalances = parts.rebalances
         self._partitions = Partitions(queue, parts.app)
         self._settling = Settling(channel, parts.order, clock)
@@ -197,6 +198,7 @@ class IntakeLoop:
         version = self._dispatcher.version
         self._settling.settle_due()
         self._suspects.let_others_in()
+        self._sorter.write_off_again()
         if self._outbox.is_full or not self._held.run_due():
             self._room.wait(version)
             return
@@ -229,6 +231,7 @@ class IntakeLoop:
         finally:
             self._settling.end()
             self._order.forget_awaited()
+            self._refusals.forget()
 
     # Fetching
 

@@ -10,6 +10,7 @@ from taskq.worker.claimwatch import OpenClaim
 from taskq.worker.delivery import Delivery
 from taskq.worker.health import Pulse
 from taskq.worker.intake import Intake
+from taskq.worker.metrics import IntakeFacts
 
 _GIVE_BACK_SECONDS = 2.0
 """For intakes to give back what settles late and is not finished, when the worker must end at once."""
@@ -87,6 +88,11 @@ class Intakes:
     def pulses(self) -> list[Pulse]:
         """What health is judged by."""
         return [intake.pulse for intake in self._all]
+
+    @property
+    def facts(self) -> list[IntakeFacts]:
+        """What metrics are made of."""
+        return [intake.facts for intake in self._all]
 
     @property
     def statuses(self) -> list[IntakeStatus]:

@@ -75,8 +75,7 @@ class Moves:
                 return
             if isinstance(error, ValueError) and self._is_checked:
                 # The timers are fit, so it is one of the records. One alone that they will not take is a dead letter.
-                for each in left:
-                    self._move_alone(channel, each, keep_membership, give_up)
+                left = [each for each in left if not self._is_put_aside(channel, each, give_up)]
                 left = self._still_held(channel, left)
             if not left or self._stopping.is_set():
                 return
@@ -120,18 +119,18 @@ class Moves:
         self._is_checked = self._is_checked and isinstance(error, ValueError)
         return error
 
-    def _move_alone(
-        self,
-        channel: IntakeChannel,
-        early: Early,
-        keep_membership: Callable[[], None],
-        give_up: Callable[[], bool],
-    ) -> None:
+    def _is_put_aside(
+        self, channel: IntakeChannel, early: Early, give_up: Callable[[], bool]
+    ) -> bool:
+        """Move one record alone; return whether it is one for the dead letters instead."""
         error = self._try(channel, [early], give_up)
-        if isinstance(error, ValueError):
-            why = f"its eta {_eta(early)} has not come, and the timers do not take it: {error}"
-            refused = Refused(early.record, early.envelope, "unsupported", why)
-            self._refusals.write_off(channel, [refused], keep_membership)
+        if not isinstance(error, ValueError):
+            return False
+        why = f"its eta {_eta(early)} has not come, and the timers do not take it: {error}"
+        self._refusals.write_off(
+            channel, [Refused(early.record, early.envelope, "unsupported", why)]
+        )
+        return True
 
     def _still_held(self, channel: IntakeChannel, early: Sequence[Early]) -> list[Early]:
         """Drop what was concluded, and what a rebalance gave to others: they move it."""

@@ -9,7 +9,7 @@ from taskq.errors import InvalidSetting, UsageError
 from taskq.hostport import HostPort
 from taskq.near import nearest
 from taskq.queues import check_queue
-from taskq.registry import NO_TASKS, Registry
+from taskq.registry import NO_TASKS, AnyTask, Registry
 from taskq.settings import Settings
 from taskq.worker.cpus import available_cpus
 
@@ -127,7 +127,10 @@ def doubts(
         for name in ("max_tasks_per_child", "max_memory_per_child"):
             if getattr(settings, name) is not None:
                 yield f"{name} is not used: the pool {settings.pool} has no processes"
-        yield from _unkept_limits(settings.pool, registry)
+        queues = set(only or known) - set(without)
+        yield from _unkept_limits(
+            settings.pool, [task for task in registry if task.queue in queues]
+        )
 
 
 def _strange(settings: Settings, registry: Registry, only: Sequence[str]) -> list[str]:
@@ -135,11 +138,9 @@ def _strange(settings: Settings, registry: Registry, only: Sequence[str]) -> lis
     return [queue for queue in dict.fromkeys(only) if queue not in known]
 
 
-def _unkept_limits(pool: str, registry: Registry) -> Iterator[str]:
+def _unkept_limits(pool: str, tasks: Iterable[AnyTask]) -> Iterator[str]:
     """Yield a line if there are time limits that a pool cannot keep: a function in a thread cannot be ended from outside."""
-    names = [
-        task.name for task in registry if task.limits and task.limits.hard and not task.is_async
-    ]
+    names = [task.name for task in tasks if task.limits and task.limits.hard and not task.is_async]
     if names:
         shown = ", ".join(names[:_MOST_NAMES]) + (" …" if len(names) > _MOST_NAMES else "")
         yield (

@@ -119,6 +119,10 @@ class Outbox:
         with self._change:
             return list(self._entries)
 
+    def __len__(self) -> int:
+        """How much is not written yet."""
+        return len(self._entries)
+
     @property
     def is_empty(self) -> bool:
         """Whether all is written."""

@@ -1,4 +1,4 @@
-"""The worker's HTTP server for probes: `/healthz` and `/readyz`, 200 or 503, each with one line of text. Decides nothing."""
+"""The worker's HTTP server for probes, and for metrics: 200 or 503, and text. Decides nothing."""
 
 from __future__ import annotations
 
@@ -68,19 +68,21 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer a probe."""
         question = self.server.questions.get(self.path.partition("?")[0])
         if question is None:
-            paths = " and ".join(self.server.questions)
-            self._send(HTTPStatus.NOT_FOUND, f"there are {paths}")
+            *others, last = self.server.questions
+            self._send(
+                HTTPStatus.NOT_FOUND, Answer(False, f"there are {', '.join(others)} and {last}")
+            )
             return
         answer = question()
         status = HTTPStatus.OK if answer.is_good else HTTPStatus.SERVICE_UNAVAILABLE
-        self._send(status, answer.text)
+        self._send(status, answer)
 
     do_HEAD = do_GET  # noqa: N815 - http.server's name
 
-    def _send(self, status: HTTPStatus, text: str) -> None:
-        body = f"{text}\n".encode()
+    def _send(self, status: HTTPStatus, answer: Answer) -> None:
+        body = f"{answer.text}\n".encode()
         self.send_response(status)
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
         self.end_headers()

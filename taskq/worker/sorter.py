@@ -76,7 +76,7 @@ class Sorter:
         self._clock = clock
 
     def sort(self, records: Sequence[Record]) -> None:
-        """Put what can be run in hand; write off the rest. Blocks while the broker refuses that."""
+        """Put what can be run in hand; write off the rest. Blocks while the broker does not answer."""
         if not records:
             return
         now = self._clock.now()
@@ -105,6 +105,12 @@ class Sorter:
         if early or refused:
             self._put_aside(early, refused)
 
+    def write_off_again(self) -> None:
+        """Write off what could not be written, when it is time to; its partitions stand still meanwhile."""
+        if self._refusals.is_due:
+            self._line.leave()
+            self._refusals.try_again(self._channel)
+
     def look_through_hand(self) -> None:
         """Write off what has expired or was revoked while it waited in hand."""
         if self._hand.may_expire:
@@ -125,12 +131,12 @@ class Sorter:
         """Move what is early to the timers, and what cannot be run to the dead letters."""
         # Either may take as long as a broker refuses it: no slot is kept for this queue meanwhile, nor from lower steps.
         self._line.leave()
-        keep_membership = self._fetcher.keep_membership
         if early:
             # First: only what came with the last fetch can be moved for certain.
+            keep_membership = self._fetcher.keep_membership
             self._moves.move(self._channel, early, keep_membership, self._give_up)
         if refused:
-            self._refusals.write_off(self._channel, refused, keep_membership)
+            self._refusals.write_off(self._channel, refused)
 
     def _drop(self, verdict: Expired | Revoked) -> None:
         if isinstance(verdict, Revoked):

@@ -27,9 +27,10 @@ from taskq.worker.banner import Place, banner, banner_fields
 from taskq.worker.claimwatch import ClaimWatch
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
-from taskq.worker.health import Stage, liveness, readiness
+from taskq.worker.health import Answer, Stage, liveness, readiness
 from taskq.worker.intake import Intake
 from taskq.worker.intakes import Intakes
+from taskq.worker.metrics import CONTENT_TYPE, WorkerFacts, exposition
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outbox import Outbox
 from taskq.worker.pools.protocol import Pool
@@ -110,7 +111,7 @@ class Worker:
         self._exit_now = exit_now
         self._hooks = Hooks(app.middleware)
         self._outbox = Outbox(lambda: app.broker.publisher, lambda: app.broker.logs, clock)
-        aftermath = Aftermath(
+        aftermath = self._aftermath = Aftermath(
             *(app.registry, self._outbox, plan),
             worker=options.name,
             clock=clock,
@@ -198,8 +199,22 @@ class Worker:
                     _STAGES[self._phase], self._intakes.pulses, self._clock.monotonic()
                 ),
                 "/readyz": lambda: readiness(_STAGES[self._phase], self._intakes.pulses),
+                "/metrics": lambda: Answer(True, exposition(self._facts()), CONTENT_TYPE),
             },
         ).start()
+
+    def _facts(self) -> WorkerFacts:
+        dispatcher = self._dispatcher
+        return WorkerFacts(
+            slots=dispatcher.slots,
+            busy=dispatcher.busy,
+            unfinished=len(dispatcher.unfinished()),
+            held=len(self._outbox),
+            ended=self._aftermath.ended.total(),
+            letters=self._aftermath.letters.total(),
+            intakes=self._intakes.facts,
+            now=self._clock.monotonic(),
+        )
 
     def _prepare(self, signals: Signals) -> int | None:
         """Ask the broker what is to be known. Processes start meanwhile: both take a few tenths of a second.

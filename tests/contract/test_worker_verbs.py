@@ -328,6 +328,42 @@ def test_a_resumed_channel_fetches_at_once(broker: Broker, queue: str) -> None:
     assert has_nothing(channel)
 
 
+def test_a_stopped_partition_gives_nothing_while_others_do(broker: Broker, queue: str) -> None:
+    keys = one_key_each(broker.partitions)
+    for key in keys:
+        broker.send(queue, b"first", key=key)
+    channel = listening(broker, queue)
+    fetch(channel, len(keys))
+
+    channel.stop_partitions([1])
+    for key in keys:
+        broker.send(queue, b"second", key=key)
+    others = fetch(channel, len(keys) - 1)
+    silent = has_nothing(channel)
+    channel.pause()
+    channel.resume()
+    still_silent = has_nothing(channel)
+    channel.stop_partitions([])
+    [last] = fetch(channel, 1)
+
+    assert 1 not in {record.partition for record in others}
+    assert silent
+    assert still_silent
+    assert (last.partition, last.value) == (1, b"second")
+
+
+def test_what_a_stopped_partition_gave_before_can_be_settled(broker: Broker, queue: str) -> None:
+    broker.send(queue, b"a", key=KEY)
+    channel = listening(broker, queue)
+    [record] = fetch(channel, 1)
+
+    channel.stop_partitions([record.partition])
+    channel.settle(tags([record]))
+
+    assert channel.commit()
+    assert channel.held(tags([record])) == set()
+
+
 def test_who_leaves_can_claim_nothing_of_what_it_had(broker: Broker, queue: str) -> None:
     broker.send(queue, *[b"%d" % number for number in range(10)])
     channel = listening(broker, queue)

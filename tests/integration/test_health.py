@@ -52,7 +52,35 @@ def test_a_worker_that_works_is_alive_and_ready(scene: Scene, probe: Probe) -> N
     assert probe.get("/healthz") == Seen(200, "alive\n")
     assert probe.get("/readyz") == Seen(200, "ready\n")
     assert probe.get("/readyz?verbose", "HEAD") == Seen(200, "")
-    assert probe.get("/") == Seen(404, "there are /healthz and /readyz\n")
+    assert probe.get("/") == Seen(404, "there are /healthz, /readyz and /metrics\n")
+
+
+def test_a_worker_tells_its_metrics(scene: Scene, probe: Probe) -> None:
+    scene.ready_worker("--health", probe.place)
+    gate = scene.gate()
+    scene.wait_ended(scene.send(), scene.send())
+    scene.wait_letters(scene.send("fail", "no luck"), scene.send_task("nobody"))
+    scene.hold(gate)
+
+    def look() -> bool:
+        # A result is counted shortly after its task has noted its end.
+        lines = set(probe.get("/metrics").text.splitlines())
+        return lines >= {
+            "# TYPE taskq_tasks_ended_total counter",
+            "taskq_slots 1",
+            "taskq_slots_busy 1",
+            "taskq_tasks_unfinished 1",
+            'taskq_tasks_ended_total{task="act",outcome="succeeded"} 2',
+            'taskq_tasks_ended_total{task="act",outcome="failed"} 1',
+            f'taskq_dead_letters_total{{queue="{scene.queue}",reason="failed"}} 1',
+            f'taskq_dead_letters_total{{queue="{scene.queue}",reason="unknown_task"}} 1',
+            f'taskq_queue_joined{{queue="{scene.queue}"}} 1',
+            f'taskq_queue_claimed_total{{queue="{scene.queue}"}} 4',
+            f'taskq_queue_lag{{queue="{scene.queue}"}} 0',
+        }
+
+    wait_until(look, timeout=10, what="the metrics")
+    gate.touch()
 
 
 def test_a_worker_that_finishes_its_last_task_is_alive_and_not_ready(

@@ -204,7 +204,7 @@ def test_what_cannot_run_is_a_dead_letter_with_its_reason(
     assert letter.record is record
 
 
-def test_a_dead_letter_that_cannot_be_written_stops_the_queue_and_is_repeated(
+def test_a_dead_letter_that_cannot_be_written_stops_its_partition_and_is_repeated(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stage = Stage()
@@ -224,9 +224,12 @@ def test_a_dead_letter_that_cannot_be_written_stops_the_queue_and_is_repeated(
     stage.pool.wait_started(1)
     stage.stop()
 
-    blocked = [each for each in caplog.records if getattr(each, "event", "") == "intake.blocked"]
+    blocked = [
+        each for each in caplog.records if getattr(each, "event", "") == "intake.partition_blocked"
+    ]
     assert len(blocked) == 1
-    assert stage.channel.calls.index("settle") < stage.channel.calls.index("claim")
+    assert stage.channel.calls.count("stop_partitions") == 2
+    assert stage.channel.stopped == set()
     assert len(stage.broker.publisher.letters) == 1
 
 

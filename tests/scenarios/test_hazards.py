@@ -13,8 +13,11 @@ import signal
 from collections.abc import Callable
 
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
-from tests.support.kafka import Kafka
+from taskq.memory.murmur2 import partition_of
+from tests.support.kafka import Kafka, admin
+from tests.support.probing import Probe
 from tests.support.processes import Process, process_table, wait_asleep
 from tests.support.scene import Scene
 from tests.support.waiting import wait_until
@@ -290,3 +293,41 @@ def test_records_older_than_the_brokers_memory_of_offsets_are_not_run(
 def parent_of(pid: int) -> int:
     """Return a process's parent."""
     return next(entry.parent for entry in process_table() if entry.pid == pid)
+
+
+@pytest.mark.timeout(120)
+def test_dead_letter_that_is_too_large_for_its_topic_stops_its_partition_alone(
+    kafka: Kafka, scene: Scene
+) -> None:
+    letters = f"{scene.queue}.dlq"
+    kafka.create_topic(scene.queue, partitions=2)
+    kafka.create_topic(letters, partitions=1, config={"max.message.bytes": "60"})
+    keys = [f"{number}" for number in range(40)]
+    stopped = partition_of(keys[0].encode(), 2)
+    probe = Probe()
+    worker = scene.ready_worker("--health", probe.place, slots=2)
+
+    refused = scene.send_task("nobody", key=keys[0])
+    worker.wait_for_line(rf"partition {stopped} stands still: .*unknown_task")
+    sent = {key: scene.send(key=key) for key in keys}
+    behind = [id for key, id in sent.items() if partition_of(key.encode(), 2) == stopped]
+    scene.wait_ended(*(set(sent.values()) - set(behind)))
+    started = {entry.id for entry in scene.ledger.entries("started")}
+    metrics = probe.get("/metrics").text
+    change = ConfigEntry(
+        "max.message.bytes", "1000000", incremental_operation=AlterConfigOpType.SET
+    )
+    topic = ConfigResource(ConfigResource.Type.TOPIC, letters, incremental_configs=[change])
+    client = admin(kafka.bootstrap)
+    client.incremental_alter_configs([topic])[topic].result(10)
+
+    place = f'queue="{scene.queue}",partition="{stopped}"'
+    assert f'taskq_partition_blocked{{{place},reason="dead_letter"}} 1\n' in metrics
+    assert behind
+    assert not started.intersection(behind)
+    scene.wait_ended(*behind)
+    assert scene.wait_letters(refused)[refused].reason == "unknown_task"
+    worker.wait_for_line(f"partition {stopped} goes on")
+    assert scene.ran_twice() == {}
+    assert worker.stop() == 0, worker.text
+    probe.close()

@@ -31,6 +31,7 @@ class FakeChannel:
         self.fetch_error: Exception | None = None
         self.others = 0
         self.is_paused = False
+        self.stopped: set[int] = set()
         self.is_listening = False
         self.is_closed = False
         self.answers = True
@@ -180,6 +181,11 @@ class FakeChannel:
         with self.change:
             self.is_paused = False
             self._note("resume")
+
+    def stop_partitions(self, partitions: Collection[int]) -> None:
+        with self.change:
+            self.stopped = set(partitions)
+            self._note("stop_partitions")
 
     def leave(self) -> None:
         with self.change:

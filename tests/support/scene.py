@@ -111,9 +111,9 @@ class Scene:
         self.sent.append(result.id)
         return result.id
 
-    def send_task(self, name: str) -> str:
+    def send_task(self, name: str, *, key: str | None = None) -> str:
         """Send a task of another app, and return its id; it is not counted among `sent`."""
-        return self._sender.send_task(name, queue=self.queue).id
+        return self._sender.send_task(name, queue=self.queue, key=key).id
 
     def send_step(self, key: str, number: int, *args: object, late: bool = False) -> str:
         """Send one of the tasks of a key: `step` of `scene_tasks`, with its failures and seconds; return its id."""

@@ -17,7 +17,7 @@ import taskq_kafka
 from taskq import errors
 from taskq.cli import main
 from taskq.cli.options import common_options
-from taskq.events import EVENTS
+from taskq.events import EVENTS, METRICS
 from taskq.exitcodes import EXIT_CODES
 from taskq.settings import SETTINGS
 
@@ -100,6 +100,11 @@ def test_every_event_that_is_logged_is_in_the_docs(package: Any) -> None:
 
     text = docs("reference/events.md")
     assert not {name for name in logged | set(EVENTS) if f"| `{name}` |" not in text}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_in_the_docs(name: str) -> None:
+    assert f"| `{name}` |" in docs("reference/events.md")
 
 
 def test_every_reason_of_a_dead_letter_is_in_the_docs() -> None:

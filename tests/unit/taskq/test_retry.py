@@ -110,16 +110,33 @@ def test_a_retry_that_would_come_after_its_expires_is_none() -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        Retry(countdown=-1),
         Retry(countdown=1, eta=START),
         Retry(eta=START.replace(tzinfo=None)),
-        Retry(countdown=1, max_retries=-1),
-        Retry(countdown=math.inf),
     ],
 )
 def test_what_a_task_cannot_ask_for_is_refused(asked: Retry) -> None:
     with pytest.raises(InvalidArguments):
         decided(retry_policy("t"), asked)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "error"),
+    [
+        ({"countdown": -5}, ValueError),
+        ({"countdown": math.inf}, ValueError),
+        ({"countdown": math.nan}, ValueError),
+        ({"countdown": "5"}, TypeError),
+        ({"countdown": True}, TypeError),
+        ({"max_retries": -1}, ValueError),
+        ({"max_retries": 1.5}, TypeError),
+        ({"exc": "text"}, TypeError),
+    ],
+)
+def test_a_retry_that_cannot_be_is_refused_when_it_is_made(
+    wishes: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=next(iter(wishes))):
+        Retry(**wishes)
 
 
 def test_errors_are_chosen_as_except_does() -> None:

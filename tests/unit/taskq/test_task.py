@@ -5,6 +5,7 @@ import json
 import pickle
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from types import ModuleType
 from typing import Any
 
@@ -415,3 +416,33 @@ def test_a_limit_of_deliveries_needs_late_acks() -> None:
 
 
 def fail_softly() -> None: ...
+
+
+@pytest.mark.parametrize("option", ["acks_late", "bind", "dead_letter", "retry_jitter"])
+@pytest.mark.parametrize("value", ["no", "x", 1, 0, None])
+def test_a_flag_is_true_or_false(option: str, value: Any) -> None:
+    app, _ = isolated_app()
+    options: dict[str, Any] = {option: value}
+
+    with pytest.raises(InvalidArguments, match=f"{option} is True or False, not {value!r}"):
+        app.task("t", **options)(lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"priority": 11},
+        {"countdown": -5},
+        {"expires": -1},
+        {"eta": "tomorrow"},
+        {"key": ""},
+        {"task_id": 7},
+        {"countdown": 1, "eta": datetime(2027, 1, 1, tzinfo=timezone.utc)},
+    ],
+)
+def test_options_that_cannot_be_are_refused_when_they_are_made(options: dict[str, Any]) -> None:
+    app, _ = isolated_app()
+    task = app.task("t")(lambda: None)
+
+    with pytest.raises(InvalidArguments, match=next(iter(options))):
+        task.options(**options)

@@ -115,6 +115,31 @@ def test_time_limits_that_the_pool_cannot_keep_are_told(pool: str, is_told: bool
     )
 
 
+@pytest.mark.parametrize(
+    ("only", "without", "told"),
+    [
+        (("billing",), (), ["bill"]),
+        ((), ("billing",), ["slow"]),
+        (("mails",), (), []),
+        ((), (), ["bill, slow"]),
+    ],
+)
+def test_only_time_limits_of_tasks_of_own_queues_are_told(
+    only: tuple[str, ...], without: tuple[str, ...], told: list[str]
+) -> None:
+    app = App()
+    app.adopt(Sources((Layer("flag", {"pool": "threads"}),)))
+    app.task("bill", time_limit=30, queue="billing")(lambda: None)
+    app.task("slow", time_limit=30)(lambda: None)
+    app.task("mail", queue="mails")(lambda: None)
+
+    lines = list(doubts(app.settings, app.registry, only=only, without=without))
+
+    assert [
+        line.partition(";")[0].partition("kept for ")[2] for line in lines if "kept for" in line
+    ] == told
+
+
 def test_limits_of_processes_that_the_pool_does_not_have_are_told() -> None:
     app = App()
     app.adopt(Sources((Layer("flag", {"pool": "threads", "max_tasks_per_child": 3}),)))
