@@ -240,6 +240,12 @@ class IntakeChannel(Protocol):
     def resume(self) -> None:
         """Fetch again, at once."""
 
+    def pass_over(self, partitions: Collection[int]) -> None:
+        """Fetch nothing more from these of the own partitions, and again from all others that were passed over before.
+
+        What was prefetched of them is thrown away, as by `pause`. A rebalance that brings a partition brings it to be fetched from.
+        """
+
     def leave(self) -> None:
         """Leave the group: unclaimed records are void, other members take over the partitions. `rejoin` undoes it."""
 

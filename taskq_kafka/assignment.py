@@ -56,8 +56,16 @@ class Owned:
     is_full: bool = False
     """Blocked because its state does not fit."""
 
+    is_passed_over: bool = False
+    """Its owner wants no more of it for a while. Another reason than a block, and neither ends the other."""
+
     trouble: Trouble | None = None
     """Of a partition whose last commit failed; stays until one is taken."""
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether it is fetched from while the consumer is not paused."""
+        return not (self.blocked or self.is_passed_over)
 
     def is_resting(self, now: float) -> bool:
         """Whether its commits failed and it is not yet time to try again."""

@@ -464,6 +464,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         """Fetch again, at once."""
         self._listening().resume()
 
+    def pass_over(self, partitions: Collection[int]) -> None:
+        """Fetch nothing more from these partitions, and again from all others."""
+        self._listening().pass_over(partitions)
+
     def leave(self) -> None:
         """Leave the group; unclaimed deliveries are void."""
         listener = self._listening()

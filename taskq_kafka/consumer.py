@@ -50,8 +50,6 @@ class ConsumerStatus:
     fit a commit."""
 
 
-
-
 class QueueConsumer:
     """Fetches and claims the records of one queue as one member of its consumer group."""
 
@@ -275,6 +273,11 @@ class QueueConsumer:
         """Fetch again, at once."""
         self._owner.require()
         self._membership.resume()
+
+    def pass_over(self, partitions: Collection[int]) -> None:
+        """Fetch nothing more from these of our partitions, and again from all others."""
+        self._owner.require()
+        self._membership.pass_over(partitions)
 
     def leave(self) -> None:
         """Leave the group: other members take over; unclaimed records are void. `rejoin` undoes it."""

@@ -254,7 +254,7 @@ class Membership:
 
     def _positions(self) -> dict[int, int]:
         """Return the offset to read next of each partition that is fetched from."""
-        return {owned.partition: owned.position for owned in self.assignment if not owned.blocked}
+        return {owned.partition: owned.position for owned in self.assignment if owned.is_fetched}
 
     def stored(self, partitions: Sequence[int]) -> Mapping[int, State] | None:
         """Ask the group what it has stored for partitions, as somebody who need not be a member; None if nobody answers."""
@@ -383,7 +383,25 @@ class Membership:
         if self.paused:
             self.paused = False
             self.watchdog.forget()
-            self._resume([owned for owned in self.assignment if not owned.blocked])
+            self._resume([owned for owned in self.assignment if owned.is_fetched])
+
+    def pass_over(self, partitions: Collection[int]) -> None:
+        """Take no more from these of our partitions, and again from all others that were passed over; one that comes anew is not.
+
+        librdkafka throws away what it has prefetched of a partition that is paused: it is fetched again.
+        """
+        stop: list[Owned] = []
+        go_on: list[Owned] = []
+        for owned in self.assignment:
+            is_wanted = owned.partition not in partitions
+            if is_wanted == owned.is_passed_over:
+                (go_on if is_wanted else stop).append(owned)
+                owned.is_passed_over = not is_wanted
+        self._pause(stop)
+        if go_on:
+            self.watchdog.forget()
+            if not self.paused:
+                self._resume([owned for owned in go_on if owned.is_fetched])
 
     def block(self, owned: Owned, offset: int) -> None:
         """Take no more from a partition whose state does not fit a commit, until `unblock`.
@@ -461,7 +479,7 @@ class Membership:
             )
         owned.blocked = owned.is_full = False
         self.watchdog.forget()
-        if not self.paused:
+        if not self.paused and owned.is_fetched:
             self._resume([owned])
 
     def seek(self, owned: Owned, offset: int | None = None) -> None:
@@ -480,7 +498,7 @@ class Membership:
         try:
             self.consumer.incremental_unassign([target])
             self.consumer.incremental_assign([target])
-            if self.paused or owned.blocked:
+            if self.paused or not owned.is_fetched:
                 self._pause([owned])
         except KafkaException as error:
             # Records given back would not come again to this member.
@@ -500,7 +518,7 @@ class Membership:
             raise map_error(error, address=self._options.bootstrap) from error
 
     def lag(self) -> int:
-        """Return how many records wait on the own partitions; a second old at the most. Asks the broker only while paused."""
+        """Return how many records wait on the own partitions; a second old at the most. Asks the broker only of what is paused."""
         measured, lag = self._lag
         if time.monotonic() - measured < LAG_REFRESH:
             return lag
@@ -511,7 +529,9 @@ class Membership:
     def _lag_of(self, owned: Owned) -> int:
         try:
             ends = self.consumer.get_watermark_offsets(
-                TopicPartition(self.topic, owned.partition), timeout=1, cached=not self.paused
+                TopicPartition(self.topic, owned.partition),
+                timeout=1,
+                cached=not (self.paused or owned.is_passed_over),
             )
         except KafkaException:
             return 0

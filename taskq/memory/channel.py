@@ -324,6 +324,12 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
         self._listening()
         self._is_paused = False
 
+    def pass_over(self, partitions: Collection[int]) -> None:
+        """Fetch nothing more from these partitions, and again from all others."""
+        member = self._listening()
+        with self._cluster.locked():
+            member.pass_over(partitions)
+
     def leave(self) -> None:
         """Leave the group; unclaimed deliveries are void."""
         member = self._listening()

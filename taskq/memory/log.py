@@ -7,7 +7,7 @@ is committed at once. Both only take away chances to be right by luck: a member 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -91,6 +91,9 @@ class Hold:
     given_back: dict[int, bool] = field(default_factory=dict)
     """Offsets to be delivered again, and whether as `redelivered`."""
 
+    is_passed_over: bool = False
+    """Whether the member takes nothing from it now."""
+
     def take(self, partition: Partition, progress: Progress) -> tuple[int, bool] | None:
         """Return the next offset to deliver and whether it is redelivered; None if there is none."""
         while self.given_back:
@@ -149,7 +152,8 @@ class Member:
     def take(self, limit: int) -> list[Record]:
         """Return at most `limit` records that are now in flight here, its partitions taking turns."""
         taken: list[Record] = []
-        turn = sorted(self.holds, key=lambda number: (number <= self._last, number))
+        wanted = (number for number, hold in self.holds.items() if not hold.is_passed_over)
+        turn = sorted(wanted, key=lambda number: (number <= self._last, number))
         while turn and len(taken) < limit:
             number = turn.pop(0)
             hold = self.holds[number]
@@ -167,6 +171,11 @@ class Member:
                 turn.append(number)
                 self._last = number
         return taken
+
+    def pass_over(self, partitions: Collection[int]) -> None:
+        """Take nothing from these of its partitions from now on, and from all others."""
+        for number, hold in self.holds.items():
+            hold.is_passed_over = number in partitions
 
     def has(self, record: Record) -> bool:
         """Return whether a record is in flight here, so that it may be settled or given back."""

@@ -328,6 +328,71 @@ def test_a_resumed_channel_fetches_at_once(broker: Broker, queue: str) -> None:
     assert has_nothing(channel)
 
 
+def test_what_is_passed_over_waits_while_others_come(broker: Broker, queue: str) -> None:
+    channel = listening(broker, queue)
+    first, *others = one_key_each(broker.partitions)
+    channel.pass_over([0])
+    broker.send(queue, b"waits", b"waits, too", key=first)
+    for key in others:
+        broker.send(queue, b"comes", key=key)
+
+    records = fetch(channel, len(others))
+    assert {record.partition for record in records} == set(range(1, broker.partitions))
+    assert has_nothing(channel)
+
+    channel.pass_over([])
+    assert values(fetch(channel, 2)) == [b"waits", b"waits, too"]
+
+
+def test_what_is_given_back_of_a_partition_comes_when_it_is_passed_over_no_more(
+    broker: Broker, queue: str
+) -> None:
+    channel = listening(broker, queue)
+    key = one_key_each(broker.partitions)[0]
+    broker.send(queue, *[b"%d" % number for number in range(6)], key=key)
+    records = fetch(channel, 6)
+    channel.pass_over([0])
+    channel.release(tags(records[2:4]))
+    assert has_nothing(channel)
+    assert len(claimed(channel, records[:2])) == 2
+    assert has_nothing(channel)
+
+    channel.pass_over([])
+
+    again = fetch(channel, 2)
+    assert values(again) == [b"2", b"3"]
+    assert len(claimed(channel, [*again, *records[4:]])) == 4
+    assert has_nothing(channel)
+
+
+def test_a_pause_and_what_is_passed_over_do_not_end_each_other(broker: Broker, queue: str) -> None:
+    channel = listening(broker, queue)
+    keys = one_key_each(broker.partitions)
+    channel.pass_over([0])
+    channel.pause()
+    broker.send(queue, b"waits", key=keys[0])
+    broker.send(queue, b"comes", key=keys[1])
+    channel.pass_over([0, 1])
+    channel.pass_over([0])
+    assert has_nothing(channel)
+
+    channel.resume()
+
+    assert values(fetch(channel, 1)) == [b"comes"]
+    assert has_nothing(channel)
+
+
+def test_who_rejoins_passes_nothing_over(broker: Broker, queue: str) -> None:
+    channel = listening(broker, queue)
+    channel.pass_over(range(broker.partitions))
+    broker.send(queue, b"a", b"b", b"c")
+    channel.leave()
+
+    channel.rejoin()
+
+    assert set(values(fetch(channel, 3))) == {b"a", b"b", b"c"}
+
+
 def test_who_leaves_can_claim_nothing_of_what_it_had(broker: Broker, queue: str) -> None:
     broker.send(queue, *[b"%d" % number for number in range(10)])
     channel = listening(broker, queue)

@@ -31,6 +31,8 @@ class FakeChannel:
         self.fetch_error: Exception | None = None
         self.others = 0
         self.is_paused = False
+        self.partitions: tuple[int, ...] = (0,)
+        self.passed_over: frozenset[int] = frozenset()
         self.is_listening = False
         self.is_closed = False
         self.answers = True
@@ -88,7 +90,7 @@ class FakeChannel:
                 raise error
             self.limits.append(limit)
             self.change.wait_for(
-                lambda: (self.waiting and not self.is_paused) or self._rebalance, timeout
+                lambda: (self._wanted() and not self.is_paused) or self._rebalance, timeout
             )
             if self._rebalance is not None:
                 event, self._rebalance = self._rebalance, None
@@ -96,14 +98,19 @@ class FakeChannel:
                     self._note("before_revoke")
                     self._before_revoke(event.partitions)
                 self.fetched.clear()
+                self.passed_over -= set(event.partitions)
                 if self._on_rebalance is not None:
                     self._on_rebalance(event)
             if self.is_paused:
                 return []
-            found, self.waiting = self.waiting[:limit], self.waiting[limit:]
+            found = self._wanted()[:limit]
+            self.waiting = [record for record in self.waiting if record not in found]
             self.fetched |= {record.delivery_tag: record for record in found}
             self._note("fetch")
             return found
+
+    def _wanted(self) -> list[Record]:
+        return [record for record in self.waiting if record.partition not in self.passed_over]
 
     def held(self, tags: Iterable[int]) -> set[int]:
         with self.change:
@@ -181,6 +188,11 @@ class FakeChannel:
             self.is_paused = False
             self._note("resume")
 
+    def pass_over(self, partitions: Collection[int]) -> None:
+        with self.change:
+            self.passed_over = frozenset(partitions)
+            self._note("pass_over")
+
     def leave(self) -> None:
         with self.change:
             self.fetched.clear()
@@ -192,7 +204,7 @@ class FakeChannel:
 
     def status(self) -> IntakeStatus:
         return IntakeStatus(
-            partitions=(0,),
+            partitions=self.partitions,
             member=True,
             assigned=self.is_listening,
             lag=len(self.waiting),
