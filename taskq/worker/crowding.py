@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from taskq.clock import Clock
 from taskq.protocols import IntakeChannel, Rebalance
@@ -48,10 +48,12 @@ class Crowding:
         found = self._crowds.find(loads_of(hand), loads_of(waiting))
         if not found:
             return False
-        rest = [tag for partition in found for tag in self._stop(partition, waiting)]
+        for partition in found:
+            if self._crowds.stop(partition):
+                here = [each for each in waiting if each.record.partition == partition]
+                self._say_stopped(partition, here)
         self._pass_over()
-        if rest:
-            self._channel.release(rest)
+        self._trim(found)
         return True
 
     def look(self) -> None:
@@ -79,14 +81,20 @@ class Crowding:
         self._crowds = Crowds()
         self._hand.set_aside = frozenset()
 
-    def _stop(self, partition: int, waiting: Sequence[Delivery]) -> list[int]:
-        """Let a partition be stopped; return the delivery tags of what is not kept of it."""
-        rest = self._hand.take_last(partition, but=self._crowds.kept)
-        kept = loads_of(self._hand.deliveries)[partition].count
-        if self._crowds.stop(partition, kept):
-            here = [each for each in waiting if each.record.partition == partition]
-            self._say_stopped(partition, here)
-        return [each.record.delivery_tag for each in rest]
+    def _trim(self, new: Collection[int]) -> None:
+        """Give back what is too much of stopped partitions: also of those that were before, as each may have less now.
+
+        Args:
+            new: Those that were not stopped before.
+        """
+        kept = self._crowds.kept
+        rest = {number: self._hand.take_last(number, but=kept) for number in self._crowds.stopped}
+        in_hand = loads_of(self._hand.deliveries)
+        for partition, gone in rest.items():
+            if gone or partition in new:
+                self._crowds.keep(partition, in_hand[partition].count)
+        if tags := [each.record.delivery_tag for gone in rest.values() for each in gone]:
+            self._channel.release(tags)
 
     def _pass_over(self) -> None:
         stopped = self._crowds.stopped

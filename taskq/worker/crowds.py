@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from taskq.worker.hand import MOST_BYTES, MOST_KEYED, Load
 
 _KEPT_OF_ALL = 4000
-_LEAST_KEPT = 50
-_MOST_KEPT = 500
-"""Tasks in hand of all crowds, and of one. Each turn of the intake looks at all of them; few mean that what was prefetched of a
-partition is thrown away often."""
+_MOST_CROWDS = 80
+"""Tasks in hand of all stopped partitions, and how many these may be: each turn of the intake looks at all of them. Few of one mean
+that what was prefetched of it is thrown away often, and that other keys in it are not seen behind those that wait."""
 
 EASED_AFTER = 5.0
 """Seconds for which a partition must have been fetched from again before its next backlog is another one."""
@@ -53,8 +52,8 @@ class Crowds:
 
     @property
     def kept(self) -> Load:
-        """How much of one crowd is kept in hand."""
-        count = min(_MOST_KEPT, max(_LEAST_KEPT, _KEPT_OF_ALL // max(1, self.owned)))
+        """How much of one crowd is kept in hand: as much as there would be without it, if there are few."""
+        count = min(MOST_KEYED, _KEPT_OF_ALL // max(1, len(self._crowds)))
         return Load(count, MOST_BYTES * count // _KEPT_OF_ALL)
 
     def find(self, in_hand: Mapping[int, Load], waiting: Mapping[int, Load]) -> list[int]:
@@ -70,7 +69,7 @@ class Crowds:
             return []
         count = sum(load.count for load in in_hand.values())
         size = sum(load.size for load in in_hand.values())
-        most = _KEPT_OF_ALL // self.kept.count - len(self.stopped)
+        most = _MOST_CROWDS - len(self.stopped)
         found: list[int] = []
         for partition in sorted(waiting, key=lambda number: -waiting[number].share()):
             has_room = count <= MOST_KEYED // 2 and size <= MOST_BYTES // 2
@@ -85,16 +84,15 @@ class Crowds:
         """Return whether it is as much as each partition has of a full hand that is evenly spread: at least one has."""
         return load.count * self.owned >= MOST_KEYED or load.size * self.owned >= MOST_BYTES
 
-    def stop(self, partition: int, kept: int) -> bool:
-        """Let a partition be stopped; return whether it was no crowd before.
-
-        Args:
-            partition: Which one.
-            kept: How many of its tasks are in hand.
-        """
+    def stop(self, partition: int) -> bool:
+        """Let a partition be stopped, until `keep` says for how long; return whether it was no crowd before."""
         is_news = partition not in self._crowds
-        self._crowds[partition] = _Crowd(kept // 2)
+        self._crowds[partition] = _Crowd(0)
         return is_news
+
+    def keep(self, partition: int, count: int) -> None:
+        """Note how many tasks of a partition that is stopped are in hand now: it goes on when half of them have gone."""
+        self._crowds[partition].goes_on_at = count // 2
 
     def look(self, in_hand: Mapping[int, Load], now: float) -> list[int]:
         """Let go on, and stop again, what is to; return what is a crowd no more.

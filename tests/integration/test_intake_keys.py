@@ -220,14 +220,20 @@ def test_a_hand_that_is_full_of_a_key_stops_its_partition_and_another_goes_on(
     assert not said(caplog, "intake.key_busy")
 
 
-def test_what_is_too_much_of_a_stopped_partition_is_given_back(two_partitions: Stage) -> None:
-    stage = two_partitions
-    crowd(stage)
+def test_what_is_too_much_of_stopped_partitions_is_given_back() -> None:
+    stage = Stage(slots=64)
+    stage.channel.partitions = tuple(range(6))
+    stage.channel.rebalance(Rebalance("assigned", stage.channel.partitions))
+    hot = [keyed(f"hot{place}", partition=place) for place in range(6) for _ in range(1100)]
 
-    stage.channel.wait(lambda: "release" in stage.channel.calls)
+    stage.channel.put(*hot)
+    stage.start()
+    stage.channel.wait(lambda: len(stage.channel.passed_over) == 6, timeout=20)
 
-    wait_until(lambda: stage.intake.in_hand == 500, timeout=5, what="what is kept")
-    assert len(stage.channel.waiting) == 1200 - 500 - 1
+    kept = 6 * (4000 // 6)
+    wait_until(lambda: stage.intake.in_hand == kept, timeout=5, what="what is kept")
+    assert len(stage.channel.waiting) + kept + len(stage.pool.started) == len(hot)
+    stage.stop()
 
 
 def test_a_stopped_partition_goes_on_in_its_order_when_half_of_it_is_done(

@@ -104,7 +104,8 @@ class FakeChannel:
             if self.is_paused:
                 return []
             found = self._wanted()[:limit]
-            self.waiting = [record for record in self.waiting if record not in found]
+            gone = set(map(id, found))
+            self.waiting = [record for record in self.waiting if id(record) not in gone]
             self.fetched |= {record.delivery_tag: record for record in found}
             self._note("fetch")
             return found

@@ -12,6 +12,14 @@ def crowds_of(owned: int) -> Crowds:
     return crowds
 
 
+def stopped_with(kept: int) -> Crowds:
+    """Return crowds of which partition 5 is one, with so many in hand."""
+    crowds = crowds_of(12)
+    crowds.stop(5)
+    crowds.keep(5, kept)
+    return crowds
+
+
 def find(crowds: Crowds, **counts: int) -> list[int]:
     """Ask with a hand in which all wait for their keys: `p3=40` is 40 of partition 3."""
     loads = {int(name[1:]): Load(count) for name, count in counts.items()}
@@ -54,26 +62,18 @@ def test_a_hand_that_is_full_of_what_waits_for_no_key_stops_nothing() -> None:
 
 def test_what_is_kept_of_all_crowds_has_a_bound() -> None:
     crowds = crowds_of(1000)
-    for partition in range(4000 // crowds.kept.count):
-        crowds.stop(partition, crowds.kept.count)
+    for partition in range(80):
+        crowds.stop(partition)
+        kept = crowds.kept
+        assert 50 <= kept.count <= MOST_KEYED
+        assert kept.count * (partition + 1) <= 4000
+        assert kept.size * (partition + 1) <= MOST_BYTES
 
     assert find(crowds, p900=MOST_KEYED) == []
 
 
-@pytest.mark.parametrize("owned", [2, 12, 80])
-def test_what_is_kept_of_partitions_that_are_all_crowds_is_no_more_than_the_bound(
-    owned: int,
-) -> None:
-    kept = crowds_of(owned).kept
-
-    assert 50 <= kept.count <= 500
-    assert kept.count * owned <= 4000
-    assert kept.size * owned <= MOST_BYTES
-
-
 def test_a_stopped_partition_goes_on_when_half_of_what_was_kept_has_gone() -> None:
-    crowds = crowds_of(12)
-    crowds.stop(5, 300)
+    crowds = stopped_with(300)
 
     crowds.look({5: Load(151)}, 1.0)
     assert crowds.stopped == {5}
@@ -82,20 +82,18 @@ def test_a_stopped_partition_goes_on_when_half_of_what_was_kept_has_gone() -> No
 
 
 def test_a_stopped_partition_goes_on_when_nothing_is_left_of_it() -> None:
-    crowds = crowds_of(12)
-    crowds.stop(5, 1)
+    crowds = stopped_with(1)
 
     crowds.look({}, 1.0)
 
     assert crowds.stopped == frozenset()
 
 
-@pytest.mark.parametrize("refilled", [Load(333), Load(2, MOST_BYTES)])
+@pytest.mark.parametrize("refilled", [Load(MOST_KEYED), Load(2, MOST_BYTES)])
 def test_a_crowd_that_goes_on_stops_at_once_when_as_much_as_is_kept_is_in_hand(
     refilled: Load,
 ) -> None:
-    crowds = crowds_of(12)
-    crowds.stop(5, 333)
+    crowds = stopped_with(1000)
     crowds.look({5: Load(100)}, 1.0)
 
     assert crowds.look({5: refilled}, 1.1) == []
@@ -106,29 +104,28 @@ def test_a_crowd_that_goes_on_stops_at_once_when_as_much_as_is_kept_is_in_hand(
 
 
 def test_a_partition_that_goes_on_for_some_seconds_is_a_crowd_no_more() -> None:
-    crowds = crowds_of(12)
-    crowds.stop(5, 300)
+    crowds = stopped_with(300)
     crowds.look({5: Load(100)}, 1.0)
 
     assert crowds.look({5: Load(100)}, 1.0 + EASED_AFTER / 2) == []
     assert crowds.look({5: Load(100)}, 1.0 + EASED_AFTER) == [5]
 
     assert not crowds
-    assert crowds.stop(5, 300), "its next backlog is news"
+    assert crowds.stop(5), "its next backlog is news"
 
 
 def test_a_crowd_that_is_stopped_again_is_no_news() -> None:
     crowds = crowds_of(12)
 
-    assert crowds.stop(5, 300)
+    assert crowds.stop(5)
     crowds.look({}, 1.0)
-    assert not crowds.stop(5, 300)
+    assert not crowds.stop(5)
 
 
 def test_a_partition_that_went_is_forgotten() -> None:
     crowds = crowds_of(12)
-    crowds.stop(5, 300)
-    crowds.stop(6, 300)
+    crowds.stop(5)
+    crowds.stop(6)
 
     crowds.forget([5, 7])
 
