@@ -35,6 +35,8 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "intake.no_partition": "There are more workers than partitions; this one has none. `queue`.",
         "intake.partition_blocked": "A partition waits for a task to end, or for a dead letter to be written. "
         "`queue`, `partition`, `offset`.",
+        "intake.partition_crowded": "A partition stops, for its tasks wait for keys at work. `queue`, `partition`, `key`, `task`.",
+        "intake.partition_eased": "A partition's backlog of keys at work has gone. `queue`, `partition`.",
         "intake.partition_freed": "A partition that stood still goes on. `queue`, `partition`.",
         "intake.partitions_added": "A queue has more partitions than before; the order of keys ends there. `queue`.",
         "intake.rate_limited": "So many tasks are above their `rate_limit` that their queue waits with them. `queue`.",

@@ -243,8 +243,15 @@ class IntakeChannel(Protocol):
     def resume(self) -> None:
         """Fetch again, at once."""
 
-    def stop_partitions(self, partitions: Collection[int]) -> None:
-        """Fetch nothing more from just these partitions, as long as they stay ours; from others that were stopped again."""
+    def pass_over(self, partitions: Collection[int], reason: str) -> None:
+        """Fetch nothing more from these of the own partitions, and again from others that were passed over for this reason only.
+
+        What was prefetched of them is thrown away, as by `pause`. A rebalance that brings a partition brings it to be fetched from.
+
+        Args:
+            partitions: All that are to be passed over.
+            reason: Any word; each has its own partitions.
+        """
 
     def leave(self) -> None:
         """Leave the group: unclaimed records are void, other members take over the partitions. `rejoin` undoes it."""

@@ -53,19 +53,19 @@ class Owned:
     blocked: bool = False
     """Its state does not fit a commit, or its commits fail: nothing more is claimed from it meanwhile."""
 
-    is_stopped: bool = False
-    """Nothing is fetched from it, because who fetches wants it so."""
-
     is_full: bool = False
     """Blocked because its state does not fit."""
+
+    passed_over: set[str] = field(default_factory=set)
+    """Why its owner wants no more of it for a while. Other reasons than a block, and neither ends the other."""
 
     trouble: Trouble | None = None
     """Of a partition whose last commit failed; stays until one is taken."""
 
     @property
-    def stands_still(self) -> bool:
-        """Whether nothing is fetched from it, for whatever reason of its own."""
-        return self.blocked or self.is_stopped
+    def is_fetched(self) -> bool:
+        """Whether it is fetched from while the consumer is not paused."""
+        return not (self.blocked or self.passed_over)
 
     def is_resting(self, now: float) -> bool:
         """Whether its commits failed and it is not yet time to try again."""

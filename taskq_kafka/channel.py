@@ -464,9 +464,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu ships no types
         """Fetch again, at once."""
         self._listening().resume()
 
-    def stop_partitions(self, partitions: Collection[int]) -> None:
-        """Fetch nothing more from just these partitions, as long as they stay ours; from others that were stopped again."""
-        self._listening().stop_partitions(partitions)
+    def pass_over(self, partitions: Collection[int], reason: str) -> None:
+        """Fetch nothing more from these partitions, and again from others that were passed over for this reason only."""
+        self._listening().pass_over(partitions, reason)
 
     def leave(self) -> None:
         """Leave the group; unclaimed deliveries are void."""

@@ -277,10 +277,10 @@ class QueueConsumer:
         self._owner.require()
         self._membership.resume()
 
-    def stop_partitions(self, partitions: Collection[int]) -> None:
-        """Fetch nothing more from just these partitions, as long as they stay ours; from others that were stopped again."""
+    def pass_over(self, partitions: Collection[int], reason: str) -> None:
+        """Fetch nothing more from these of our partitions, and again from others that were passed over for this reason only."""
         self._owner.require()
-        self._membership.stop_partitions(partitions)
+        self._membership.pass_over(partitions, reason)
 
     def leave(self) -> None:
         """Leave the group: other members take over; unclaimed records are void. `rejoin` undoes it."""

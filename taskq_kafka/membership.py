@@ -254,9 +254,7 @@ class Membership:
 
     def _positions(self) -> dict[int, int]:
         """Return the offset to read next of each partition that is fetched from."""
-        return {
-            owned.partition: owned.position for owned in self.assignment if not owned.stands_still
-        }
+        return {owned.partition: owned.position for owned in self.assignment if owned.is_fetched}
 
     def stored(self, partitions: Sequence[int]) -> Mapping[int, State] | None:
         """Ask the group what it has stored for partitions, as somebody who need not be a member; None if nobody answers."""
@@ -385,7 +383,29 @@ class Membership:
         if self.paused:
             self.paused = False
             self.watchdog.forget()
-            self._resume([owned for owned in self.assignment if not owned.stands_still])
+            self._resume([owned for owned in self.assignment if owned.is_fetched])
+
+    def pass_over(self, partitions: Collection[int], reason: str) -> None:
+        """Take no more from these of our partitions, and again from others that were passed over for this reason only.
+
+        One that comes anew is not passed over. librdkafka throws away what it has prefetched of a partition that is paused: it is
+        fetched again.
+        """
+        stop: list[Owned] = []
+        go_on: list[Owned] = []
+        for owned in self.assignment:
+            was_passed_over = bool(owned.passed_over)
+            if owned.partition in partitions:
+                owned.passed_over.add(reason)
+            else:
+                owned.passed_over.discard(reason)
+            if bool(owned.passed_over) != was_passed_over:
+                (go_on if was_passed_over else stop).append(owned)
+        self._pause(stop)
+        if go_on:
+            self.watchdog.forget()
+            if not self.paused:
+                self._resume([owned for owned in go_on if owned.is_fetched])
 
     def block(self, owned: Owned, offset: int) -> None:
         """Take no more from a partition whose state does not fit a commit, until `unblock`.
@@ -463,26 +483,8 @@ class Membership:
             )
         owned.blocked = owned.is_full = False
         self.watchdog.forget()
-        if not self.paused and not owned.is_stopped:
+        if not self.paused and owned.is_fetched:
             self._resume([owned])
-
-    def stop_partitions(self, partitions: Collection[int]) -> None:
-        """Take no more from just these partitions, as long as they stay ours; from others that were stopped again."""
-        freed = [
-            owned
-            for owned in self.assignment
-            if owned.is_stopped and owned.partition not in partitions
-        ]
-        for owned in freed:
-            owned.is_stopped = False
-        for owned in self.assignment:
-            if owned.partition in partitions and not owned.is_stopped:
-                owned.is_stopped = True
-                self._pause([owned])
-        if freed:
-            self.watchdog.forget()
-        if not self.paused:
-            self._resume([owned for owned in freed if not owned.blocked])
 
     def seek(self, owned: Owned, offset: int | None = None) -> None:
         """Read on at an offset; by default where nothing is skipped: at the lowest record given back, else after the last seen."""
@@ -500,7 +502,7 @@ class Membership:
         try:
             self.consumer.incremental_unassign([target])
             self.consumer.incremental_assign([target])
-            if self.paused or owned.stands_still:
+            if self.paused or not owned.is_fetched:
                 self._pause([owned])
         except KafkaException as error:
             # Records given back would not come again to this member.
@@ -520,7 +522,7 @@ class Membership:
             raise map_error(error, address=self._options.bootstrap) from error
 
     def lag(self) -> int:
-        """Return how many records wait on the own partitions; a second old at the most. Asks the broker only while paused."""
+        """Return how many records wait on the own partitions; a second old at the most. Asks the broker only of what is paused."""
         measured, lag = self._lag
         if time.monotonic() - measured < LAG_REFRESH:
             return lag
@@ -531,7 +533,9 @@ class Membership:
     def _lag_of(self, owned: Owned) -> int:
         try:
             ends = self.consumer.get_watermark_offsets(
-                TopicPartition(self.topic, owned.partition), timeout=1, cached=not self.paused
+                TopicPartition(self.topic, owned.partition),
+                timeout=1,
+                cached=not (self.paused or bool(owned.passed_over)),
             )
         except KafkaException:
             return 0

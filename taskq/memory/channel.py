@@ -324,11 +324,11 @@ class Channel(virtual.Channel):  # type: ignore[misc]  # kombu counts as untyped
         self._listening()
         self._is_paused = False
 
-    def stop_partitions(self, partitions: Collection[int]) -> None:
-        """Fetch nothing more from just these partitions, as long as they stay ours; from others that were stopped again."""
+    def pass_over(self, partitions: Collection[int], reason: str) -> None:
+        """Fetch nothing more from these partitions, and again from others that were passed over for this reason."""
         member = self._listening()
         with self._cluster.waking():
-            member.stop(partitions)
+            member.pass_over(partitions, reason)
 
     def leave(self) -> None:
         """Leave the group; unclaimed deliveries are void."""

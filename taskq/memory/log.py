@@ -91,6 +91,9 @@ class Hold:
     given_back: dict[int, bool] = field(default_factory=dict)
     """Offsets to be delivered again, and whether as `redelivered`."""
 
+    passed_over: set[str] = field(default_factory=set)
+    """Why the member takes nothing from it now."""
+
     def take(self, partition: Partition, progress: Progress) -> tuple[int, bool] | None:
         """Return the next offset to deliver and whether it is redelivered; None if there is none."""
         while self.given_back:
@@ -128,7 +131,6 @@ class Member:
         self.is_assigned = False
         """Whether it was told an assignment since it joined."""
         self._untold: list[Rebalance] = []
-        self._stopped: set[int] = set()
         self._last = -1
 
     @property
@@ -150,9 +152,8 @@ class Member:
     def take(self, limit: int) -> list[Record]:
         """Return at most `limit` records that are now in flight here, its partitions taking turns."""
         taken: list[Record] = []
-        turn = sorted(
-            self.holds.keys() - self._stopped, key=lambda number: (number <= self._last, number)
-        )
+        wanted = (number for number, hold in self.holds.items() if not hold.passed_over)
+        turn = sorted(wanted, key=lambda number: (number <= self._last, number))
         while turn and len(taken) < limit:
             number = turn.pop(0)
             hold = self.holds[number]
@@ -171,9 +172,13 @@ class Member:
                 self._last = number
         return taken
 
-    def stop(self, partitions: Collection[int]) -> None:
-        """Take nothing from just these partitions, as long as it has them."""
-        self._stopped = set(partitions) & self.holds.keys()
+    def pass_over(self, partitions: Collection[int], reason: str) -> None:
+        """Take nothing from these of its partitions from now on, and again from others that were passed over for this reason."""
+        for number, hold in self.holds.items():
+            if number in partitions:
+                hold.passed_over.add(reason)
+            else:
+                hold.passed_over.discard(reason)
 
     def has(self, record: Record) -> bool:
         """Return whether a record is in flight here, so that it may be settled or given back."""
@@ -224,7 +229,6 @@ class Member:
     def let_go(self, numbers: Iterable[int]) -> None:
         """Lose partitions; what was in flight of them is void."""
         gone = [number for number in numbers if self.holds.pop(number, None) is not None]
-        self._stopped.difference_update(gone)
         if gone:
             self.tell("revoked", gone)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from taskq.clock import Clock
 from taskq.protocols import IntakeChannel, IntakeStatus, Rebalance, Record
 from taskq.worker.blocked import BlockedPartitions
+from taskq.worker.crowding import Crowding
 from taskq.worker.hand import Hand
 from taskq.worker.keyed import KeyedWork
 from taskq.worker.line import Line
@@ -32,6 +33,7 @@ class Fetcher:
         partitions: Partitions,
         blocked: BlockedPartitions,
         rebalances: list[Rebalance],
+        crowding: Crowding,
         *,
         progress: Progress,
         clock: Clock,
@@ -47,6 +49,7 @@ class Fetcher:
             partitions: Says what the worker has.
             blocked: Says what stands still.
             rebalances: Where the channel's callback puts them. It outlives the channel: what its close tells is looked at, too.
+            crowding: Told of rebalances.
             progress: Told that the thread came by.
             clock: For the age of what is known.
         """
@@ -58,6 +61,7 @@ class Fetcher:
         self._partitions = partitions
         self._blocked = blocked
         self._rebalances = rebalances
+        self._crowding = crowding
         self._progress = progress
         self._clock = clock
         self._is_doubtful = False
@@ -96,6 +100,7 @@ class Fetcher:
         """Leave the group; what is in hand comes again."""
         self._channel.leave()
         self.is_paused = False
+        self._crowding.forget()
         self._hand.drop()
         self._line.step_back()
         self._partitions.begin_anew()
@@ -115,6 +120,7 @@ class Fetcher:
 
     def _look_at_rebalances(self, status: IntakeStatus) -> None:
         self._keyed.look_at(self._rebalances)
+        self._crowding.look_at(self._rebalances, owned=len(status.partitions))
         self._partitions.say_own(status.partitions, self._rebalances)
         self._rebalances.clear()
         self._is_doubtful = True

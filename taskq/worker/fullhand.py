@@ -1,4 +1,7 @@
-"""What an intake does while its hand is full of tasks that wait for their rate or their key: wait with them, and say so once."""
+"""What an intake does while its hand is full of tasks that wait for their rate or their key.
+
+Where they wait for keys, partitions are stopped to make room for others (crowding.py). Else it waits with them, and says so once.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from taskq.clock import Clock
+from taskq.worker.crowding import Crowding
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.fetcher import Fetcher
@@ -33,6 +37,7 @@ class FullHand:
         *,
         order: KeyOrder,
         keyed: KeyedWork,
+        crowding: Crowding,
         dispatcher: Dispatcher,
         stopping: threading.Event,
         clock: Clock,
@@ -46,6 +51,7 @@ class FullHand:
             settling: Asked to settle meanwhile.
             order: Says which keys are busy.
             keyed: Says that the hand is full of them.
+            crowding: Stops partitions, so that there is room for others.
             dispatcher: Tells of ends.
             stopping: Ends the wait.
             clock: For waits.
@@ -56,6 +62,7 @@ class FullHand:
         self._settling = settling
         self._order = order
         self._keyed = keyed
+        self._crowding = crowding
         self._dispatcher = dispatcher
         self._stopping = stopping
         self._clock = clock
@@ -82,6 +89,10 @@ class FullHand:
             # Keys are free again in a moment; a pause would throw away what is fetched meanwhile, for each hundred tasks.
             self._settling.settle_due()
             self._dispatcher.wait_for_change(version, min(LATE_SECONDS, longest))
+            return
+        if self._hand.has_keys and self._crowding.relieve():
+            self._since = None
+            self._hand.is_full = False
             return
         self._say()
         self._fetcher.keep_membership()

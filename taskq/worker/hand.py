@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from taskq.worker.delivery import Delivery
@@ -14,6 +15,30 @@ MOST_BYTES = 8 * 1024 * 1024
 """What may wait in hand for its task's rate; for keys more, because records come by partition, and a backlog of one has few keys.
 Beyond that the queue waits with it. It is taken from again when half of it is gone: stopping to fetch throws up to a megabyte of
 prefetched records away."""
+
+
+@dataclass(slots=True)
+class Load:
+    """How many tasks, and how large they are together."""
+
+    count: int = 0
+    size: int = 0
+
+    def share(self) -> float:
+        """Return what part of a full hand of tasks with keys it is."""
+        return max(self.count / MOST_KEYED, self.size / MOST_BYTES)
+
+
+def loads_of(deliveries: Iterable[Delivery]) -> dict[int, Load]:
+    """Return the load of each partition."""
+    loads: dict[int, Load] = {}
+    for each in deliveries:
+        load = loads.get(each.record.partition)
+        if load is None:
+            load = loads[each.record.partition] = Load()
+        load.count += 1
+        load.size += each.size
+    return loads
 
 
 class Hand:
@@ -29,6 +54,9 @@ class Hand:
         self.is_full = False
         """Whether it was full at the last look."""
 
+        self.set_aside: frozenset[int] = frozenset()
+        """Partitions that are not fetched from, whose tasks do not count (crowds.py): there is room for others."""
+
     def __len__(self) -> int:
         return len(self._deliveries)
 
@@ -42,14 +70,26 @@ class Hand:
         """How many may wait in it."""
         return MOST_KEYED if self.has_keys else MOST_ABOVE_RATE
 
+    @property
+    def room(self) -> int:
+        """How many more may come into it."""
+        return self.most - len(self.counted())
+
     def look_if_full(self) -> bool:
         """Return whether so much waits that nothing more is to be fetched, until half of it has gone."""
         share = 0.5 if self.is_full else 1.0
+        counted = self.counted()
         self.is_full = (
-            len(self._deliveries) >= share * self.most
-            or sum(each.size for each in self._deliveries) >= share * MOST_BYTES
+            len(counted) >= share * self.most
+            or sum(each.size for each in counted) >= share * MOST_BYTES
         )
         return self.is_full
+
+    def counted(self) -> Sequence[Delivery]:
+        """Return what is in hand of the partitions that are fetched from; not to be changed or kept."""
+        if not self.set_aside:
+            return self._deliveries
+        return [each for each in self._deliveries if each.record.partition not in self.set_aside]
 
     # What comes
 
@@ -93,6 +133,19 @@ class Hand:
     def take_revoked(self, revoked: Container[str]) -> Sequence[Delivery]:
         """Take out and return what was revoked while it waited."""
         return self._take(lambda each: each.envelope.id in revoked)
+
+    def take_last(self, partition: int, *, but: Load) -> Sequence[Delivery]:
+        """Take out and return what is too much of a partition: the last in its order, and never the first."""
+        own = [each for each in self._deliveries if each.record.partition == partition]
+        own.sort(key=lambda each: each.record.offset)
+        count = size = 0
+        for each in own[: but.count]:
+            size += each.size
+            if count and size > but.size:
+                break
+            count += 1
+        last = set(own[count:])
+        return self._take(last.__contains__) if last else ()
 
     def drop(self) -> None:
         """Forget all of it: it was not claimed, so it comes again, here or at another worker."""

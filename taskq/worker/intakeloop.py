@@ -2,7 +2,7 @@
 
 In hand are records that were fetched and not claimed: a rebalance voids them, leaving the group gives them back. Nothing runs
 before `channel.claim` has granted it. What is above its task's rate, or whose key is at work (keyorder.py), waits in hand, and
-others of the queue pass it, until the hand is full of such.
+others of the queue pass it, until the hand is full of such; then the partitions with a backlog of keys stop alone (crowding.py).
 
 Tasks with `acks_late` are started by the same claim that settles the others, and settled when lateacks.py says so: with the next
 claim, or a tenth of a second later. The channel stays in its group until none is at work: whoever stops waits for them as long as
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskq.protocols import IntakeChannel, IntakeStatus
+from taskq.worker.crowding import Crowding
 from taskq.worker.delivery import Delivery
 from taskq.worker.fetcher import Fetcher
 from taskq.worker.finishing import Finishing
@@ -72,6 +73,7 @@ class IntakeLoop:
         self._late = self._settling.late
         self._suspects = Suspects(channel, dispatcher, clock)
         self._line = Line(queue, parts.step, dispatcher, self._suspects)
+        self._crowding = Crowding(queue, channel, parts.hand, parts.order, clock)
         self._fetcher = Fetcher(
             channel,
             parts.hand,
@@ -81,6 +83,7 @@ class IntakeLoop:
             self._partitions,
             parts.blocked,
             parts.rebalances,
+            self._crowding,
             progress=parts.progress,
             clock=clock,
         )
@@ -105,6 +108,7 @@ class IntakeLoop:
             self._settling,
             order=parts.order,
             keyed=parts.keyed,
+            crowding=self._crowding,
             dispatcher=dispatcher,
             stopping=parts.stopping,
             clock=clock,
@@ -223,6 +227,7 @@ class IntakeLoop:
         """Commit what has ended, leave the group, and void what is at work still."""
         self._hand.drop()
         self._line.step_back()
+        self._crowding.forget()
         self._is_closing = True
         self._settling.settle_acked()
         try:
@@ -252,6 +257,7 @@ class IntakeLoop:
         """
         if not self._order.is_empty:
             wait = min(wait, self._held.wait(), _KEYED_FETCH_SECONDS)
+        self._crowding.look()
         if not self._hand:
             self._hand.found_empty()
             self._full_hand.found_empty()
@@ -287,7 +293,7 @@ class IntakeLoop:
         room = self._dispatcher.room(self._starter.last_task)
         limit = min(max(self._slots, room), _MOST_RECORDS)
         if self._hand:
-            limit = max(1, min(limit, self._hand.most - len(self._hand)))
+            limit = max(1, min(limit, self._hand.room))
         if not self._late.is_empty():
             timeout = min(timeout, LATE_SECONDS)
         self._sorter.sort(self._fetcher.fetch(limit, timeout))

@@ -106,7 +106,7 @@ class Refusals:
             self._backoff = _FIRST_BACKOFF
         if failed or self.blocked:
             self._say_still(failed[0][1] if failed else None)
-            channel.stop_partitions(self.blocked.keys())
+            channel.pass_over(self.blocked.keys(), "letters")
 
     def _say_still(self, error: Exception | None) -> None:
         """Say of each partition that it stands still, again every minute, and that it goes on."""

@@ -328,14 +328,14 @@ def test_a_resumed_channel_fetches_at_once(broker: Broker, queue: str) -> None:
     assert has_nothing(channel)
 
 
-def test_a_stopped_partition_gives_nothing_while_others_do(broker: Broker, queue: str) -> None:
+def test_what_is_passed_over_stays_so_through_a_pause(broker: Broker, queue: str) -> None:
     keys = one_key_each(broker.partitions)
     for key in keys:
         broker.send(queue, b"first", key=key)
     channel = listening(broker, queue)
     fetch(channel, len(keys))
 
-    channel.stop_partitions([1])
+    channel.pass_over([1], "letters")
     for key in keys:
         broker.send(queue, b"second", key=key)
     others = fetch(channel, len(keys) - 1)
@@ -343,7 +343,7 @@ def test_a_stopped_partition_gives_nothing_while_others_do(broker: Broker, queue
     channel.pause()
     channel.resume()
     still_silent = has_nothing(channel)
-    channel.stop_partitions([])
+    channel.pass_over([], "letters")
     [last] = fetch(channel, 1)
 
     assert 1 not in {record.partition for record in others}
@@ -352,16 +352,97 @@ def test_a_stopped_partition_gives_nothing_while_others_do(broker: Broker, queue
     assert (last.partition, last.value) == (1, b"second")
 
 
-def test_what_a_stopped_partition_gave_before_can_be_settled(broker: Broker, queue: str) -> None:
+def test_what_a_partition_gave_before_it_is_passed_over_can_be_settled(
+    broker: Broker, queue: str
+) -> None:
     broker.send(queue, b"a", key=KEY)
     channel = listening(broker, queue)
     [record] = fetch(channel, 1)
 
-    channel.stop_partitions([record.partition])
+    channel.pass_over([record.partition], "letters")
     channel.settle(tags([record]))
 
     assert channel.commit()
     assert channel.held(tags([record])) == set()
+
+
+def test_what_is_passed_over_waits_while_others_come(broker: Broker, queue: str) -> None:
+    channel = listening(broker, queue)
+    first, *others = one_key_each(broker.partitions)
+    channel.pass_over([0], "keys")
+    broker.send(queue, b"waits", b"waits, too", key=first)
+    for key in others:
+        broker.send(queue, b"comes", key=key)
+
+    records = fetch(channel, len(others))
+    assert {record.partition for record in records} == set(range(1, broker.partitions))
+    assert has_nothing(channel)
+
+    channel.pass_over([], "keys")
+    assert values(fetch(channel, 2)) == [b"waits", b"waits, too"]
+
+
+def test_what_is_given_back_of_a_partition_comes_when_it_is_passed_over_no_more(
+    broker: Broker, queue: str
+) -> None:
+    channel = listening(broker, queue)
+    key = one_key_each(broker.partitions)[0]
+    broker.send(queue, *[b"%d" % number for number in range(6)], key=key)
+    records = fetch(channel, 6)
+    channel.pass_over([0], "keys")
+    channel.release(tags(records[2:4]))
+    assert has_nothing(channel)
+    assert len(claimed(channel, records[:2])) == 2
+    assert has_nothing(channel)
+
+    channel.pass_over([], "keys")
+
+    again = fetch(channel, 2)
+    assert values(again) == [b"2", b"3"]
+    assert len(claimed(channel, [*again, *records[4:]])) == 4
+    assert has_nothing(channel)
+
+
+def test_a_pause_and_what_is_passed_over_do_not_end_each_other(broker: Broker, queue: str) -> None:
+    channel = listening(broker, queue)
+    keys = one_key_each(broker.partitions)
+    channel.pass_over([0], "keys")
+    channel.pause()
+    broker.send(queue, b"waits", key=keys[0])
+    broker.send(queue, b"comes", key=keys[1])
+    channel.pass_over([0, 1], "keys")
+    channel.pass_over([0], "keys")
+    assert has_nothing(channel)
+
+    channel.resume()
+
+    assert values(fetch(channel, 1)) == [b"comes"]
+    assert has_nothing(channel)
+
+
+def test_who_rejoins_passes_nothing_over(broker: Broker, queue: str) -> None:
+    channel = listening(broker, queue)
+    channel.pass_over(range(broker.partitions), "keys")
+    broker.send(queue, b"a", b"b", b"c")
+    channel.leave()
+
+    channel.rejoin()
+
+    assert set(values(fetch(channel, 3))) == {b"a", b"b", b"c"}
+
+
+def test_each_reason_to_pass_a_partition_over_ends_by_itself(broker: Broker, queue: str) -> None:
+    channel = listening(broker, queue)
+    key = one_key_each(broker.partitions)[0]
+    channel.pass_over([0], "keys")
+    channel.pass_over([0], "letters")
+    broker.send(queue, b"waits", key=key)
+
+    channel.pass_over([], "keys")
+    assert has_nothing(channel)
+    channel.pass_over([], "letters")
+
+    assert values(fetch(channel, 1)) == [b"waits"]
 
 
 def test_who_leaves_can_claim_nothing_of_what_it_had(broker: Broker, queue: str) -> None:

@@ -228,8 +228,8 @@ def test_a_dead_letter_that_cannot_be_written_stops_its_partition_and_is_repeate
         each for each in caplog.records if getattr(each, "event", "") == "intake.partition_blocked"
     ]
     assert len(blocked) == 1
-    assert stage.channel.calls.count("stop_partitions") == 2
-    assert stage.channel.stopped == set()
+    assert stage.channel.calls.count("pass_over") == 2
+    assert stage.channel.passed_over == set()
     assert len(stage.broker.publisher.letters) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Iterator
 from datetime import timedelta
@@ -182,6 +183,90 @@ def test_a_queue_whose_hand_is_full_of_a_key_waits_and_names_it_once(
     [said] = [r for r in caplog.records if getattr(r, "event", "") == "intake.key_busy"]
     assert "'hot'" in said.getMessage()
     assert stage.intake.in_hand <= 1000
+
+
+@pytest.fixture
+def two_partitions() -> Iterator[Stage]:
+    stage = Stage(slots=3)
+    stage.channel.partitions = (0, 1)
+    stage.channel.rebalance(Rebalance("assigned", (0, 1)))
+    yield stage.start()
+    stage.stop()
+
+
+def crowd(stage: Stage, count: int = 1200) -> None:
+    """Let the hand be filled with a key of partition 0, one of which is at work, and wait until that partition is stopped."""
+    stage.channel.put(*(keyed("hot", partition=0) for _ in range(count)))
+    stage.channel.wait(lambda: stage.channel.passed_over == {0})
+
+
+def said(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
+    return [r.getMessage() for r in caplog.records if getattr(r, "event", "") == event]
+
+
+def test_a_hand_that_is_full_of_a_key_stops_its_partition_and_another_goes_on(
+    two_partitions: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = two_partitions
+    crowd(stage)
+
+    stage.channel.put(other := keyed("cold", partition=1))
+    stage.pool.wait_started(2)
+
+    assert started(stage)[1] is other
+    [line] = said(caplog, "intake.partition_crowded")
+    assert "partition 0 waits with 1000 tasks" in line
+    assert "'hot'" in line
+    assert not said(caplog, "intake.key_busy")
+
+
+def test_what_is_too_much_of_stopped_partitions_is_given_back() -> None:
+    stage = Stage(slots=64)
+    stage.channel.partitions = tuple(range(6))
+    stage.channel.rebalance(Rebalance("assigned", stage.channel.partitions))
+    hot = [keyed(f"hot{place}", partition=place) for place in range(6) for _ in range(1100)]
+
+    stage.channel.put(*hot)
+    stage.start()
+    stage.channel.wait(lambda: len(stage.channel.passed_over) == 6, timeout=20)
+
+    kept = 6 * (4000 // 6)
+    wait_until(lambda: stage.intake.in_hand == kept, timeout=5, what="what is kept")
+    assert len(stage.channel.waiting) + kept + len(stage.pool.started) == len(hot)
+    stage.stop()
+
+
+def test_a_stopped_partition_goes_on_in_its_order_when_half_of_it_is_done(
+    two_partitions: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = two_partitions
+    caplog.set_level(logging.INFO, logger="taskq")
+    crowd(stage)
+
+    for count in range(1, 1200):
+        stage.pool.end(stage.pool.held[0])
+        stage.pool.wait_started(count + 1)
+
+    offsets = [record.offset for record in started(stage)]
+    assert offsets == sorted(set(offsets))
+    stage.channel.wait(lambda: stage.channel.passed_over == set())
+    stage.clock.pushed += 3600
+    wait_until(lambda: said(caplog, "intake.partition_eased"), timeout=5, what="the line")
+    assert len(said(caplog, "intake.partition_crowded")) == 1
+
+
+def test_a_partition_that_comes_back_is_not_stopped(two_partitions: Stage) -> None:
+    stage = two_partitions
+    crowd(stage)
+    calls = len(stage.channel.calls)
+
+    stage.channel.rebalance(Rebalance("lost", (0,)))
+    stage.channel.rebalance(Rebalance("assigned", (0,)))
+    stage.channel.wait(lambda: stage.channel.passed_over == set())
+    stage.pool.end(stage.pool.held[0])
+    stage.pool.wait_started(2)
+
+    assert "pass_over" not in stage.channel.calls[calls:], "the channel forgets it by itself"
 
 
 def test_a_revoked_task_is_not_run_again(stage: Stage) -> None:

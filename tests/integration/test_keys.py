@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from taskq.memory.murmur2 import partition_of
 from tests.support.kafka import Kafka
 from tests.support.scene import Scene
 
@@ -85,3 +86,27 @@ def test_a_process_that_dies_with_a_task_of_a_key_is_followed_by_the_same_task(
     started = [entry.id for entry in scene.ledger.entries("started")]
     assert started == [deadly, deadly, *others]
     assert scene.wait_letters(deadly)[deadly].reason == "worker_died"
+
+
+def test_a_hot_key_of_which_no_more_fits_the_hand_stops_its_partition_alone(
+    kafka: Kafka, scene: Scene
+) -> None:
+    kafka.create_topic(scene.queue, partitions=6)
+    worker = scene.ready_worker(slots=3)
+    hot_place = partition_of(b"hot", 6)
+    others = [name for n in range(100) if partition_of((name := f"k{n}").encode(), 6) != hot_place]
+    gate = scene.gate()
+    scene.wait_started(scene.send("wait for gate", gate, key="hot"))
+    waiting = [scene.send(key="hot") for _ in range(1500)]
+
+    worker.wait_for_line(rf"partition {hot_place} waits with \d+ tasks whose keys are busy")
+    passing = [scene.send(key=key) for key in others[:20] for _ in range(5)]
+    scene.wait_ended(*passing)
+    assert not any(scene.started(id) for id in waiting)
+
+    gate.touch()
+    scene.wait_ended(*waiting, timeout=60)
+    started = [entry.id for entry in scene.ledger.entries("started") if entry.id in set(waiting)]
+    assert started == waiting
+    assert not scene.ran_twice()
+    assert worker.stop() == 0

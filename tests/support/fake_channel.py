@@ -31,7 +31,8 @@ class FakeChannel:
         self.fetch_error: Exception | None = None
         self.others = 0
         self.is_paused = False
-        self.stopped: set[int] = set()
+        self.partitions: tuple[int, ...] = (0,)
+        self._passed_over: dict[str, frozenset[int]] = {}
         self.is_listening = False
         self.is_closed = False
         self.answers = True
@@ -89,7 +90,7 @@ class FakeChannel:
                 raise error
             self.limits.append(limit)
             self.change.wait_for(
-                lambda: (self.waiting and not self.is_paused) or self._rebalance, timeout
+                lambda: (self._wanted() and not self.is_paused) or self._rebalance, timeout
             )
             if self._rebalance is not None:
                 event, self._rebalance = self._rebalance, None
@@ -97,14 +98,21 @@ class FakeChannel:
                     self._note("before_revoke")
                     self._before_revoke(event.partitions)
                 self.fetched.clear()
+                for reason, partitions in self._passed_over.items():
+                    self._passed_over[reason] = partitions - set(event.partitions)
                 if self._on_rebalance is not None:
                     self._on_rebalance(event)
             if self.is_paused:
                 return []
-            found, self.waiting = self.waiting[:limit], self.waiting[limit:]
+            found = self._wanted()[:limit]
+            gone = set(map(id, found))
+            self.waiting = [record for record in self.waiting if id(record) not in gone]
             self.fetched |= {record.delivery_tag: record for record in found}
             self._note("fetch")
             return found
+
+    def _wanted(self) -> list[Record]:
+        return [record for record in self.waiting if record.partition not in self.passed_over]
 
     def held(self, tags: Iterable[int]) -> set[int]:
         with self.change:
@@ -182,10 +190,15 @@ class FakeChannel:
             self.is_paused = False
             self._note("resume")
 
-    def stop_partitions(self, partitions: Collection[int]) -> None:
+    @property
+    def passed_over(self) -> set[int]:
+        """The partitions that are, for whatever reason."""
+        return set().union(*self._passed_over.values())
+
+    def pass_over(self, partitions: Collection[int], reason: str) -> None:
         with self.change:
-            self.stopped = set(partitions)
-            self._note("stop_partitions")
+            self._passed_over[reason] = frozenset(partitions)
+            self._note("pass_over")
 
     def leave(self) -> None:
         with self.change:
@@ -198,7 +211,7 @@ class FakeChannel:
 
     def status(self) -> IntakeStatus:
         return IntakeStatus(
-            partitions=(0,),
+            partitions=self.partitions,
             member=True,
             assigned=self.is_listening,
             lag=len(self.waiting),

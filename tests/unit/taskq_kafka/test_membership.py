@@ -138,6 +138,40 @@ def test_a_consumer_with_a_blocked_partition_is_left_alone(
     assert len(clients.made) == 1
 
 
+def test_a_consumer_that_passes_its_partition_over_is_left_alone(
+    clients: FakeClients, clock: FakeTime
+) -> None:
+    consumer = clients.join(high=5)
+    clients.groups.said = OURS
+    clients.groups.told_ends[0] = 5
+    poll(consumer, clock, 0.5)
+    consumer.pass_over([0], "keys")
+
+    poll(consumer, clock, 300)
+
+    assert len(clients.made) == 1
+
+
+def test_a_partition_that_is_blocked_and_passed_over_waits_for_the_end_of_both(
+    clients: FakeClients, clock: FakeTime
+) -> None:
+    consumer = clients.join(high=5)
+    poll(consumer, clock, 0.5)
+    membership = consumer._membership
+    [owned] = membership.assignment
+
+    membership.block(owned, 0)
+    consumer.pass_over([0], "keys")
+    membership.unblock(owned)
+    assert clients.last.is_paused
+    membership.block(owned, 0)
+    consumer.pass_over([], "keys")
+    assert clients.last.is_paused
+
+    membership.unblock(owned)
+    assert not clients.last.is_paused
+
+
 def test_a_failure_that_stays_is_no_storm_of_joins(
     clients: FakeClients, clock: FakeTime, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from taskq.worker.delivery import Delivery
-from taskq.worker.hand import MOST_ABOVE_RATE, MOST_BYTES, MOST_KEYED, Hand
+from taskq.worker.hand import MOST_ABOVE_RATE, MOST_BYTES, MOST_KEYED, Hand, Load
 from tests.support.clock import START
 from tests.support.pools import delivery_of
 
@@ -140,3 +140,38 @@ def test_a_dropped_hand_is_empty() -> None:
     hand.drop()
 
     assert len(hand) == 0
+
+
+def test_what_is_set_aside_does_not_fill_a_hand() -> None:
+    hand = hand_of(*(at(place, partition=1, key=b"k") for place in range(MOST_KEYED)), at(7))
+    assert hand.look_if_full()
+
+    hand.set_aside = frozenset({1})
+
+    assert not hand.look_if_full()
+    assert hand.room == MOST_KEYED - 1
+
+
+def test_the_last_of_a_partition_are_taken_whatever_their_place() -> None:
+    hand = hand_of(at(9, partition=1), at(3), at(4, partition=1), at(6, partition=1), at(8))
+
+    taken = hand.take_last(1, but=Load(2, MOST_BYTES))
+
+    assert [each.record.offset for each in taken] == [9]
+    assert offsets(hand) == [3, 4, 6, 8]
+
+
+def test_of_large_ones_so_many_are_left_as_fit_and_one_at_least() -> None:
+    size = at(0).size
+    hand = hand_of(*(at(place) for place in range(4)))
+
+    assert len(hand.take_last(0, but=Load(4, 2 * size))) == 2
+    assert len(hand.take_last(0, but=Load(4, 1))) == 1
+    assert offsets(hand) == [0]
+
+
+def test_nothing_is_taken_of_a_partition_that_has_not_too_much() -> None:
+    hand = hand_of(at(1), at(2))
+
+    assert not hand.take_last(0, but=Load(2, MOST_BYTES))
+    assert offsets(hand) == [1, 2]

@@ -77,7 +77,7 @@ def test_a_record_that_cannot_be_written_stops_its_partition_alone(bench: Bench)
     first, second = bench.write_off(0, 1)
 
     assert bench.channel.settled == [first]
-    assert bench.channel.stopped == {1}
+    assert bench.channel.passed_over == {1}
     assert second in bench.channel.fetched
     assert set(bench.refusals.blocked) == {1}
 
@@ -85,7 +85,7 @@ def test_a_record_that_cannot_be_written_stops_its_partition_alone(bench: Bench)
 def test_what_can_be_written_stops_nothing(bench: Bench) -> None:
     bench.write_off(0)
 
-    assert "stop_partitions" not in bench.channel.calls
+    assert "pass_over" not in bench.channel.calls
     assert not bench.refusals.is_due
 
 
@@ -100,7 +100,7 @@ def test_the_partition_goes_on_when_its_record_is_written(
     bench.try_again(1)
 
     assert bench.channel.settled == tags[:1]
-    assert bench.channel.stopped == {1}
+    assert bench.channel.passed_over == {1}
     assert _events(caplog) == [
         ("intake.partition_blocked", 0),
         ("intake.partition_blocked", 1),
@@ -144,7 +144,7 @@ def test_what_a_rebalance_took_is_not_written_here(bench: Bench) -> None:
     bench.try_again(1)
 
     assert bench.written == []
-    assert bench.channel.stopped == set()
+    assert bench.channel.passed_over == set()
     assert not bench.refusals.blocked
 
 
