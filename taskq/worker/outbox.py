@@ -119,7 +119,8 @@ class Outbox:
         with self._change:
             return list(self._entries)
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
         """How much is not written yet."""
         return len(self._entries)
 

@@ -209,7 +209,7 @@ class Worker:
             slots=dispatcher.slots,
             busy=dispatcher.busy,
             unfinished=len(dispatcher.unfinished()),
-            held=len(self._outbox),
+            held=self._outbox.count,
             ended=self._aftermath.ended.total(),
             letters=self._aftermath.letters.total(),
             intakes=self._intakes.facts,

@@ -142,7 +142,9 @@ def test_worker_that_saw_all_of_it_stops_with_0_past_a_leaked_thread(stage: Stag
 
     assert stage.worker.stop() == 0
     stage.worker.wait_gone()
-    assert "Traceback" not in stage.worker.text
+    text = stage.worker.text
+    # A process that a task forked prints what came out of the task, as any program does.
+    assert text.count("Traceback") == text.count("ValueError: in the fork")
     assert stage.scene.ran_twice() == {}
     assert stage.scene.never_ran() == set()
 
