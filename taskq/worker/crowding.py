@@ -40,11 +40,23 @@ class Crowding:
         self._crowds = Crowds()
         self._hand.set_aside = frozenset()
 
-    def relieve(self) -> bool:
-        """Stop partitions, so that a full hand has room for others; return False if none is to be stopped."""
+    def relieve(self, *, is_for_long: bool) -> bool:
+        """Stop partitions, so that a full hand has room for others; return False if none is to be stopped.
+
+        Args:
+            is_for_long: Whether it has been full for so long that any partition may be stopped; else those with a known backlog.
+        """
+        if not (is_for_long or self._crowds):
+            return False
         hand = self._hand.counted()
         free = set(self._order.split(hand))
-        waiting = [each for each in hand if each.key is not None and each not in free]
+        waiting = [
+            each
+            for each in hand
+            if each.key is not None
+            and each not in free
+            and (is_for_long or each.record.partition in self._crowds)
+        ]
         found = self._crowds.find(loads_of(hand), loads_of(waiting))
         if not found:
             return False

@@ -2,8 +2,8 @@
 
 A key is always in one partition, so that a backlog of one key has to stop no other partition. A *crowd* is a partition with such a
 backlog. It is stopped when the hand has been full for a while, and some of its tasks are kept in hand. When half of these have gone
-it is fetched from again, and stopped again as soon as it has as many in hand as are kept. It is a crowd no more when that has not
-come for some seconds.
+it is fetched from again, and stopped again as soon as the hand is full, or as many of its tasks are in hand as are kept. It is a
+crowd no more when that has not come for some seconds.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ class Crowds:
 
     def __bool__(self) -> bool:
         return bool(self._crowds)
+
+    def __contains__(self, partition: object) -> bool:
+        return partition in self._crowds
 
     @property
     def stopped(self) -> frozenset[int]:

@@ -85,14 +85,15 @@ class FullHand:
             version: The dispatcher's, before it was seen that nothing may.
             longest: Seconds.
         """
-        if self._hand.has_keys and not self._is_full_for_long():
+        is_for_long = self._is_full_for_long()
+        if self._hand.has_keys and self._crowding.relieve(is_for_long=is_for_long):
+            self._since = None
+            self._hand.is_full = False
+            return
+        if self._hand.has_keys and not is_for_long:
             # Keys are free again in a moment; a pause would throw away what is fetched meanwhile, for each hundred tasks.
             self._settling.settle_due()
             self._dispatcher.wait_for_change(version, min(LATE_SECONDS, longest))
-            return
-        if self._hand.has_keys and self._crowding.relieve():
-            self._since = None
-            self._hand.is_full = False
             return
         self._say()
         self._fetcher.keep_membership()
