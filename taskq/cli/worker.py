@@ -74,7 +74,7 @@ def _host_port(
     "--health",
     metavar="HOST:PORT",
     callback=_host_port,
-    help="Where to answer /healthz and /readyz; default: nowhere.",
+    help="Where to answer /healthz, /readyz and /metrics; default: nowhere.",
 )
 @log_format_option
 @click.option("--also-queues", metavar="QUEUE[,...]", multiple=True, hidden=True)  # dev's
