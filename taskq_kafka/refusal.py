@@ -30,9 +30,6 @@ def _refuses(address: str) -> bool:
         socket.create_connection((host, port), timeout=_SILENT).close()
     except ConnectionRefusedError:
         return True
-    except (
-        OSError,
-        ValueError,
-    ):  # silence, or a name that nobody knows, which may be known in a moment
-        return False
+    except (OSError, ValueError):
+        return False  # silence, or a name that nobody knows, which may be known in a moment
     return False

@@ -1,4 +1,4 @@
-"""What is said of partitions that stand still because too much is finished above an unfinished record: which task it is."""
+"""What is said of partitions that stand still: which task they wait for, and that they go on."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from taskq.worker.delivery import Delivery
 logger = logging.getLogger(__name__)
 
 
+def say_freed(queue: str, partition: int) -> None:
+    """Say that a partition which stood still goes on."""
+    logger.info(
+        "queue %s partition %d goes on",
+        queue,
+        partition,
+        extra={"event": "intake.partition_freed", "queue": queue, "partition": partition},
+    )
+
+
 class BlockedPartitions:
-    """Of one intake, which outlives its channels; its thread calls it."""
+    """Those that wait for a task, as too much is finished above its record. Of one intake, which outlives its channels."""
 
     def __init__(self, queue: str) -> None:
         """Begin with none.
@@ -35,7 +45,7 @@ class BlockedPartitions:
             if partition not in self._said:
                 self._say_blocked(partition, offset, find(partition, offset))
         for partition in self._said - set(blocked):
-            self._say_freed(partition)
+            say_freed(self._queue, partition)
         self._said = set(blocked)
 
     def _say_blocked(self, partition: int, offset: int, found: Delivery | None) -> None:
@@ -52,17 +62,5 @@ class BlockedPartitions:
                 "partition": partition,
                 "offset": offset,
                 **(found.fields if found is not None else {}),
-            },
-        )
-
-    def _say_freed(self, partition: int) -> None:
-        logger.info(
-            "queue %s partition %d goes on",
-            self._queue,
-            partition,
-            extra={
-                "event": "intake.partition_freed",
-                "queue": self._queue,
-                "partition": partition,
             },
         )

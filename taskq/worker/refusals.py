@@ -13,6 +13,7 @@ from taskq.app import App
 from taskq.clock import Clock
 from taskq.errortext import one_line
 from taskq.protocols import DeadLetter, IntakeChannel
+from taskq.worker.blocked import say_freed
 from taskq.worker.deadletters import dead_letter
 from taskq.worker.delivery import task_fields
 from taskq.worker.screening import Refused
@@ -120,7 +121,7 @@ class Refusals:
                 self._say_blocked(first, error)
         for partition in self.blocked.keys() - blocked.keys():
             self._said.pop(partition, None)
-            self._say_freed(partition)
+            say_freed(self._queue, partition)
         self.blocked = {partition: each.record.offset for partition, each in blocked.items()}
 
     def _say_blocked(self, refused: Refused, error: Exception) -> None:
@@ -135,18 +136,6 @@ class Refusals:
             one_line(str(error)),
             _LONGEST_BACKOFF,
             extra={"event": "intake.partition_blocked", **_fields_of(refused)},
-        )
-
-    def _say_freed(self, partition: int) -> None:
-        logger.info(
-            "queue %s partition %d goes on",
-            self._queue,
-            partition,
-            extra={
-                "event": "intake.partition_freed",
-                "queue": self._queue,
-                "partition": partition,
-            },
         )
 
     def _write_letters(self, letters: Sequence[DeadLetter]) -> Sequence[Exception | None]:
