@@ -28,6 +28,9 @@ _PASSING_ERRORS = COMMIT_REPEAT | {
 }
 """Errors of a fetch after which the Consumer goes on by itself."""
 
+_PLACES = {KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET}
+"""Events that are about a place in a partition."""
+
 
 class Arrivals:
     """Of one consumer; its owner calls it."""
@@ -85,14 +88,15 @@ class Arrivals:
     def _without_doubtful(self, messages: list[Message], rebalances: int) -> list[Message]:
         """Leave out messages of partitions that were assigned inside the call that returned them, and read these again.
 
-        Nothing on such a message tells whether it was fetched before or after the rebalance.
+        Nothing on such a message tells whether it was fetched before or after the rebalance. An end that was reached before would
+        hide all that the new assignment begins with.
         """
         assignment = self._membership.assignment
         fresh = {owned.partition: owned for owned in assignment if owned.rebalance > rebalances}
         doubtful = {
             message.partition()
             for message in messages
-            if message.error() is None and message.partition() in fresh
+            if message.partition() in fresh and _is_of_place(message)
         }
         for partition in doubtful:
             if partition is not None:
@@ -167,3 +171,9 @@ class Arrivals:
         if offset is not None:
             owned.position = max(owned.position, offset)
             owned.dirty |= owned.offsets.reach(offset)
+
+
+def _is_of_place(message: Message) -> bool:
+    """Return whether a message is a record, or says where its partition ends or begins."""
+    error = message.error()
+    return error is None or error.code() in _PLACES

@@ -71,6 +71,9 @@ class FakeClient:
         self.is_deaf = False
         """Hears of no assignment."""
 
+        self.ends: deque[int] = deque()
+        """Ends of the partition that the next polls return, each after the partition went and came back inside of that poll."""
+
         self.before_watermarks: Callable[[], object] = lambda: None
         self._callbacks: dict[str, Callable[..., None]] = {}
         self._is_assigned = False
@@ -125,6 +128,10 @@ class FakeClient:
         if self.is_closed:
             raise RuntimeError("Consumer closed")
         self.calls.append("poll")
+        if self.ends:
+            for callback in ("on_revoke", "on_assign"):
+                self._callbacks[callback](self, [TopicPartition(QUEUE, 0)])
+            return FakeMessage(self.ends.popleft(), KafkaError(KafkaError._PARTITION_EOF))
         if self._callbacks and not self._is_assigned and not self.is_deaf:
             self._is_assigned = True
             self._callbacks["on_assign"](self, [TopicPartition(QUEUE, 0)])

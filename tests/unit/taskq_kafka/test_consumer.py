@@ -312,6 +312,19 @@ def test_what_was_settled_while_its_group_rebalanced_is_committed_afterwards(
     assert clients.last.stored.offset == 1
 
 
+def test_end_that_was_reached_before_a_rebalance_hides_nothing_after_it(
+    clients: FakeClients,
+) -> None:
+    consumer = clients.join(high=3)
+    before = fetch_all(consumer, 3)
+    clients.last.ends.append(3)
+
+    assert consumer.fetch(1, 0) == []
+    after = fetch_all(consumer, 3)
+
+    assert [record.offset for record in after] == [record.offset for record in before] == [0, 1, 2]
+
+
 @pytest.fixture
 def moves(monkeypatch: pytest.MonkeyPatch) -> list[MoveRequest]:
     """What consumers ask to be moved; all of it is."""
