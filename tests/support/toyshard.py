@@ -161,7 +161,10 @@ def main(bootstrap: str, log: str, group: str, *more: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: host.stop())
     thread = threading.Thread(target=host.run)  # a signal's handler runs in the main thread alone
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        # Not for ever: the kernel may give a signal to another thread, as to a process that just wakes up from a freeze, and who
+        # waits for a lock would not hear of it.
+        thread.join(0.1)
     print("ended", flush=True)
 
 
