@@ -535,7 +535,7 @@ class Membership:
             ends = self.consumer.get_watermark_offsets(
                 TopicPartition(self.topic, owned.partition),
                 timeout=1,
-                cached=not (self.paused or bool(owned.passed_over)),
+                cached=not (self.paused or owned.passed_over),
             )
         except KafkaException:
             return 0

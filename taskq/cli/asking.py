@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+
+import click
 
 from taskq.app import App
 from taskq.cli.heldup import held_up
 from taskq.cli.options import refuse_memory
 from taskq.clock import SystemClock
-from taskq.errors import TaskqError
+from taskq.errors import TaskqError, UsageError
 from taskq.instants import write_seconds
 from taskq.near import nearest
 from taskq.printing import age
@@ -89,9 +92,8 @@ def require_letters(app: App, admin: Admin, queue: str) -> None:
     known.update(admin.dead_letter_queues(timeout=timeout))
     if queue in known:
         return
-    for _ in admin.dead_letters(
-        queue, timeout=timeout
-    ):  # what we may not see is not listed: who asks by name is told so
+    # What we may not see is not listed: who asks by name is told so.
+    for _ in admin.dead_letters(queue, timeout=timeout):
         return
     raise TaskqError(_missing(queue, known))
 
@@ -100,6 +102,24 @@ def _missing(queue: str, known: Iterable[str]) -> str:
     near = nearest(queue, known)
     hint = f"did you mean {near!r}?" if near else "'taskq queues' prints those that exist"
     return f"there is no queue {queue!r}; {hint}"
+
+
+def confirm(question: str, *, asks: str, nothing: str) -> None:
+    """Return if a person says yes.
+
+    Args:
+        question: For the person.
+        asks: That the command asks first, for the error.
+        nothing: What was not done then, for the other one.
+
+    Raises:
+        UsageError: There is none to be asked.
+        TaskqError: The answer is no.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(f"{asks}, and nobody is there to answer; add --yes")
+    if not click.confirm(question, err=True):
+        raise TaskqError(nothing)
 
 
 def hidden_end(app: App, log: str) -> str:

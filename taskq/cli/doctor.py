@@ -16,6 +16,7 @@ from taskq.cli.asking import admin_of, needed_queues, needed_sources
 from taskq.cli.heldup import held_up
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_table
+from taskq.cli.timekeeping import has_beat
 from taskq.clock import Clock, SystemClock, unix_ms
 from taskq.doctor import (
     Facts,
@@ -30,7 +31,6 @@ from taskq.doctor import (
 )
 from taskq.printing import counted, escaped
 from taskq.protocols import Admin, GroupStatus, HeldPartition, QueueStatus, TopicStatus
-from taskq.schedulelog import GROUP as BEATS
 from taskq.schedulelog import LOG as SCHEDULES
 from taskq.schedulelog import read_shelves
 from taskq.scheduleview import views
@@ -109,7 +109,7 @@ def _facts(app: App, admin: Admin, clock: Clock) -> Facts:
         held += held_up(admin, seen_topics, clock, timeout)
     schedules: list[SchedulesSeen] = []
     with suppress(PermissionError):  # who has no schedules need not be allowed to see them
-        schedules = _schedules(app, admin, clock)
+        schedules = _schedules(app, clock)
         held += held_up(admin, [settings.prefix + SCHEDULES], clock, timeout)
     rights = admin.rights(asked, group=group, timeout=timeout)
     return Facts(
@@ -143,18 +143,17 @@ def _timers(app: App, clock: Clock) -> TimersSeen:
     return TimersSeen(len(waiting), clock.time() - waiting[0].due_ms / 1000)
 
 
-def _schedules(app: App, admin: Admin, clock: Clock) -> list[SchedulesSeen]:
+def _schedules(app: App, clock: Clock) -> list[SchedulesSeen]:
     timeout = app.settings.connect_timeout
     shelves = read_shelves(app.broker.logs.read(SCHEDULES, timeout=timeout))
     found = schedules_seen(views(shelves.values(), clock.now()))
-    return [replace(seen, has_beat=_has_beat(seen.namespace, admin, timeout)) for seen in found]
+    return [replace(seen, has_beat=_has_beat(app, seen.namespace)) for seen in found]
 
 
-def _has_beat(namespace: str, admin: Admin, timeout: float) -> bool | None:
-    """Return whether a beat of a namespace runs; None where that cannot be told."""
+def _has_beat(app: App, namespace: str) -> bool | None:
+    """Return whether a beat of a namespace runs; None where that cannot be told, or not to us."""
     with suppress(PermissionError):
-        group = admin.group(f"{BEATS}{namespace}", timeout=timeout)
-        return bool(group.members) if group.is_told else None
+        return has_beat(app, namespace)
     return None
 
 

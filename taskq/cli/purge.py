@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from taskq.cli.asking import admin_of, require_queue
+from taskq.cli.asking import admin_of, confirm, require_queue
 from taskq.cli.completion import complete_queue
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json
-from taskq.errors import TaskqError, UsageError
 from taskq.printing import counted
 from taskq.queues import check_queue
 from taskq.queuetotals import totals
@@ -35,7 +32,12 @@ def purge(invocation: Invocation, queue: str, yes: bool) -> None:
         sources = [each for each in admin.sources(timeout=timeout) if each in sources_of(queue)]
         [status] = totals(admin.queue_status(sources, group=group, timeout=timeout))
         if not yes:
-            _ask(queue, status.lag)
+            waiting = counted(status.lag, "waiting task")
+            confirm(
+                f"Delete {waiting} of queue {queue}, for good?",
+                asks="purge asks before it deletes",
+                nothing="nothing was deleted",
+            )
         deleted = admin.purge(queue, group=group, timeout=timeout)
     if invocation.json:
         print_json({"queue": queue, "deleted": deleted})
@@ -47,17 +49,3 @@ def purge(invocation: Invocation, queue: str, yes: bool) -> None:
             f"taskq: {listening} took from the queue: what they had fetched by now, they still run",
             err=True,
         )
-
-
-def _ask(queue: str, lag: int) -> None:
-    """Return if a person says yes.
-
-    Raises:
-        UsageError: There is none to be asked.
-        TaskqError: The answer is no.
-    """
-    if not sys.stdin.isatty():
-        raise UsageError("purge asks before it deletes, and nobody is there to answer; add --yes")
-    waiting = counted(lag, "waiting task")
-    if not click.confirm(f"Delete {waiting} of queue {queue}, for good?", err=True):
-        raise TaskqError("nothing was deleted")

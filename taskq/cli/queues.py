@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -19,6 +19,7 @@ from taskq.instants import write_seconds
 from taskq.printing import age
 from taskq.protocols import HeldPartition, QueueStatus
 from taskq.queuetotals import totals
+from taskq.timers import instant_of
 from taskq_kafka.steps import highest_first, queue_of_source
 
 _COLUMNS = ("queue", "partitions", "lag", "oldest_age", "workers")
@@ -98,7 +99,7 @@ def _complaint(held: HeldPartition) -> str:
 
 
 def _time(milliseconds: int) -> str:
-    return instant_text(datetime.fromtimestamp(milliseconds / 1000, timezone.utc))
+    return instant_text(instant_of(milliseconds))
 
 
 def _age(seconds: float | None) -> str | None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
 from taskq.app import App
-from taskq.cli.asking import hidden_end, logs_of
+from taskq.cli.asking import confirm, hidden_end, logs_of
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json
 from taskq.cli.storedschedules import find_named, namespace_option, read_stored
+from taskq.cli.timekeeping import has_beat
 from taskq.errors import TaskqError, UsageError
 from taskq.near import nearest
 from taskq.neighbours import origin_of, source_name
 from taskq.printing import counted
-from taskq.schedulelog import GROUP, LOG, Shelf
+from taskq.schedulelog import LOG, Shelf
 from taskq.scheduleremoval import Removal, origins, removal_of_ids, removal_of_origin
 from taskq.shards import Logs
 
@@ -57,7 +57,7 @@ def remove(
         if not yes:
             _ask(removals)
         _write(app, logs, removals)
-        alive = [each for each in removals if each.listing and _has_beat(app, each.namespace)]
+        alive = [each for each in removals if each.listing and has_beat(app, each.namespace)]
     names = [name for each in removals for name in each.names]
     if invocation.json:
         print_json([{"schedule": name} for name in names])
@@ -126,21 +126,14 @@ def _find_source(app: App, shelves: Mapping[str, Shelf], text: str) -> tuple[str
 
 
 def _ask(removals: Sequence[Removal]) -> None:
-    """Return if a person says yes.
-
-    Raises:
-        UsageError: There is none to be asked.
-        TaskqError: The answer is no.
-    """
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "schedule remove asks before it removes, and nobody is there to answer; add --yes"
-        )
     names = [name for each in removals for name in each.names]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     what = f"{counted(len(names), 'schedule')} ({', '.join(names[:_NAMED])}{more})"
-    if not click.confirm(f"Remove {what}?", err=True):
-        raise TaskqError("nothing was removed")
+    confirm(
+        f"Remove {what}?",
+        asks="schedule remove asks before it removes",
+        nothing="nothing was removed",
+    )
 
 
 def _write(app: App, logs: Logs, removals: Sequence[Removal]) -> None:
@@ -148,8 +141,3 @@ def _write(app: App, logs: Logs, removals: Sequence[Removal]) -> None:
     for error in logs.append(writes, timeout=app.settings.publish_timeout):
         if error is not None:
             raise error
-
-
-def _has_beat(app: App, namespace: str) -> bool:
-    group = app.broker.admin.group(f"{GROUP}{namespace}", timeout=app.settings.connect_timeout)
-    return bool(group.members)

@@ -13,13 +13,13 @@ from taskq.app import App
 from taskq.cli.asking import hidden_end, logs_of
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_rows
+from taskq.cli.timekeeping import has_beat
 from taskq.clock import SystemClock
 from taskq.duemessages import message_of
 from taskq.errors import PublishFailed, TaskqError, UsageError
 from taskq.instants import write_instant, write_seconds
 from taskq.occurrences import Occurrence, delay_of
 from taskq.schedulelog import (
-    GROUP,
     LOG,
     Part,
     Pause,
@@ -56,7 +56,7 @@ def list_(invocation: Invocation, namespace: str | None) -> None:
         shelves = read_stored(app, logs)
         found = views(shelves.values(), SystemClock().now())
         alone = sorted({view.name.partition("/")[0] for view in found if view.state == "overdue"})
-        alone = [each for each in alone if _has_no_beat(app, each)]
+        alone = [each for each in alone if has_beat(app, each) is False]
         is_doubtful = not found or any(view.state == "overdue" for view in found)
         hidden = hidden_end(app, LOG) if is_doubtful else ""
     rows = [_row(view) for view in found]
@@ -204,11 +204,6 @@ def find_named(app: App, shelves: Mapping[str, Shelf], id: str) -> tuple[str, St
     except TaskqError as error:
         hidden = hidden_end(app, LOG)
         raise TaskqError(f"{error}; but {hidden}" if hidden else str(error)) from None
-
-
-def _has_no_beat(app: App, namespace: str) -> bool:
-    group = app.broker.admin.group(f"{GROUP}{namespace}", timeout=app.settings.connect_timeout)
-    return group.is_told and not group.members
 
 
 def _row(view: ScheduleView) -> dict[str, Any]:
