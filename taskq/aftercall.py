@@ -16,7 +16,7 @@ from taskq.calling import Call
 from taskq.clock import Clock
 from taskq.errors import InvalidArguments, SoftTimeLimitExceeded, TimeLimitExceeded
 from taskq.errortext import error_text, one_line, traceback_text
-from taskq.keyhold import held_policy, hold_of, over_hold, within_hold
+from taskq.keyhold import decide_held, hold_of, over_hold
 from taskq.logs import LogPlan, TaskLines
 from taskq.message import Envelope, Writer, new_task_id
 from taskq.middleware import Hooks
@@ -33,7 +33,7 @@ from taskq.outcome import (
 )
 from taskq.protocols import Record
 from taskq.publishing import followup_headers
-from taskq.retry import Never, decide, requeue_wait
+from taskq.retry import Never, requeue_wait
 from taskq.returning import requeues
 from taskq.runresult import (
     FAILED,
@@ -134,14 +134,13 @@ class AfterCall:
     ) -> Result:
         """Return the result of a run that failed with `error`, and is to be repeated if it may be."""
         asked, now = call.request, self._clock.now()
-        policy = call.task.retry_policy
-        hold = hold_of(policy, self._key_hold)
-        if call.record.key:
-            policy = held_policy(policy, hold)
         try:
-            decided = decide(
-                policy,
+            decided = decide_held(
+                call.task.retry_policy,
                 retry,
+                has_key=bool(call.record.key),
+                headers=asked.headers,
+                key_hold=self._key_hold,
                 task=asked.task,
                 retries=asked.retries,
                 now=now,
@@ -152,8 +151,6 @@ class AfterCall:
             where = retry if retry is not None else error
             wrong = wrong.with_traceback(where.__traceback__)
             return self._failed_for_good(call, "failed", wrong, runtime)
-        if call.record.key:
-            decided = within_hold(decided, asked.headers, key_hold=hold, now=now)
         if error.__traceback__ is None and retry is not None:
             error = error.with_traceback(retry.__traceback__)  # made to be told, and never raised
         if isinstance(decided, Never):

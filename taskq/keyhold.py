@@ -12,7 +12,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from taskq.retry import MAX_RETRIES, Again, Never, RetryPolicy
+from taskq.outcome import Retry
+from taskq.retry import MAX_RETRIES, Again, Never, RetryPolicy, decide
 from taskq.timers import due_ms
 
 KEY_HOLD = 60.0
@@ -47,6 +48,49 @@ def held_policy(policy: RetryPolicy, key_hold: float) -> RetryPolicy:
         return policy
     retries = MAX_RETRIES if policy.max_retries is None else policy.max_retries
     return replace(policy, delay=key_hold / (retries + 1))
+
+
+def decide_held(
+    policy: RetryPolicy,
+    asked: Retry | None,
+    *,
+    has_key: bool,
+    headers: Mapping[str, Any],
+    key_hold: float,
+    task: str,
+    retries: int,
+    now: datetime,
+    expires: datetime | None,
+    dice: float,
+) -> Again | Never:
+    """Return when a task that failed runs again: as `retry.decide` says, and with a key within the time it may hold it.
+
+    Args:
+        policy: The task's.
+        asked: What the task raised, if it asked for a retry itself.
+        has_key: Whether its message has a key.
+        headers: Of that message.
+        key_hold: Seconds that it may hold its key, unless its policy says so itself.
+        task: Its name.
+        retries: Retries so far.
+        now: The clock of who ran it.
+        expires: When it is not to run any more.
+        dice: See `RetryPolicy.wait`.
+
+    Raises:
+        InvalidArguments: The task asked for what cannot be.
+    """
+    hold = hold_of(policy, key_hold)
+    decided = decide(
+        held_policy(policy, hold) if has_key else policy,
+        asked,
+        task=task,
+        retries=retries,
+        now=now,
+        expires=expires,
+        dice=dice,
+    )
+    return within_hold(decided, headers, key_hold=hold, now=now) if has_key else decided
 
 
 def within_hold(

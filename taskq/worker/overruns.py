@@ -9,10 +9,10 @@ from datetime import datetime
 
 from taskq.errors import InvalidArguments, TimeLimitExceeded
 from taskq.errortext import error_text
-from taskq.keyhold import KEY_HOLD, held_policy, hold_of, within_hold
+from taskq.keyhold import KEY_HOLD, decide_held
 from taskq.logs import TaskLines
 from taskq.registry import AnyTask
-from taskq.retry import Never, decide
+from taskq.retry import Never
 from taskq.runresult import FAILED, RETRIED, Result
 from taskq.worker.delivery import Delivery
 
@@ -52,13 +52,14 @@ def after_overrun(
     policy, error = found.retry_policy, str(detail[1])
     if not policy.wants(TimeLimitExceeded(delivery.time_limit or 0.0)):
         return result
-    envelope, hold = delivery.envelope, hold_of(policy, key_hold)
-    if delivery.key is not None:
-        policy = held_policy(policy, hold)
+    envelope = delivery.envelope
     try:
-        decided = decide(
+        decided = decide_held(
             policy,
             None,
+            has_key=delivery.key is not None,
+            headers=envelope.headers,
+            key_hold=key_hold,
             task=delivery.task,
             retries=envelope.retries,
             now=now,
@@ -67,8 +68,6 @@ def after_overrun(
         )
     except InvalidArguments as wrong:
         return FAILED, runtime, None, ("failed", error_text(wrong), "", [])
-    if delivery.key is not None:
-        decided = within_hold(decided, envelope.headers, key_hold=hold, now=now)
     if isinstance(decided, Never):
         why = f"{error} ({decided.why})" if decided.why else error
         return FAILED, runtime, None, ("retries_exhausted", why, "", [])
