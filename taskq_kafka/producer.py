@@ -150,6 +150,7 @@ class _Handle:
         self.owner = Owner()
         self._serving = threading.Lock()
         self._waiting: deque[_Batch] = deque()
+        self._is_settled = False
 
     def serve(self, timeout: float = 0) -> None:
         """Serve what has been reported; waits up to `timeout` seconds for the first report, or for whoever serves already."""
@@ -259,11 +260,20 @@ class _Handle:
     def look_up(self, topic: str, timeout: float) -> bool:
         """Return whether a topic exists and has leaders. Also connects: it spares the first record half a second.
 
+        librdkafka asks for its producer id when a broker's answer about topics comes, of a broker that is up by then, else half a
+        second later. The first answer makes it leave the bootstrap connection, so that often none is: the second is of the broker
+        it went over to (rd_kafka_idemp_pid_fsm, rd_kafka_metadata_decommission_unavailable_brokers; read in 2.16).
+
         Raises:
             TaskqKafkaError: No broker answered, or we may not know.
         """
+        deadline = monotonic() + timeout
         try:
-            found = self.producer.list_topics(topic, timeout=max(timeout, 0.001)).topics[topic]
+            if not self._is_settled:
+                self.producer.list_topics(topic, timeout=max(timeout, 0.001))
+                self._is_settled = True
+            remaining = max(deadline - monotonic(), 0.001)
+            found = self.producer.list_topics(topic, timeout=remaining).topics[topic]
         except KafkaException as error:
             self.serve()
             raise self.error_log.explain(error) from error
