@@ -52,7 +52,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "outbox.unknown": "It is not known whether a follow-up or retry was written.",
         "pool.failed": "A thread of the pool raised; it goes on.",
         "pool.interrupted": "SystemExit or KeyboardInterrupt came out of the event loop; it goes on.",
-        "pool.preload_refused": "The app cannot be preloaded; each process imports it.",
+        "pool.preload_refused": "Pool processes cannot be copies of the worker; each imports the app itself.",
         "pool.process_died": "A pool process died.",
         "pool.process_killed": "A task ran longer than its `time_limit`, or was revoked with `terminate`; its process is replaced.",
         "pool.process_replaced": "A pool process met `max_tasks_per_child` or `max_memory_per_child`; another takes its place.",

@@ -1,7 +1,6 @@
 """Where settings come from: flags, environment, a file.
 
-The only reader of variables that others set, at the entry point and never at import. (One of taskq's own goes from a worker to its
-forkserver, which can be told nothing in another way: worker/pools/preload.py.)
+The only reader of variables, at the entry point and never at import.
 """
 
 from __future__ import annotations

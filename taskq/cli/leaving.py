@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -51,14 +50,6 @@ def leave(code: int) -> NoReturn:
     if threading.active_count() > 1:
         logging.shutdown()
         flush_or_discard()
-        _remove_sockets()
         os._exit(code)
     flush_or_discard()
     sys.exit(code)
-
-
-def _remove_sockets() -> None:
-    """Remove the folder of multiprocessing's sockets, as the interpreter's own end does."""
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        shutil.rmtree(util.get_temp_dir(), ignore_errors=True)

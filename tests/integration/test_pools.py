@@ -175,21 +175,12 @@ class TestEveryPool:
         self, start: Start, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("POOL_TASKS_HOOKS", str(tmp_path / "hooks"))
-        _restart_forkserver()
         pool, _log = start(kind, 1)
 
         _end(pool)
 
         monkeypatch.undo()
-        _restart_forkserver()
         assert _lines(tmp_path / "hooks") == ["init", "shutdown"]
-
-
-def _restart_forkserver() -> None:
-    """Let the next process come from a forkserver with the present environment."""
-    from multiprocessing import forkserver
-
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # multiprocessing's own tests use it so
 
 
 def test_async_tasks_run_side_by_side_on_one_loop(start: Start, tmp_path: Path) -> None:
@@ -315,14 +306,14 @@ def test_a_task_that_exits_the_process_is_a_failure(start: Start) -> None:
     assert "ended with exit code 7" in detail[1]
 
 
-@pytest.mark.parametrize("way", ["forkserver", "spawn"])
+@pytest.mark.parametrize("way", ["copy", "spawn"])
 @pytest.mark.parametrize("task", ["leaves_a_program_and_dies", "leaves_a_process_and_dies"])
 def test_a_death_is_noticed_while_something_the_task_started_lives(
     prefork: Callable[..., PreforkPool], way: str, task: str, tmp_path: Path
 ) -> None:
     pool, log, pids = prefork(1), PoolLog(), tmp_path / "pids"
     if way == "spawn":
-        pool._starter._processes.stop_preloading()
+        pool._starter._processes.stop_copying()
     pool.start(log)
     log.wait(lambda: log.open.get(0))
     deadly, after = delivery_of(task, str(pids), 3), delivery_of("adds", 1, 2)
@@ -345,13 +336,13 @@ def test_a_death_is_noticed_while_something_the_task_started_lives(
     assert len(left) == 1
 
 
-@pytest.mark.parametrize("way", ["forkserver", "spawn"])
+@pytest.mark.parametrize("way", ["copy", "spawn"])
 def test_programs_that_tasks_start_inherit_nothing_of_the_pool(
     prefork: Callable[..., PreforkPool], way: str, tmp_path: Path
 ) -> None:
     pool, log, inherited = prefork(1), PoolLog(), tmp_path / "inherited"
     if way == "spawn":
-        pool._starter._processes.stop_preloading()
+        pool._starter._processes.stop_copying()
     pool.start(log)
     log.wait(lambda: log.open.get(0))
 
@@ -472,14 +463,12 @@ def test_a_start_hook_that_raises_breaks_the_pool_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("POOL_TASKS_BREAK", "1")
-    _restart_forkserver()
     pool, log = _prefork(1), PoolLog()
 
     pool.start(log)
     why = wait_until(lambda: pool.broken or "", timeout=20, what="the pool to give up")
     pool.kill()
     monkeypatch.undo()
-    _restart_forkserver()
 
     assert "hook worker_process_init" in why
     assert "the hook does not like it here" in why
@@ -493,7 +482,6 @@ def test_a_pool_that_was_ready_once_tries_again_for_ever_and_the_others_run_on(
 ) -> None:
     refusal, begun, go = tmp_path / "refusal", tmp_path / "begun", tmp_path / "go"
     monkeypatch.setenv("POOL_TASKS_REFUSE_WHILE", str(refusal))
-    _restart_forkserver()
     pool, log = prefork(2, clock=HurriedClock()), PoolLog()
     pool.start(log)
     log.wait(lambda: sorted(log.open.items()) == [(0, True), (1, True)])
@@ -508,9 +496,8 @@ def test_a_pool_that_was_ready_once_tries_again_for_ever_and_the_others_run_on(
     log.wait(lambda: log.open[0])
     go.touch()
     log.wait(lambda: len(log.results) == 2)
-    pool.kill()  # the forkserver ends only after its children
+    pool.kill()
     monkeypatch.undo()
-    _restart_forkserver()
 
     assert broken is None
     assert log.result_of(running)[0] == SUCCEEDED
@@ -555,7 +542,6 @@ def _events(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
 def test_a_module_that_leaves_a_thread_is_named_and_imported_in_each_child(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _restart_forkserver()
     pool, log = _prefork(1, "tests.support.leaky_tasks:app"), PoolLog()
 
     pool.start(log)
@@ -563,7 +549,6 @@ def test_a_module_that_leaves_a_thread_is_named_and_imported_in_each_child(
     pool.send(0, [delivery_of("note", str(tmp_path / "notes"), "ran")])
     log.wait(lambda: log.results)
     pool.kill()
-    _restart_forkserver()
 
     assert _lines(tmp_path / "notes") == ["ran"]
     (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
@@ -608,16 +593,20 @@ def test_children_killed_under_load_run_nothing_twice_and_lose_only_what_ran(
     assert total - len(died) <= len(ran) <= total
 
 
-@pytest.mark.parametrize("then", ["", "starter.stop_preloading()"])
+@pytest.mark.parametrize("then", ["", "starter.stop_copying()"])
 def test_a_process_does_not_run_the_program_again(then: str, tmp_path: Path) -> None:
     script = tmp_path / "program"
     script.write_text(
-        "from taskq.worker.pools.forkserver import ProcessStarter\n"
+        "import functools, socket\n"
+        "from taskq.worker.pools.child import ChildSetup\n"
+        "from taskq.worker.pools.childstate import ChildState\n"
+        "from taskq.worker.pools.processes import ProcessStarter\n"
         "print('program', flush=True)\n"
         "if __name__ == '__main__':\n"
-        "    starter = ProcessStarter([])\n"
+        "    starter = ProcessStarter(ChildSetup(functools.partial(print, 'process'), None), [])\n"
         f"    {then}\n"
-        "    starter.start(print, ('process',)).join()\n"
+        "    mine, theirs = socket.socketpair()\n"
+        "    starter.start(theirs, ChildState.new()).join(20)\n"
     )
 
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)

@@ -140,14 +140,14 @@ def test_child_killed_from_outside_costs_the_task_it_runs(
     assert scene.ran_twice() == {}
 
 
-def test_killed_forkserver_costs_the_running_task_and_no_other(kafka: Kafka, scene: Scene) -> None:
+def test_killed_nursery_costs_the_running_task_and_no_other(kafka: Kafka, scene: Scene) -> None:
     kafka.create_topic(scene.queue, partitions=1)
     worker = scene.ready_worker(slots=1)
     running = scene.hold(scene.gate())
-    forkserver = parent_of(running.pid)
-    assert forkserver != worker.pid
+    nursery = parent_of(running.pid)
+    assert nursery != worker.pid
 
-    os.kill(forkserver, signal.SIGKILL)
+    os.kill(nursery, signal.SIGKILL)
 
     # Nobody could wait for the child any more, so nobody would know that it died: it is ended.
     assert scene.wait_letters(running.id)[running.id].reason == "worker_died"

@@ -1,4 +1,4 @@
-"""Modules of the user that go wrong when they are imported: in the worker, in the forkserver that preloads them, or in a child.
+"""Modules of the user that go wrong when they are imported: in the worker, or in a child that imports them itself.
 
 What must not be inherited by a fork makes the worker slower and is named; what fails ends the worker with one line that says where.
 """
@@ -97,6 +97,27 @@ def test_what_must_not_be_forked_is_named_and_the_worker_works(
     worker.wait_gone()
 
 
+NOTES_ITS_IMPORT = """
+import os
+from pathlib import Path
+with Path(__file__).with_name("imports").open("a") as file:
+    print(os.getpid(), file=file)
+"""
+
+
+def test_modules_are_imported_once_however_many_processes_there_are(
+    scene: Scene, folder: Path
+) -> None:
+    write(folder, NOTES_ITS_IMPORT)
+
+    worker = scene.ready_worker(app="shop", cwd=folder, slots=3)
+    scene.wait_letters(scene.send("kill itself"))
+    scene.wait_ended(*scene.send_many(20))
+
+    assert worker.stop() == 0
+    assert (folder / "imports").read_text().split() == [str(worker.pid)]
+
+
 ONLY_IN_THE_WORKER = """
 import os
 from pathlib import Path
@@ -119,7 +140,7 @@ first.write_text(str(os.getpid()))
 def test_module_that_fails_in_pool_processes_alone_ends_the_worker(
     scene: Scene, folder: Path, trouble: str, said: str
 ) -> None:
-    write(folder, ONLY_IN_THE_WORKER.format(trouble=trouble))
+    write(folder, ONLY_IN_THE_WORKER.format(trouble=trouble) + STARTS_A_THREAD)
 
     worker = scene.worker(app="shop", cwd=folder, slots=2)
 
@@ -130,41 +151,6 @@ def test_module_that_fails_in_pool_processes_alone_ends_the_worker(
     assert "Traceback" not in worker.text
     worker.wait_gone()
 
-
-def test_folder_for_temporary_files_that_is_too_long_is_named(
-    scene: Scene, folder: Path, tmp_path: Path
-) -> None:
-    write(folder, "")
-    temporary = tmp_path / ("long" * 20)
-    temporary.mkdir()
-
-    worker = scene.worker(app="shop", cwd=folder, env={"TMPDIR": str(temporary)})
-
-    assert worker.wait(timeout=START_SECONDS) == 1
-    assert f"{temporary} is too long for a socket's folder; set TMPDIR to a shorter" in worker.text
-    assert "Traceback" not in worker.text
-
-
-def test_module_that_ends_the_forkserver_is_imported_by_each_child(
-    scene: Scene, folder: Path
-) -> None:
-    write(folder, ONLY_IN_THE_FORKSERVER)
-
-    worker = scene.ready_worker(app="shop", cwd=folder, slots=2)
-
-    scene.wait_ended(*scene.send_many(20))
-    assert worker.stop() == 0
-    warnings = [line for line in worker.text.splitlines() if "WARNING" in line]
-    assert len(warnings) == 1
-    assert "preloads the modules ended" in warnings[0]
-    worker.wait_gone()
-
-
-ONLY_IN_THE_FORKSERVER = """
-import os, sys
-if "multiprocessing.forkserver" in " ".join(sys.orig_argv):
-    os._exit(9)
-"""
 
 NEEDS_A_DATABASE = """
 from pathlib import Path

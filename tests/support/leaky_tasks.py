@@ -1,4 +1,4 @@
-"""A module that starts a thread when it is imported: it must not be loaded in a forkserver."""
+"""A module that starts a thread when it is imported: a process that has it must not be copied."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Processes that a test starts, watches, freezes and kills: workers, beats, small scripts.
 
-Each is the leader of a group of its own, so that its children (a forkserver's too) can be found and ended with it, also after it
+Each is the leader of a group of its own, so that its children (and theirs) can be found and ended with it, also after it
 has died itself. Output goes to a file: a pipe that nobody reads would stop the process.
 """
 

@@ -20,24 +20,19 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.synchronize import Lock
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from taskq.executor import Executor
 from taskq.logs import LogPlan, configure_logging
 from taskq.runresult import SUCCEEDED
-from taskq.worker.pools import preload
 from taskq.worker.pools.alarms import SignalAlarm
+from taskq.worker.pools.childstate import DONE, RECALL_FROM, RECALL_TO, STARTED, ChildState
 from taskq.worker.pools.memory import resident_bytes
 from taskq.worker.pools.wire import Done, FrameReader, Hello, Task, frame
 
 if TYPE_CHECKING:
     from taskq.app import App
-
-STARTED, DONE, RECALL_FROM, RECALL_TO = range(4)
-"""Places in the shared memory, all 64-bit. The parent writes the last two, the child the first two; `STARTED` and the recall range
-are only touched under the lock. Deliveries from RECALL_FROM to RECALL_TO (exclusive) that are not started must not be."""
 
 _BATCH = 16
 """Results a report at most."""
@@ -52,7 +47,7 @@ _READ_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ChildSetup:
-    """What a pool process is told at its start. Pickled.
+    """What a pool process is told at its start. Pickled, for one that has an interpreter of its own.
 
     Attributes:
         load: Returns the app, with the worker's settings and all tasks; importable by name.
@@ -110,14 +105,13 @@ class Child:
         self,
         executor: Executor,
         link: socket.socket,
-        state: memoryview,
-        lock: Lock,
+        state: ChildState,
         setup: ChildSetup,
     ) -> None:
         self._executor = executor
         self._link = link
-        self._state = state
-        self._lock = lock
+        self._shared = state
+        self._state = state.numbers
         self._reader = FrameReader()
         # Kept: a new one for each read costs more than the read.
         self._room = memoryview(bytearray(_READ_BYTES))
@@ -195,16 +189,19 @@ class Child:
     def _start(self, seq: int) -> bool:
         """Mark a delivery as started, unless it was recalled."""
         state = self._state
-        with self._lock:
+        self._shared.lock()
+        try:
             if state[RECALL_FROM] <= seq < state[RECALL_TO]:
                 return False
             state[STARTED] = seq + 1
+        finally:
+            self._shared.unlock()
         return True
 
     def _retire(self, why: str) -> None:
         """Tell the parent that this is the last task."""
         self._is_retiring = True
-        hello: Hello = ("retiring", why, [])
+        hello: Hello = ("retiring", why)
         _send(self._link, hello)
 
     def _report(self) -> None:
@@ -247,7 +244,7 @@ def _leave_stop_signals_to_the_parent() -> None:
 def _keep_descriptors_from_programs(link: socket.socket) -> None:
     """Keep the programs that tasks start from inheriting the ends whose closing tells of this process's death.
 
-    multiprocessing hands them over inheritable: the socket, and one end of a pipe that only its own code knows, so that all that
+    They arrive inheritable: the socket, and from multiprocessing one end of a pipe that only its own code knows, so that all that
     are open now are treated alike. They are its own: what a user's module opens is not inheritable by itself.
     """
     link.set_inheritable(False)
@@ -258,26 +255,25 @@ def _keep_descriptors_from_programs(link: socket.socket) -> None:
                     os.set_inheritable(int(name), False)
 
 
-def main(setup: ChildSetup, link: socket.socket, memory: Any, lock: Lock) -> None:
+def main(setup: ChildSetup, link: socket.socket, state: ChildState) -> None:
     """Be a pool process. Never returns: ends the process past everything that tasks may have left behind.
 
     Args:
         setup: What to run.
         link: The own end of the pair of sockets.
-        memory: Shared memory, four 64-bit numbers.
-        lock: Guards it.
+        state: What it shares with its parent.
     """
     code = 1
     try:
         _leave_stop_signals_to_the_parent()
         _keep_descriptors_from_programs(link)
-        code = _serve(setup, link, memoryview(memory).cast("B").cast("q"), lock)
+        code = _serve(setup, link, state)
     finally:
         _flush_output()
         os._exit(code)
 
 
-def _serve(setup: ChildSetup, link: socket.socket, state: memoryview, lock: Lock) -> int:
+def _serve(setup: ChildSetup, link: socket.socket, state: ChildState) -> int:
     try:
         app = setup.load()
         # After the app's modules, which may have their own wishes.
@@ -285,11 +281,11 @@ def _serve(setup: ChildSetup, link: socket.socket, state: memoryview, lock: Lock
         executor = Executor(app, setup.logs, alarm=SignalAlarm(cancels=False))
         executor.hooks.call_strictly("worker_process_init")
     except BaseException as error:  # noqa: BLE001 - around the user's modules and hooks
-        hello: Hello = ("failed", f"{type(error).__name__}: {error}", preload.leftovers)
+        hello: Hello = ("failed", f"{type(error).__name__}: {error}")
         _send(link, hello)
         return 1
-    _send(link, ("ready", "", preload.leftovers))
-    Child(executor, link, state, lock, setup).run()
+    _send(link, ("ready", ""))
+    Child(executor, link, state, setup).run()
     executor.hooks.call("worker_process_shutdown")
     executor.close()
     return 0

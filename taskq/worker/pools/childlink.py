@@ -10,13 +10,13 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
-from multiprocessing.synchronize import Lock
 from typing import Any
 
 from taskq.runresult import Result
 from taskq.worker.delivery import Delivery
-from taskq.worker.pools.child import DONE, RECALL_FROM, RECALL_TO, STARTED
+from taskq.worker.pools.childstate import DONE, RECALL_FROM, RECALL_TO, STARTED, ChildState
+from taskq.worker.pools.nursery import UNKNOWN_EXIT
+from taskq.worker.pools.processes import PoolProcess
 from taskq.worker.pools.wire import Done, FrameReader, Task, frame
 
 _READ_BYTES = 64 * 1024
@@ -42,12 +42,11 @@ class ChildLink:
     def __init__(
         self,
         lane: int,
-        process: BaseProcess,
+        process: PoolProcess,
         link: socket.socket,
-        memory: Any,
-        lock: Lock,
+        state: ChildState,
         *,
-        is_preloaded: bool,
+        is_copy: bool,
     ) -> None:
         """Take over a started process.
 
@@ -55,18 +54,14 @@ class ChildLink:
             lane: Its place in the pool.
             process: The process.
             link: The own end of the pair of sockets; made non-blocking here.
-            memory: The memory it shares with the child.
-            lock: Guards `STARTED` and the recall range in it.
-            is_preloaded: Whether it was forked with the user's modules in it.
+            state: What it shares with the child; closed with the link.
+            is_copy: Whether it is a copy of the nursery.
         """
         self.lane = lane
         self.process = process
-        self.is_preloaded = is_preloaded
+        self.is_copy = is_copy
         self.is_ready = False
         self.failure: str | None = None
-        self.is_discarded = False
-        """Whether it was ended on purpose before it was ready, to be started in another way."""
-
         self.is_watched = False
         """Whether the reading thread watches its socket and its end."""
 
@@ -81,9 +76,8 @@ class ChildLink:
 
         link.setblocking(False)
         self._link = link
-        self._memory = memory  # keeps the mapping alive
-        self._state = memoryview(memory).cast("B").cast("q")
-        self._state_lock: Lock | None = lock
+        self._shared = state
+        self._state = state.numbers
         self._guard = threading.Lock()  # for all below
         self._held: dict[int, Delivery] = {}
         self._next_seq = 0
@@ -207,8 +201,7 @@ class ChildLink:
             for a child that runs nothing.
         """
         with self._guard:
-            lock = self._state_lock
-            if lock is None or self._is_closed or not lock.acquire(block=False):
+            if self._is_closed or not self._shared.try_lock():
                 return None
             try:
                 started = self._state[STARTED]
@@ -217,7 +210,7 @@ class ChildLink:
                 self._state[RECALL_FROM] = started
                 self._state[RECALL_TO] = self._next_seq
             finally:
-                lock.release()
+                self._shared.unlock()
             back = [seq for seq in self._held if seq >= started]
             return [self._held.pop(seq) for seq in back]
 
@@ -240,12 +233,11 @@ class ChildLink:
             Whether it was killed: not if the delivery has ended, or the child was in its lock.
         """
         with self._guard:
-            lock = self._state_lock
-            if lock is None or self._is_closed or not lock.acquire(block=False):
+            if self._is_closed or not self._shared.try_lock():
                 return False
             started = self._state[STARTED]
             if started == self._state[DONE] or started != delivery.seq + 1:
-                lock.release()
+                self._shared.unlock()
                 return False
             # The lock is kept: nothing else starts there before the signal has come.
             self.ended_after = seconds
@@ -261,7 +253,7 @@ class ChildLink:
         process = self.process
         if process.exitcode is None:  # what its task started may hold open what join() waits for
             process.join(patience)
-        if process.is_alive() or (self.is_preloaded and process.exitcode == _UNKNOWN_EXIT):
+        if process.is_alive() or (self.is_copy and process.exitcode == UNKNOWN_EXIT):
             self.kill()
             process.join(_KILL_SECONDS)
             self._wait_for_hangup()
@@ -298,8 +290,7 @@ class ChildLink:
                     verdict.not_started.append(delivery)
             self._held.clear()
             self._link.close()
-            # Collected, its name goes from the system; else a helper process complains about it at the end.
-            self._state_lock = None
+            self._shared.close()
         return verdict
 
     def abandon(self) -> None:
@@ -307,15 +298,14 @@ class ChildLink:
         self.kill()
         with self._guard:
             self._is_closed = True
-            self._state_lock = None  # as in judge()
 
     def close(self) -> None:
-        """Close the socket; for the reading thread, at its end."""
-        self._link.close()
+        """Close the socket and what is shared; for the reading thread, at its end."""
+        with self._guard:
+            self._is_closed = True
+            self._link.close()
+            self._shared.close()
 
-
-_UNKNOWN_EXIT = 255
-"""What multiprocessing tells when the forkserver is gone that would have waited for the child: it may be alive."""
 
 _KILL_SECONDS = 5.0
 

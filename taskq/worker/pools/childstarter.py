@@ -1,7 +1,7 @@
 """The thread that starts a prefork pool's processes: one after the other, with growing waits while they fail.
 
-A thread of its own, because the first start waits until the forkserver has imported the user's modules. What a process is started
-from is in forkserver.py.
+A thread of its own, because a start waits for the process to exist, and for the backoff after one that failed. What a process is
+started from is in processes.py.
 """
 
 from __future__ import annotations
@@ -9,19 +9,16 @@ from __future__ import annotations
 import logging
 import queue
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from multiprocessing.sharedctypes import RawArray
-from typing import Any
 
 from taskq.clock import Clock
 from taskq.errortext import error_text
 from taskq.logs import log_failure
-from taskq.worker.pools import child
 from taskq.worker.pools.child import ChildSetup
 from taskq.worker.pools.childlink import ChildLink
-from taskq.worker.pools.forkserver import ProcessStarter
+from taskq.worker.pools.childstate import ChildState
+from taskq.worker.pools.processes import ProcessStarter
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +49,7 @@ class ChildStarter:
         may_start: Callable[[], bool],
         has_been_ready: Callable[[], bool],
     ) -> None:
-        """Prepare; nothing is started.
+        """Prepare: what processes are copies of is made here, as this process is at this moment.
 
         Args:
             setup: What each process is told.
@@ -62,9 +59,8 @@ class ChildStarter:
             may_start: Whether the pool still wants processes.
             has_been_ready: Whether the pool was ready once: then failures do not break it.
         """
-        self._setup = setup
         self._clock = clock
-        self._processes = ProcessStarter(modules)
+        self._processes = ProcessStarter(setup, modules)
         self._on_started = on_started
         self._may_start = may_start
         self._has_been_ready = has_been_ready
@@ -88,11 +84,6 @@ class ChildStarter:
         with self._guard:
             return self._pending > 0
 
-    @property
-    def is_preloading(self) -> bool:
-        """Whether processes come from the forkserver."""
-        return self._processes.is_preloading
-
     def start(self) -> None:
         """Start the thread."""
         threading.Thread(target=self._run, name="taskq-starter", daemon=True).start()
@@ -101,6 +92,11 @@ class ChildStarter:
         """Start no more; returns at once."""
         self._wanted.put(None)
         self._stopping.set()
+
+    def close(self) -> None:
+        """Let go of what processes are started from, after the last one has ended."""
+        with self.process_lock:
+            self._processes.close()
 
     def want(self, lane: int) -> None:
         """Have a process started for a lane."""
@@ -126,18 +122,6 @@ class ChildStarter:
         )
         if not self._stopping.is_set():
             self.want(lane)
-
-    def refuse_preloading(self, leftovers: Sequence[tuple[str, str]]) -> None:
-        """Start each further process from a new interpreter, because of what a module left behind in the forkserver."""
-        module, what = leftovers[0]
-        logger.warning(
-            "module %s leaves %s behind when it is imported, which must not be inherited by pool processes: "
-            "each process imports the modules itself, which takes longer and needs more memory",
-            module,
-            what,
-            extra={"event": "pool.preload_refused"},
-        )
-        self._processes.stop_preloading()
 
     # The thread
 
@@ -166,43 +150,27 @@ class ChildStarter:
         if self._may_start():
             try:
                 self._on_started(self._started(lane))
-            except (
-                EOFError
-            ):  # no answer from the forkserver, which imports the modules before it answers
-                self._forkserver_died(lane)
             except OSError as error:  # no memory, no process, no file left
-                self.note_failure(lane, f"the system refused it: {_reason(error)}")
+                if self._may_start():  # else the pool was ended meanwhile
+                    self.note_failure(lane, f"the system refused it: {error}")
         with self._guard:
             self._pending -= 1
 
     def _started(self, lane: int) -> ChildLink:
-        is_preloaded = self._processes.is_preloading
-        memory: Any = RawArray("q", 4)
-        lock = self._processes.new_lock()
-        mine, theirs = socket.socketpair()
+        state = ChildState.new()
+        try:
+            mine, theirs = socket.socketpair()
+        except BaseException:
+            state.close()
+            raise
         try:
             with self.process_lock:
-                process = self._processes.start(child.main, (self._setup, theirs, memory, lock))
+                process = self._processes.start(theirs, state)
+                is_copy = self._processes.is_copying
         except BaseException:
             mine.close()
+            state.close()
             raise
         finally:
             theirs.close()
-        return ChildLink(lane, process, mine, memory, lock, is_preloaded=is_preloaded)
-
-    def _forkserver_died(self, lane: int) -> None:
-        """Go on without preloading: a module may not stand being imported there, and what it does in a child shows in the child."""
-        logger.warning(
-            "the process that preloads the modules ended before it had started a pool process: "
-            "each process imports the modules itself, which takes longer and needs more memory",
-            extra={"event": "pool.preload_refused"},
-        )
-        self._processes.stop_preloading()
-        self.want(lane)
-
-
-def _reason(error: OSError) -> str:
-    """Return why the system refused something; where it is the place of multiprocessing's sockets, with what to do."""
-    if "AF_UNIX" not in str(error):
-        return str(error)
-    return f"{error}: {tempfile.gettempdir()} is too long for a socket's folder; set TMPDIR to a shorter one"
+        return ChildLink(lane, process, mine, state, is_copy=is_copy)

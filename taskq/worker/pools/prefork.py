@@ -46,7 +46,7 @@ class PreforkPool:
     starts_beside = True
 
     def __init__(self, slots: int, setup: ChildSetup, modules: Sequence[str], clock: Clock) -> None:
-        """Prepare; nothing is started.
+        """Prepare: copy this process as it is at this moment, for pool processes to be copies of that. Nothing runs before `start`.
 
         Args:
             slots: The number of processes.
@@ -219,7 +219,7 @@ class PreforkPool:
     def _look_for_dead(self) -> None:
         """Have those buried whose death no descriptor tells: a process that a task forked holds copies of all.
 
-        The forkserver tells of its children by itself.
+        The nursery tells of its copies by itself.
         """
         if not self._starter.process_lock.acquire(blocking=False):
             return  # a process is being started or buried; the next tick looks again
@@ -227,7 +227,7 @@ class PreforkPool:
             dead = [
                 link
                 for link in self._links()
-                if link.is_watched and not link.is_preloaded and link.process.exitcode is not None
+                if link.is_watched and not link.is_copy and link.process.exitcode is not None
             ]
         finally:
             self._starter.process_lock.release()
@@ -306,6 +306,7 @@ class PreforkPool:
             self._selector.close()
             for link in self._links():
                 link.close()
+            self._starter.close()
             self._bell.close()
             self._bell_handle.close()
 
@@ -366,15 +367,9 @@ class PreforkPool:
             self._tell.on_results(link.lane, results)
 
     def _take_hello(self, link: ChildLink, hello: Hello) -> None:
-        kind, why, leftovers = hello
+        kind, why = hello
         if kind == "retiring":
             self._retire(link, why)
-            return
-        if leftovers and self._starter.is_preloading:
-            self._starter.refuse_preloading(leftovers)
-        if leftovers and link.is_preloaded:
-            link.is_discarded = True
-            link.kill()
         elif kind == "failed":
             link.failure = why
         elif not link.is_dead:
@@ -447,9 +442,7 @@ class PreforkPool:
             self._tell.on_returned(verdict.not_started)
 
     def _replace(self, link: ChildLink, how: str) -> None:
-        if link.is_discarded:
-            self._starter.want(link.lane)
-        elif not link.is_ready:
+        if not link.is_ready:
             self._starter.note_failure(link.lane, link.failure or f"it {how} in start-up")
         elif not self._is_stopping:
             if link.ended_after is None and not (link.is_retiring and not link.process.exitcode):

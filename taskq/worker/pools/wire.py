@@ -33,9 +33,8 @@ Task = tuple[
 Done = tuple[int, Result]
 """seq, result."""
 
-Hello = tuple[str, str, "list[tuple[str, str]]"]
-"""`ready`, `failed` or `retiring`; why it failed or retires; modules that left something behind when the forkserver imported them,
-and what."""
+Hello = tuple[str, str]
+"""`ready`, `failed` or `retiring`; why it failed or retires."""
 
 _LENGTH_BYTES = 4
 

@@ -154,7 +154,7 @@ class Crew:
 
 
 def pool_children(worker: Process) -> list[int]:
-    """Return the pids of the processes that run a worker's tasks: its forkserver's children."""
+    """Return the pids of the processes that run a worker's tasks: its nursery's children."""
     table = [entry for entry in process_table() if not entry.is_zombie]
-    servers = {entry.pid for entry in table if entry.parent == worker.pid}
-    return [entry.pid for entry in table if entry.parent in servers]
+    nurseries = {entry.pid for entry in table if entry.parent == worker.pid}
+    return [entry.pid for entry in table if entry.parent in nurseries]

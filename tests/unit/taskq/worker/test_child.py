@@ -7,13 +7,12 @@ import select
 import socket
 import threading
 from collections.abc import Callable
-from multiprocessing.synchronize import Lock
-from typing import cast
 
 from taskq import App
 from taskq.logs import LogPlan
 from taskq.sources import Sources
 from taskq.worker.pools.child import ChildSetup, _serve
+from taskq.worker.pools.childstate import ChildState
 
 PLAN = LogPlan(logging.INFO, logging.INFO, whole=False)
 
@@ -31,13 +30,13 @@ def _setup(notes: list[str]) -> ChildSetup:
 def _run(setup: ChildSetup, link: socket.socket) -> Callable[[], int | None]:
     """Start a child; return what waits for its exit code, None if it raised."""
     codes: list[int] = []
-    state = memoryview(bytearray(32)).cast("q")
-    lock = cast("Lock", threading.Lock())
-    thread = threading.Thread(target=lambda: codes.append(_serve(setup, link, state, lock)))
+    state = ChildState.new()
+    thread = threading.Thread(target=lambda: codes.append(_serve(setup, link, state)))
     thread.start()
 
     def wait() -> int | None:
         thread.join(5)
+        state.close()
         return codes[0] if codes else None
 
     return wait

@@ -6,9 +6,6 @@ import os
 import selectors
 import socket
 from collections.abc import Iterator
-from multiprocessing.process import BaseProcess
-from multiprocessing.sharedctypes import RawArray
-from multiprocessing.synchronize import Lock
 from typing import Any, cast
 
 import pytest
@@ -16,15 +13,16 @@ import pytest
 from taskq.clock import SystemClock
 from taskq.runresult import REVOKED
 from taskq.worker.dispatcher import Dispatcher
-from taskq.worker.pools.child import DONE, STARTED, ChildSetup
+from taskq.worker.pools.child import ChildSetup
 from taskq.worker.pools.childlink import ChildLink
+from taskq.worker.pools.childstate import DONE, STARTED, ChildState
 from taskq.worker.pools.prefork import PreforkPool
 from taskq.worker.pools.wire import frame
 from tests.support.pools import PoolLog, delivery_of
 
 
 class DeadProcess:
-    """What multiprocessing shows of a process that was killed."""
+    """What is shown of a process that was killed."""
 
     pid = 2**30  # more than any system gives
     exitcode = -9
@@ -43,16 +41,6 @@ class DeadProcess:
         os.close(self._write_end)
 
 
-class Door:
-    """What is used here of a lock of multiprocessing; nobody else wants it."""
-
-    def acquire(self, *, block: bool) -> bool:
-        return True
-
-    def release(self) -> None:
-        """Let the next in, of whom there is none."""
-
-
 class Bench:
     """A pool of one lane whose two threads do not run: the test is them."""
 
@@ -66,11 +54,7 @@ class Bench:
         self.dispatcher.on_lane(0, is_open=False)
         self.process = DeadProcess()
         mine, self.theirs = socket.socketpair()
-        self.link = ChildLink(
-            *(0, cast("BaseProcess", self.process), mine),
-            *(RawArray("q", 4), cast("Lock", Door())),
-            is_preloaded=True,
-        )
+        self.link = ChildLink(0, self.process, mine, ChildState.new(), is_copy=True)
         self.pool._children[0] = self.link
         for end in (self.link, self.process.sentinel):
             self.pool._selector.register(end, selectors.EVENT_READ, self.link)
@@ -80,6 +64,7 @@ class Bench:
         self.link.close()
         self.process.close()
         self.pool._selector.close()
+        self.pool._starter.close()
         self.pool._bell.close()
         self.pool._bell_handle.close()
 
@@ -92,7 +77,7 @@ def bench() -> Iterator[Bench]:
 
 
 def test_child_that_dies_before_its_ready_is_read_leaves_its_lane_closed(bench: Bench) -> None:
-    bench.theirs.sendall(frame(("ready", "", [])))
+    bench.theirs.sendall(frame(("ready", "")))
 
     bench.pool._bury(bench.link)
 
@@ -101,7 +86,7 @@ def test_child_that_dies_before_its_ready_is_read_leaves_its_lane_closed(bench: 
 
 
 def test_why_a_child_failed_is_read_also_after_its_death(bench: Bench) -> None:
-    bench.theirs.sendall(frame(("failed", "OSError: no licence", [])))
+    bench.theirs.sendall(frame(("failed", "OSError: no licence")))
 
     bench.pool._bury(bench.link)
 
