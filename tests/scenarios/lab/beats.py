@@ -181,6 +181,7 @@ class _Round:
         elif fault is Fault.STOP_BROKER:
             self._kafka.stop()
             self._kafka.start()
+            how = f" ({self._clock.time() - at:.1f} s)"
         elif fault is Fault.PARTITION:
             owner = self._dice.choice(self._owners())
             shards = len(owned_shards(owner.text))
