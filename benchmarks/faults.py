@@ -1,4 +1,4 @@
-"""`python -m benchmarks.faults`: kill, freeze and move workers and brokers under load, and count what ran once, never or twice.
+"""`python -m benchmarks.faults`: kill, freeze, cut off and move workers and brokers under load, and count what ran.
 
 Some minutes as it is. The long form, which goes on where it was ended: `--nodes 3 --faults 300 --state FILE`. It goes in rounds of
 30 faults, each on brokers of its own; after each of them all is kept. At last an owner of timers is frozen in the middle of
@@ -37,6 +37,7 @@ from tests.scenarios.lab.faults import (
 from tests.scenarios.lab.freezes import Freeze, measure_freeze
 from tests.scenarios.lab.report import Report, add_up
 from tests.scenarios.lab.rounds import Plan, run_round
+from tests.support.brokersettings import LINKS
 from tests.support.cluster import KafkaCluster
 
 RESULTS = Path(__file__).parent / "results" / "faults.json"
@@ -141,7 +142,8 @@ def _run_round(lab: Lab, faults: int) -> Report:
     _say(f"seed {plan.seed}: {plan.faults} faults, brokers: {lab.nodes}")
     folder = Path(tempfile.mkdtemp(prefix="faultlab-"))
     # What the processes printed is for those who look for the cause of something.
-    with KafkaCluster(size=lab.nodes) as cluster, contextlib.redirect_stdout(io.StringIO()):
+    cluster = KafkaCluster(size=lab.nodes, links=LINKS)
+    with cluster, contextlib.redirect_stdout(io.StringIO()):
         report = run_round(plan, cluster, folder, _say)
     _say(report.lines())
     if report.problems:

@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.support.brokersettings import LINKS, Identity
 from tests.support.cluster import KafkaCluster
 from tests.support.installation import Installation, KafkaUnavailable
 from tests.support.kafka import Kafka, is_required, warm_installation
@@ -91,6 +92,13 @@ def own_kafka(kafka_home: Installation) -> Iterator[Kafka]:
 
 
 @pytest.fixture
+def linked_kafka(kafka_home: Installation) -> Iterator[Kafka]:
+    """A broker for this test alone, with links of which each can be closed while the others stay open."""
+    with Kafka(home=kafka_home, identity=Identity(links=LINKS)) as kafka:
+        yield kafka
+
+
+@pytest.fixture
 def cluster(kafka_home: Installation) -> Iterator[KafkaCluster]:
     """Three brokers for this test alone."""
     with KafkaCluster() as cluster:
@@ -100,7 +108,7 @@ def cluster(kafka_home: Installation) -> Iterator[KafkaCluster]:
 @pytest.fixture
 def cluster_of_one(kafka_home: Installation) -> Iterator[KafkaCluster]:
     """A broker for this test alone, for what treats clusters of any size alike."""
-    with KafkaCluster(size=1) as cluster:
+    with KafkaCluster(size=1, links=LINKS) as cluster:
         yield cluster
 
 

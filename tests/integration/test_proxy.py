@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from tests.support.brokersettings import LINKS
 from tests.support.cluster import KafkaCluster
 from tests.support.faults import Stage
 from tests.support.frames import ApiKey, read_request
@@ -249,6 +250,16 @@ def test_one_proxy_stands_before_all_nodes(cluster: KafkaCluster) -> None:
         addresses = {f"{broker.host}:{broker.port}" for broker in brokers}
 
     assert addresses == set(proxy.bootstrap.split(","))
+
+
+def test_stalled_link_leaves_the_others_open(linked_kafka: Kafka) -> None:
+    with linked_kafka.behind_proxies() as (stalled, *others):
+        stalled.stall()
+
+        reached = [known_brokers(other.bootstrap, timeout=10) for other in others]
+
+        assert reached == [1] * (LINKS - 1)
+        assert known_brokers(stalled.bootstrap, timeout=0.5) == 0
 
 
 def test_proxy_leaves_no_thread_behind(kafka: Kafka) -> None:

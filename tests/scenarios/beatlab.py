@@ -1,7 +1,8 @@
 """The long form of the scenario with beats: `python -m tests.scenarios.beatlab --seconds 600`.
 
-Three beats and more, 50 schedules of every second and ten of other kinds; kill -9, SIGSTOP for 15 s, SIGTERM, starts, and restarts
-of the broker. Prints the faults as they come, and at the end one JSON document: the longest lateness, and take-over times by kind.
+Three beats and more, 50 schedules of every second and ten of other kinds; kill -9, SIGSTOP for 15 s, an owner cut off from the
+broker for 15 s, SIGTERM, starts, and restarts of the broker. Prints the faults as they come, and at the end one JSON document: the
+longest lateness, and take-over times by kind.
 Exit code 0: exactly one task for each schedule and instant; 1: not.
 """
 
@@ -17,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.scenarios.lab.beats import run_beats
+from tests.support.brokersettings import LINKS, Identity
 from tests.support.kafka import Kafka
 
 
@@ -31,7 +33,7 @@ def main() -> int:
         seed = random.SystemRandom().randrange(1_000_000)
     print(f"seed {seed}", file=sys.stderr, flush=True)
     with (
-        Kafka() as kafka,
+        Kafka(identity=Identity(links=LINKS)) as kafka,
         tempfile.TemporaryDirectory(prefix="beatlab-") as folder,
         contextlib.redirect_stdout(sys.stderr),
     ):

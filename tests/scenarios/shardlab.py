@@ -1,4 +1,4 @@
-"""Hosts of shards die, freeze, come and go while timers pour in; afterwards each timer stands in its queue exactly once.
+"""Hosts of shards die, freeze, lose the broker, come and go while timers pour in; then each timer stands in its queue exactly once.
 
 Every tenth comes with one for tomorrow that is cancelled at once: of these none is left in the log, and none in the queue.
 
@@ -28,6 +28,8 @@ from taskq_kafka.options import TransportOptions
 from taskq_kafka.questions import Questions
 from taskq_kafka.reader import Reader
 from taskq_kafka.shared import shared
+from tests.scenarios.lab.links import Links
+from tests.support.brokersettings import LINKS, Identity
 from tests.support.kafka import Kafka
 from tests.support.processes import Process, Processes
 from tests.support.toyshard import now_ms
@@ -37,10 +39,13 @@ QUEUE = "lab-queue"
 
 HOSTS = 3
 MOST_HOSTS = 5
+MOST_CUT_OFF = 3
+"""At a time: the others need a link each."""
+
 COUNTDOWN_SECONDS = (0.1, 60.0)
 DAY_MS = 86_400_000
 FREEZE_SECONDS = (1.0, 12.0)
-"""Shorter and longer than a session, which is six seconds."""
+"""Of a host, or of its connections: shorter and longer than a session, which is six seconds."""
 
 PATIENCE = 60.0
 
@@ -70,25 +75,31 @@ class Lab:
     """The hosts, and what is done to them."""
 
     def __init__(
-        self, processes: Processes, bootstrap: str, protocol: str, chance: random.Random
+        self, processes: Processes, links: Links, protocol: str, chance: random.Random
     ) -> None:
         self._processes = processes
-        self._where = (bootstrap, LOG, GROUP, "timers", f"group_protocol={protocol}")
+        self._links = links
+        self._what = (LOG, GROUP, "timers", f"group_protocol={protocol}")
         self._chance = chance
         self._up: list[Process] = []
         self._frozen: list[tuple[Deadline, Process]] = []
+        self._cut_off: list[Process] = []
 
     def start(self) -> None:
         """Let one more host join."""
-        host = self._processes.python("-m", "tests.support.toyshard", *self._where)
+        link = self._links.choose()
+        host = self._processes.python("-m", "tests.support.toyshard", link.bootstrap, *self._what)
+        self._links.enter(host, link)
         self._up.append(host)
 
     def hurt_one(self) -> str:
         """Do something to a host; return what."""
         host = self._chance.choice(self._up)
-        kinds = ["kill", "freeze", "stop", "join"]
-        if len(self._up) + len(self._frozen) >= MOST_HOSTS:
+        kinds = ["kill", "freeze", "cut off", "stop", "join"]
+        if len(self._up) + len(self._frozen) + len(self._cut_off) >= MOST_HOSTS:
             kinds.remove("join")
+        if len(self._cut_off) >= MOST_CUT_OFF:
+            kinds.remove("cut off")
         kind = self._chance.choice(kinds)
         if kind == "join":
             self.start()
@@ -98,6 +109,9 @@ class Lab:
             host.kill()
         elif kind == "stop":
             host.signal(15)
+        elif kind == "cut off":
+            self._links.cut(host, self._chance.uniform(*FREEZE_SECONDS))
+            self._cut_off.append(host)
         else:
             host.freeze()
             self._frozen.append((Deadline(self._chance.uniform(*FREEZE_SECONDS)), host))
@@ -112,6 +126,10 @@ class Lab:
                 host.thaw()
                 self._frozen.remove((deadline, host))
                 self._up.append(host)
+        self._links.mend(at_once=everyone)
+        for host in [each for each in self._cut_off if each not in self._links.cut_off]:
+            self._cut_off.remove(host)
+            self._up.append(host)
 
 
 @dataclass(frozen=True)
@@ -149,8 +167,8 @@ def run(
     say(f"seed {seed}: {timers} timers in {seconds:g} s")
     options = TransportOptions(bootstrap=kafka.bootstrap)
     report = Report(timers)
-    with Processes(folder) as processes:
-        lab = Lab(processes, kafka.bootstrap, protocol, chance)
+    with kafka.behind_proxies() as proxies, Processes(folder) as processes:
+        lab = Lab(processes, Links(proxies, chance), protocol, chance)
         for _ in range(HOSTS):
             lab.start()
         pour = Pour(countdown, chance)
@@ -246,7 +264,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--protocol", default="auto", help="auto, consumer or classic")
     wanted = parser.parse_args()
-    with Kafka() as kafka, tempfile.TemporaryDirectory(prefix="shardlab-") as folder:
+    kafka = Kafka(identity=Identity(links=LINKS))
+    with kafka, tempfile.TemporaryDirectory(prefix="shardlab-") as folder:
         report = run(
             kafka,
             Path(folder),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tests.support.ports import Port, reserve_port
 
@@ -27,19 +28,35 @@ SETTINGS: Mapping[str, str] = {
     "log.cleaner.dedupe.buffer.size": "16777216",
 }
 
+LINKS = 8
+"""Of a broker whose clients are cut off one by one: five at work, and some that are on their way out."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A way to a node that can be closed while others stay open: a listener that advertises a proxy's address, not its own."""
+
+    proxied: Port
+    """Where the node listens."""
+
+    proxy: Port
+    """Where the proxy does, and what the node tells clients."""
+
 
 class Identity:
     """Who a node is in its cluster, and which ports it keeps for its whole life."""
 
-    def __init__(self, node_id: int = 1) -> None:
-        """Reserve four ports."""
+    def __init__(self, node_id: int = 1, *, links: int = 1) -> None:
+        """Reserve two ports, and two more for each link."""
         self.node_id = node_id
-        self.client, self.proxied, self.proxy, self.controller = (reserve_port() for _ in range(4))
+        self.client, self.controller = reserve_port(), reserve_port()
+        self.links = tuple(Link(reserve_port(), reserve_port()) for _ in range(links))
 
     @property
     def ports(self) -> tuple[Port, ...]:
         """All ports, for releasing them."""
-        return self.client, self.proxied, self.proxy, self.controller
+        of_links = [port for link in self.links for port in (link.proxied, link.proxy)]
+        return self.client, self.controller, *of_links
 
 
 def node_settings(identity: Identity, quorum: Sequence[Identity]) -> dict[str, str]:
@@ -66,15 +83,16 @@ def node_settings(identity: Identity, quorum: Sequence[Identity]) -> dict[str, s
 
 
 def listener_settings(identity: Identity, more: Mapping[str, tuple[str, Port]]) -> dict[str, str]:
-    """Return the settings for a node's three listeners and, by name, for more: their protocols and ports."""
+    """Return the settings for a node's own listeners and, by name, for more: their protocols and ports."""
+    links = {f"PROXIED{number}": link for number, link in enumerate(identity.links)}
     ports = {
         "PLAINTEXT": identity.client,
-        "PROXIED": identity.proxied,
+        **{name: link.proxied for name, link in links.items()},
         "CONTROLLER": identity.controller,
     }
     protocols = dict.fromkeys(ports, "PLAINTEXT") | {name: kind for name, (kind, _) in more.items()}
     ports |= {name: port for name, (_, port) in more.items()}
-    advertised = ports | {"PROXIED": identity.proxy}
+    advertised = ports | {name: link.proxy for name, link in links.items()}
     del advertised["CONTROLLER"]
     return {
         "listeners": _addresses(ports),

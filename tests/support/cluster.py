@@ -11,7 +11,14 @@ from confluent_kafka import ElectionType, KafkaException, TopicPartition
 from confluent_kafka.admin import PartitionMetadata
 
 from tests.support.brokersettings import Identity
-from tests.support.kafka import START_TIMEOUT, Kafka, admin, create_topic, proxy_route
+from tests.support.kafka import (
+    START_TIMEOUT,
+    Kafka,
+    admin,
+    create_topic,
+    proxies,
+    proxy_route,
+)
 from tests.support.proxy import Proxy
 from tests.support.reassignment import reassign
 from tests.support.waiting import wait_until
@@ -30,9 +37,17 @@ class KafkaCluster:
     A cluster of one is a `Kafka` that can be treated like the others.
     """
 
-    def __init__(self, *, size: int = 3, settings: Mapping[str, str] | None = None) -> None:
-        """Prepare `size` nodes; see `Kafka` for the settings and what it raises."""
-        identities = [Identity(number) for number in range(1, size + 1)]
+    def __init__(
+        self, *, size: int = 3, settings: Mapping[str, str] | None = None, links: int = 1
+    ) -> None:
+        """Prepare `size` nodes; see `Kafka` for the settings and what it raises.
+
+        Args:
+            size: How many.
+            settings: Of each broker.
+            links: Ways to all of them, each through a proxy of its own (`behind_proxies`).
+        """
+        identities = [Identity(number, links=links) for number in range(1, size + 1)]
         jvm_options = HEAP if size > 1 else ()
         self.nodes = [
             Kafka(settings=settings, jvm_options=jvm_options, identity=identity, quorum=identities)
@@ -120,6 +135,12 @@ class KafkaCluster:
         """Give one proxy in front of all nodes."""
         with Proxy([proxy_route(node.identity) for node in self.nodes]) as proxy:
             yield proxy
+
+    @contextlib.contextmanager
+    def behind_proxies(self) -> Iterator[list[Proxy]]:
+        """Give for each link a proxy in front of all nodes; they remember nothing of what passes."""
+        with proxies([node.identity for node in self.nodes]) as found:
+            yield found
 
     def close(self) -> None:
         """Kill all nodes and remove their data."""

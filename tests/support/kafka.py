@@ -1,7 +1,8 @@
 """A real Kafka for the tests: one JVM, broker and controller in one, up in one or two seconds.
 
 It can be stopped, killed, started again on the same ports with the same data, frozen and thawed. `cluster.py` has three of them.
-Besides `bootstrap` each node has a second listener, whose advertised address is a proxy's: see `behind_proxy`.
+Besides `bootstrap` each node has listeners whose advertised address is a proxy's: one, or as many as there are to be processes that
+can be cut off each by itself. See `behind_proxy` and `behind_proxies`.
 """
 
 from __future__ import annotations
@@ -201,6 +202,12 @@ class Kafka:
         with Proxy([proxy_route(self.identity)]) as proxy:
             yield proxy
 
+    @contextlib.contextmanager
+    def behind_proxies(self) -> Iterator[list[Proxy]]:
+        """Give a proxy for each link of its `identity`; they remember nothing of what passes."""
+        with proxies([self.identity]) as found:
+            yield found
+
     def create_topic(
         self, name: str, *, partitions: int = 4, config: Mapping[str, str] | None = None
     ) -> None:
@@ -328,9 +335,22 @@ def admin(bootstrap: str) -> AdminClient:
     return AdminClient(settings)
 
 
-def proxy_route(identity: Identity) -> tuple[int, int]:
+def proxy_route(identity: Identity, link: int = 0) -> tuple[int, int]:
     """Return where a node's proxy listens and which port it passes on to."""
-    return identity.proxy.number, identity.proxied.number
+    found = identity.links[link]
+    return found.proxy.number, found.proxied.number
+
+
+@contextlib.contextmanager
+def proxies(identities: Sequence[Identity]) -> Iterator[list[Proxy]]:
+    """Give a proxy for each link of a cluster's nodes: one way to all of them."""
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                Proxy([proxy_route(identity, link) for identity in identities], remembers=False)
+            )
+            for link in range(len(identities[0].links))
+        ]
 
 
 def _kafka_uuid() -> str:

@@ -50,11 +50,12 @@ class Sighting:
 class Proxy:
     """The proxy, in a thread of its own. Any thread may call its methods; they return at once unless they say otherwise."""
 
-    def __init__(self, routes: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, routes: Sequence[tuple[int, int]], *, remembers: bool = True) -> None:
         """Prepare it; `with` starts it.
 
         Args:
             routes: For each broker the port to listen on and the port to pass on to, both on 127.0.0.1.
+            remembers: Whether it keeps what it saw, for `seen` and `wait_for`: too much in a run of many minutes.
         """
         self._routes = tuple(routes)
         self._loop = asyncio.new_event_loop()
@@ -63,6 +64,7 @@ class Proxy:
         self._connections: set[_Connection] = set()
         self._accepted = 0
         self._rules: list[Rule] = []
+        self._remembers = remembers
         self._seen: list[Sighting] = []
         self._news = threading.Condition()
         self._flowing = asyncio.Event()
@@ -196,6 +198,8 @@ class Proxy:
 
     def note(self, stage: Stage, request: Request, connection: int) -> None:
         """Record a sighting. Only the proxy's thread calls it."""
+        if not self._remembers:
+            return
         with self._news:
             self._seen.append(Sighting(len(self._seen), stage, request, connection, moment()))
             self._news.notify_all()

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from taskq.exitcodes import UNREACHABLE
 from tests.scenarios.apps import faults as app
 from tests.scenarios.lab.faults import SLOTS, Fault
+from tests.scenarios.lab.links import Links
 from tests.support.processes import Process, Processes, process_table, send_signal
 from tests.support.waiting import Deadline
 
@@ -16,7 +17,7 @@ FEWEST, MOST = 3, 5
 """Workers. Whoever is killed or leaves is replaced if fewer are left."""
 
 FREEZE_SECONDS = (7.0, 11.0)
-"""Past the session of 6 s: the others take over while it is frozen."""
+"""Past the session of 6 s: the others take over while it is frozen, or cut off."""
 
 GONE_TIMEOUT = 60.0
 """Seconds for a worker that was told to stop, or for orphaned children, to end."""
@@ -28,14 +29,14 @@ READY = "worker: ready"
 
 
 class Crew:
-    """Workers that are present, frozen or gone. One thread uses it."""
+    """Workers that are present, frozen, cut off or gone. One thread uses it."""
 
     def __init__(
         self,
         processes: Processes,
         dice: random.Random,
         *,
-        bootstrap: str,
+        links: Links,
         ledger: str,
         more: str,
         may_give_up: bool,
@@ -45,7 +46,7 @@ class Crew:
         Args:
             processes: Starts the workers.
             dice: Chooses among them.
-            bootstrap: The broker's address.
+            links: The ways to the brokers.
             ledger: Where the tasks write.
             more: The group protocol.
             may_give_up: Whether workers may end while they start because no broker answers: where the only one may be away.
@@ -53,7 +54,8 @@ class Crew:
         self._processes = processes
         self._dice = dice
         self._env = {app.LEDGER: ledger, "TASKQ_GROUP_PROTOCOL": more}
-        self._command = ("worker", "-A", app.WORKER, "-b", bootstrap, "-c", str(SLOTS))
+        self._command = ("worker", "-A", app.WORKER, "-c", str(SLOTS))
+        self._links = links
         self._may_give_up = may_give_up
         self.present: list[Process] = []
         self.frozen: dict[Process, Deadline] = {}
@@ -64,7 +66,10 @@ class Crew:
     def start_worker(self) -> Process:
         """Start one more."""
         self.started += 1
-        worker = self._processes.taskq(*self._command, "-n", f"w{self.started}", env=self._env)
+        link = self._links.choose()
+        more = ("-b", link.bootstrap, "-n", f"w{self.started}")
+        worker = self._processes.taskq(*self._command, *more, env=self._env)
+        self._links.enter(worker, link)
         self.present.append(worker)
         return worker
 
@@ -96,6 +101,9 @@ class Crew:
                 worker.freeze()
             else:
                 worker.signal(signal.SIGSTOP)
+        elif fault is Fault.PARTITION:
+            how = self._links.cut(worker, self._dice.uniform(*FREEZE_SECONDS))
+            return f"{worker.pid}, {how.value}", children
         elif fault is Fault.LEAVE:
             self._retire(worker)
         else:
@@ -105,15 +113,19 @@ class Crew:
         return str(worker.pid), children
 
     def roll(self) -> Iterator[tuple[Process, frozenset[int]]]:
-        """Replace all who are not frozen, one by one; yield each successor, and the pool processes of whom it follows."""
-        for worker in [each for each in self.present if each not in self.frozen]:
+        """Replace all who are reachable, one by one; yield each successor, and the pool processes of whom it follows."""
+        for worker in [each for each in self.present if self._is_reachable(each)]:
             children = frozenset(pool_children(worker))
             self._retire(worker)
             yield self.start_worker(), children
 
     def is_at_work(self, worker: Process, pids: Collection[int]) -> bool:
-        """Return whether a worker is neither frozen nor still starting."""
-        return worker not in self.frozen and any(pid in pids for pid in pool_children(worker))
+        """Return whether a worker is reachable, and not still starting."""
+        return self._is_reachable(worker) and any(pid in pids for pid in pool_children(worker))
+
+    def _is_reachable(self, worker: Process) -> bool:
+        """Return whether a worker is neither frozen nor cut off."""
+        return worker not in self.frozen and worker not in self._links.cut_off
 
     def _gave_up(self, worker: Process) -> bool:
         """Return whether a worker has ended as it may, having done nothing."""
@@ -127,10 +139,11 @@ class Crew:
         self.left.append(worker)
 
     def thaw(self, *, at_once: bool = False) -> None:
-        """Let those go on that have been frozen for long enough, or all."""
+        """Let those go on that have been frozen or cut off for long enough, or all."""
         for worker in [each for each, end in self.frozen.items() if at_once or end.is_over]:
             worker.thaw()
             del self.frozen[worker]
+        self._links.mend(at_once=at_once)
 
     def stop_all(self) -> list[str]:
         """Stop all in order; return what went wrong with their ends or with those of earlier ones. Blocks."""

@@ -22,6 +22,7 @@ class Fault(enum.Enum):
     KILL_CHILD = "kill -9 of one child"
     FREEZE_WORKER = "SIGSTOP of a worker with its children, SIGCONT later"
     FREEZE_PARENT = "SIGSTOP of a worker's parent process alone, SIGCONT later"
+    PARTITION = "a worker loses its connections to all brokers, runs on, and has them back later"
     JOIN = "another worker joins"
     LEAVE = "SIGTERM to a worker"
     ROLL_WORKERS = "rolling restart of the workers: SIGTERM to each, a new one in its place"
@@ -42,20 +43,22 @@ MOST_LOST: Mapping[Fault, int] = {
     Fault.KILL_WORKER: SLOTS * (1 + CLAIM_AHEAD),
     Fault.KILL_PARENT: SLOTS * (1 + CLAIM_AHEAD),
     Fault.KILL_CHILD: 1,
+    Fault.PARTITION: SLOTS * (1 + CLAIM_AHEAD),
 }
-"""Tasks that may never start because of one fault: what was claimed. What a dead child had not started is handed out again. All
-other faults cost nothing."""
+"""Tasks that may never start because of one fault: what was claimed. What a dead child had not started is handed out again. A
+worker that is cut off may have claimed, and must not run what it never heard to be its own. All other faults cost nothing."""
 
 MOST_CUT_SHORT: Mapping[Fault, int] = {Fault.KILL_WORKER: SLOTS, Fault.KILL_CHILD: 1}
 """Tasks that may have started and not ended because of one fault. Orphaned children finish what they run."""
 
 WORKER_MIX: Mapping[Fault, int] = {
     Fault.KILL_WORKER: 5,
-    Fault.KILL_PARENT: 4,
-    Fault.KILL_CHILD: 6,
-    Fault.FREEZE_WORKER: 5,
+    Fault.KILL_PARENT: 3,
+    Fault.KILL_CHILD: 5,
+    Fault.FREEZE_WORKER: 4,
     Fault.FREEZE_PARENT: 2,
-    Fault.JOIN: 4,
+    Fault.PARTITION: 4,
+    Fault.JOIN: 3,
     Fault.LEAVE: 4,
 }
 """Shares of the plain mix: 30 in all."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from tests.scenarios.lab.blame import Strike, blame
 from tests.scenarios.lab.brokers import Brokers
 from tests.scenarios.lab.crew import Crew
 from tests.scenarios.lab.faults import MOST_CUT_SHORT, MOST_LOST, OF_BROKERS, Fault, draw, most
+from tests.scenarios.lab.links import Links
 from tests.scenarios.lab.progress import Progress
 from tests.scenarios.lab.report import Report
 from tests.scenarios.lab.sender import Sender
@@ -32,6 +33,7 @@ from tests.support.cluster import KafkaCluster
 from tests.support.kafka import admin
 from tests.support.offsets import committed_offsets
 from tests.support.processes import Processes
+from tests.support.proxy import Proxy
 from tests.support.waiting import Deadline, Stopwatch, moment, pause, wait_until
 
 T = TypeVar("T")
@@ -64,12 +66,12 @@ def run_round(
 
     Args:
         plan: What to do.
-        cluster: Started brokers that nobody else uses.
+        cluster: Started brokers that nobody else uses, with links enough for a worker each.
         folder: For the ledger and the workers' output, which is printed if something is wrong.
         say: Told of each fault.
     """
-    with Processes(folder) as processes:
-        report = _Round(plan, cluster, folder, processes, say).run()
+    with cluster.behind_proxies() as proxies, Processes(folder) as processes:
+        report = _Round(plan, cluster, folder, processes, proxies, say).run()
         if report.problems:
             print(report.lines())
             for process in processes.all:
@@ -84,6 +86,7 @@ class _Round:
         cluster: KafkaCluster,
         folder: Path,
         processes: Processes,
+        proxies: Sequence[Proxy],
         say: Callable[[str], None],
     ) -> None:
         self._plan = plan
@@ -96,7 +99,7 @@ class _Round:
         self._crew = Crew(
             processes,
             self._dice,
-            bootstrap=cluster.bootstrap,
+            links=Links(proxies, self._dice),
             ledger=str(ledger),
             more=plan.protocol,
             may_give_up=len(cluster.nodes) == 1,
