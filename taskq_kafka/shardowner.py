@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -51,6 +52,8 @@ class ShardOwner:
         loader: ShardLoader,
         producer: ShardProducer,
         resting: RestingShards,
+        shut_out: Callable[[TransportOptions, str], None] = shut_out,
+        make_backoff: Callable[[float, float], Backoff] = Backoff,
     ) -> None:
         """Begin with nothing open.
 
@@ -63,8 +66,9 @@ class ShardOwner:
             loader: Told what is not wanted any more.
             producer: Its id stands in the leases.
             resting: Says which are to be opened anew.
+            shut_out: Keeps a former owner, by its transactional id, from ever committing again.
+            make_backoff: Makes the waits between tries, from the first and the longest.
         """
-        self._options = options
         self._log = log
         self._topic = topic
         self._open_shard = open_shard
@@ -72,10 +76,11 @@ class ShardOwner:
         self._loader = loader
         self._producer = producer
         self._resting = resting
+        self._end_owner = partial(shut_out, options)
         self._shut_out: set[str] = set()
         """Transactional ids of former owners that can commit no more."""
         self._open_at = 0.0
-        self._backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
+        self._backoff = make_backoff(FIRST_WAIT, LONGEST_WAIT)
         self._newer: set[int] = set()
         """Partitions whose lease is of a newer version."""
         self.member: ShardMember | None = None
@@ -183,7 +188,7 @@ class ShardOwner:
         """Keep a former owner from ever committing again, and end what it has open."""
         held = member.open_transactions(partitions)
         begun = time.monotonic()
-        shut_out(self._options, owner)
+        self._end_owner(owner)
         self._shut_out.add(owner)
         seconds = time.monotonic() - begun
         logger.log(

@@ -73,14 +73,23 @@ def test_a_high_backlog_is_done_before_a_low_one_and_the_low_one_is_not_starved(
     scene: Scene, sender: Sender
 ) -> None:
     calls = [("wait seconds", "0.02")] * 200
+    gate = scene.gate()
+    # Each step has its partitions when it has begun one: whichever came first would be done before the other begins.
+    holds = [
+        sender.app.send_task("act", ("wait for gate", str(gate)), priority=priority).id
+        for priority in (0, 6)
+    ]
+    worker = scene.ready_worker(slots=2)
+    for id in holds:
+        scene.wait_started(id)
     low = {result.id for result in sender.act.delay_many(calls)}
     high = {result.id for result in sender.act.options(priority=6).delay_many(calls)}
-    worker = scene.ready_worker(slots=2)
+    gate.touch()
     scene.wait_ended(*low, *high, timeout=60)
 
     assert "(12 partitions; priorities from 6)" in worker.text
-    order = [entry.id for entry in scene.ledger.entries("started")]
-    # One may have no partition yet when the other has its own: what runs before both have begun does not count.
+    order = [entry.id for entry in scene.ledger.entries("started") if entry.id not in holds]
+    # What runs before both have been fetched does not count.
     begun = max(min(map(order.index, low)), min(map(order.index, high)))
     both = order[begun : max(map(order.index, high))]
     assert 0.05 < sum(id in low for id in both) / len(both) < 0.2

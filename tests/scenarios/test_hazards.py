@@ -16,53 +16,18 @@ import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from taskq.memory.murmur2 import partition_of
+from tests.support.ahead import (
+    FEW,
+    freeze_idle,
+    hand_out_to_frozen,
+    make_surely_short,
+    only_child,
+)
 from tests.support.kafka import Kafka, admin
 from tests.support.probing import Probe
-from tests.support.processes import Process, process_table, wait_asleep
+from tests.support.processes import Process, process_table
 from tests.support.scene import Scene
 from tests.support.waiting import wait_until
-
-FEW = 8
-"""Tasks that a slot surely holds ahead of what the worker knows as short: ten of half a millisecond are worth 5 ms, half of what a
-slot may hold, and until then it takes every one that comes."""
-
-
-def only_child(scene: Scene) -> int:
-    """Return the one process that has run tasks."""
-    (pid,) = scene.pids()
-    return pid
-
-
-def freeze_idle(child: int) -> None:
-    """Freeze a pool process whose tasks have all ended, but not before it has reported the last: that would be a slow task."""
-    wait_asleep(child)
-    os.kill(child, signal.SIGSTOP)
-
-
-def make_surely_short(scene: Scene, worker: Process) -> None:
-    """Run tasks until the worker's own clock gave the last twenty less than half a millisecond each, so that `FEW` go ahead."""
-
-    def look() -> bool:
-        took = re.findall(r"succeeded in (\S+)s$", worker.text, re.MULTILINE)
-        if len(took) < len(scene.sent):
-            return False  # the log comes after the ledger
-        if set(took[-20:]) == {"0.000"}:
-            return True
-        scene.make_short(20)
-        return False
-
-    scene.make_short()
-    wait_until(look, timeout=30, what="twenty short tasks in a row")
-
-
-def hand_out_to_frozen(scene: Scene, child: int, what: str, detail: object) -> str:
-    """Have a frozen child hold a task and `FEW` behind it; return the first's id. It runs when the child is thawed."""
-    claimed = scene.claimed()
-    freeze_idle(child)
-    first = scene.send(what, detail)
-    scene.send_many(FEW)
-    scene.wait_claimed(claimed + 1 + FEW)
-    return first
 
 
 def test_orphaned_child_finishes_its_task_and_drops_the_others(kafka: Kafka, scene: Scene) -> None:

@@ -8,9 +8,12 @@ process's hand has not begun.
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 
+from tests.support.ahead import FEW, hand_out_to_frozen, make_surely_short, only_child
 from tests.support.kafka import Kafka
 from tests.support.processes import Process
 from tests.support.scene import START_SECONDS, Scene
@@ -62,21 +65,23 @@ def test_killed_process_loses_and_doubles_nothing_but_the_task_that_was_revoked(
 def test_what_was_claimed_ahead_and_is_revoked_does_not_begin(kafka: Kafka, scene: Scene) -> None:
     kafka.create_topic(scene.queue, partitions=1)
     worker = scene.ready_worker()
-    scene.make_short()
+    make_surely_short(scene, worker)
+    child = only_child(scene)
     gate = scene.gate()
-    long = scene.send("wait for gate", gate)
-    waiting = scene.send_many(20)
+    long = hand_out_to_frozen(scene, child, "wait for gate", gate)
+    waiting = scene.sent[-FEW:]
+    os.kill(child, signal.SIGCONT)
     scene.wait_started(long)
 
-    revoke(scene, waiting[3], waiting[19])
+    revoke(scene, waiting[3], waiting[-1])
     revoke(scene, long)  # which goes on
     wait_revoked(worker, waiting[3])
-    wait_revoked(worker, waiting[19])
+    wait_revoked(worker, waiting[-1])
     gate.touch()
-    scene.wait_ended(long, *(id for id in waiting if id not in (waiting[3], waiting[19])))
+    scene.wait_ended(long, *(id for id in waiting if id not in (waiting[3], waiting[-1])))
     assert worker.stop() == 0, worker.text
 
-    assert scene.never_ran() == {waiting[3], waiting[19]}
+    assert scene.never_ran() == {waiting[3], waiting[-1]}
     assert scene.ran_twice() == {}
 
 
