@@ -21,16 +21,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from taskq.worker.runtimes import SHORT_NS, Runtimes
+from taskq.worker.runtimes import LONG, SHORT_NS, Runtimes
 
 AHEAD_BYTES = 64 * 1024
 """Bytes a lane may hold ahead for each of its slots. Less than a socket's buffer: a child that does not read costs nothing here."""
 
 _ALIKE = 4
 """Tasks whose averages differ by less than this factor are placed together, each at the price of the dearest."""
-
-_LONG = -1
-"""The cost of a task that is not known to be short."""
 
 _PATIENCE = 9
 """Records of higher steps that may be placed while a step waits, before one of it is."""
@@ -220,19 +217,19 @@ class Allocator:
             lane.ahead_bytes -= delivery.ahead_bytes
             if delivery.is_suspect:
                 lane.is_shut = False
-            if delivery.cost_ns == _LONG:
+            if delivery.cost_ns == LONG:
                 lane.long -= 1
             else:
                 lane.expected_ns -= delivery.cost_ns
 
     def found_slow(self, delivery: Placeable) -> None:
         """Count a delivery as long from now on, whatever its average said; does nothing if it has ended meanwhile."""
-        if delivery.lane < 0 or delivery.cost_ns == _LONG:
+        if delivery.lane < 0 or delivery.cost_ns == LONG:
             return
         lane = self._lanes[delivery.lane]
         lane.expected_ns -= delivery.cost_ns
         lane.long += 1
-        delivery.cost_ns = _LONG
+        delivery.cost_ns = LONG
 
     def let_off(self, delivery: Placeable) -> None:
         """Treat a suspect as any other from now on: its lane takes others again, or need not be emptied for it."""
@@ -317,7 +314,7 @@ class Allocator:
         else:
             lane.expected_ns += cost
         delivery.lane = lane.index
-        delivery.cost_ns = _LONG if cost is None else cost
+        delivery.cost_ns = LONG if cost is None else cost
         delivery.ahead_bytes = 0
 
     def _fill_ahead(

@@ -18,9 +18,9 @@ from taskq.runresult import Result
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.child import DONE, RECALL_FROM, RECALL_TO, STARTED
 from taskq.worker.pools.wire import Done, FrameReader, Task, frame
+from taskq.worker.runtimes import LONG
 
 _READ_BYTES = 64 * 1024
-_LONG = -1  # a delivery's cost when it is not known to be short
 
 
 @dataclass(slots=True)
@@ -136,7 +136,7 @@ class ChildLink:
                         record.value,
                         record.redelivered,
                         record.deliveries,
-                        delivery.cost_ns != _LONG,
+                        delivery.cost_ns != LONG,
                     )
                 )
                 seq += 1
