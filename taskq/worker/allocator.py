@@ -132,12 +132,12 @@ class Allocator:
         lane = self._lanes[index]
         return lane.count > lane.width
 
-    def room(self, task: str | None) -> int:
-        """Return how many more records could be placed now, if all were of one task (None: unknown, so free slots only)."""
+    def capacity(self, task: str | None) -> int:
+        """Return how many records of one task all lanes can hold, with what is claimed ahead (None: of an unknown one)."""
         cost = self._runtimes.short_ns(task) if task is not None else None
         if cost is None:
-            return self.free
-        return sum(lane.free + self._room_ahead(lane, cost, filled=True) for lane in self._lanes)
+            return sum(lane.width for lane in self._lanes)
+        return sum(self._most(lane, cost) for lane in self._lanes)
 
     # The line of waiting queues
 
@@ -386,24 +386,19 @@ class Allocator:
             lanes = [lane for lane in still if self._room_ahead(lane, cost)]
         return start
 
-    def _room_ahead(self, lane: _Lane, cost: int, *, filled: bool = False) -> int:
-        """Return how many records of a cost a lane may hold beyond what it holds.
+    def _most(self, lane: _Lane, cost: int) -> int:
+        """Return how many records of a cost a lane may hold, those that run and those ahead."""
+        return min(SHORT_NS * lane.width // cost, lane.width * (self._claim_ahead + 1))
 
-        Args:
-            lane: The lane.
-            cost: Nanoseconds each.
-            filled: Count as if its free slots had been filled with the same task before.
-        """
+    def _room_ahead(self, lane: _Lane, cost: int) -> int:
+        """Return how many records of a cost a lane may hold beyond what it holds."""
         if lane.long or not lane.open:
             return 0
-        extra = lane.free if filled else 0
-        by_work = (SHORT_NS * lane.width - lane.expected_ns) // cost - extra
-        by_count = lane.width * (self._claim_ahead + 1) - lane.count - extra
+        by_work = (SHORT_NS * lane.width - lane.expected_ns) // cost
+        by_count = lane.width * (self._claim_ahead + 1) - lane.count
         room = min(by_work, by_count)
         # A lane is filled again when it is half empty: a claim costs a round trip, whether for one record or for fifty.
-        whole = (
-            min(SHORT_NS * lane.width // cost, lane.width * (self._claim_ahead + 1)) - lane.width
-        )
+        whole = self._most(lane, cost) - lane.width
         return room if self._claim_ahead and room > 0 and 2 * room >= whole else 0
 
     def _take_ahead(
