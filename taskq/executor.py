@@ -70,12 +70,22 @@ class Executor:
         prepared = self.prepare(record)
         return self.run(prepared) if isinstance(prepared, Call) else prepared
 
-    def prepare(self, record: Record) -> Call | Result:
-        """Decode a record and check its arguments; return the result at once where it cannot be run."""
+    def is_async(self, task: str) -> bool:
+        """Return whether a task is an `async def`, which `run_async` is for."""
+        found = self._registry.get(task)
+        return found is not None and found.is_async
+
+    def prepare(self, record: Record, envelope: Envelope | None = None) -> Call | Result:
+        """Decode a record and check its arguments; return the result at once where it cannot be run.
+
+        Args:
+            record: One that was claimed.
+            envelope: What its headers say, where somebody has read them; None: they are read.
+        """
         started = perf_counter()
-        envelope: Envelope | None = None
         try:
-            envelope = read_headers(record, self._formats)
+            if envelope is None:
+                envelope = read_headers(record, self._formats)
             if envelope.expires is not None and envelope.is_expired(self._clock.now()):
                 return self._after.expired(record, envelope)
             found = self._registry.find(envelope.task, record.queue)

@@ -21,16 +21,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from taskq.worker.runtimes import SHORT_NS, Runtimes
+from taskq.worker.runtimes import LONG, SHORT_NS, Runtimes
 
 AHEAD_BYTES = 64 * 1024
 """Bytes a lane may hold ahead for each of its slots. Less than a socket's buffer: a child that does not read costs nothing here."""
 
 _ALIKE = 4
 """Tasks whose averages differ by less than this factor are placed together, each at the price of the dearest."""
-
-_LONG = -1
-"""The cost of a task that is not known to be short."""
 
 _PATIENCE = 9
 """Records of higher steps that may be placed while a step waits, before one of it is."""
@@ -135,12 +132,12 @@ class Allocator:
         lane = self._lanes[index]
         return lane.count > lane.width
 
-    def room(self, task: str | None) -> int:
-        """Return how many more records could be placed now, if all were of one task (None: unknown, so free slots only)."""
+    def capacity(self, task: str | None) -> int:
+        """Return how many records of one task all lanes can hold, with what is claimed ahead (None: of an unknown one)."""
         cost = self._runtimes.short_ns(task) if task is not None else None
         if cost is None:
-            return self.free
-        return sum(lane.free + self._room_ahead(lane, cost, filled=True) for lane in self._lanes)
+            return sum(lane.width for lane in self._lanes)
+        return sum(self._most(lane, cost) for lane in self._lanes)
 
     # The line of waiting queues
 
@@ -220,19 +217,19 @@ class Allocator:
             lane.ahead_bytes -= delivery.ahead_bytes
             if delivery.is_suspect:
                 lane.is_shut = False
-            if delivery.cost_ns == _LONG:
+            if delivery.cost_ns == LONG:
                 lane.long -= 1
             else:
                 lane.expected_ns -= delivery.cost_ns
 
     def found_slow(self, delivery: Placeable) -> None:
         """Count a delivery as long from now on, whatever its average said; does nothing if it has ended meanwhile."""
-        if delivery.lane < 0 or delivery.cost_ns == _LONG:
+        if delivery.lane < 0 or delivery.cost_ns == LONG:
             return
         lane = self._lanes[delivery.lane]
         lane.expected_ns -= delivery.cost_ns
         lane.long += 1
-        delivery.cost_ns = _LONG
+        delivery.cost_ns = LONG
 
     def let_off(self, delivery: Placeable) -> None:
         """Treat a suspect as any other from now on: its lane takes others again, or need not be emptied for it."""
@@ -317,7 +314,7 @@ class Allocator:
         else:
             lane.expected_ns += cost
         delivery.lane = lane.index
-        delivery.cost_ns = _LONG if cost is None else cost
+        delivery.cost_ns = LONG if cost is None else cost
         delivery.ahead_bytes = 0
 
     def _fill_ahead(
@@ -389,24 +386,19 @@ class Allocator:
             lanes = [lane for lane in still if self._room_ahead(lane, cost)]
         return start
 
-    def _room_ahead(self, lane: _Lane, cost: int, *, filled: bool = False) -> int:
-        """Return how many records of a cost a lane may hold beyond what it holds.
+    def _most(self, lane: _Lane, cost: int) -> int:
+        """Return how many records of a cost a lane may hold, those that run and those ahead."""
+        return min(SHORT_NS * lane.width // cost, lane.width * (self._claim_ahead + 1))
 
-        Args:
-            lane: The lane.
-            cost: Nanoseconds each.
-            filled: Count as if its free slots had been filled with the same task before.
-        """
+    def _room_ahead(self, lane: _Lane, cost: int) -> int:
+        """Return how many records of a cost a lane may hold beyond what it holds."""
         if lane.long or not lane.open:
             return 0
-        extra = lane.free if filled else 0
-        by_work = (SHORT_NS * lane.width - lane.expected_ns) // cost - extra
-        by_count = lane.width * (self._claim_ahead + 1) - lane.count - extra
+        by_work = (SHORT_NS * lane.width - lane.expected_ns) // cost
+        by_count = lane.width * (self._claim_ahead + 1) - lane.count
         room = min(by_work, by_count)
         # A lane is filled again when it is half empty: a claim costs a round trip, whether for one record or for fifty.
-        whole = (
-            min(SHORT_NS * lane.width // cost, lane.width * (self._claim_ahead + 1)) - lane.width
-        )
+        whole = self._most(lane, cost) - lane.width
         return room if self._claim_ahead and room > 0 and 2 * room >= whole else 0
 
     def _take_ahead(

@@ -75,10 +75,16 @@ class Dispatcher:
         """How many tasks run at a time, all lanes together."""
         return sum(self._pool.widths)
 
-    def room(self, task: str | None) -> int:
-        """Return how many records of a task (None: of an unknown one) could be placed now."""
+    @property
+    def free(self) -> int:
+        """How many slots are free."""
         with self._change:
-            return self._allocator.room(task)
+            return self._allocator.free
+
+    def capacity(self, task: str | None) -> int:
+        """Return how many records of a task (None: of an unknown one) can be held at a time, with what is claimed ahead."""
+        with self._change:
+            return self._allocator.capacity(task)
 
     def reserve(self, queue: str, deliveries: Sequence[Delivery], step: int = 0) -> list[Grant]:
         """Reserve slots for a prefix of the deliveries; see `Allocator.place`."""

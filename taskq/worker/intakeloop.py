@@ -58,7 +58,6 @@ class IntakeLoop:
         self._queue = queue
         self._step = parts.step
         self._dispatcher = dispatcher
-        self._slots = dispatcher.slots
         self._rates = dispatcher.rates
         self._outbox = parts.outbox
         self._clock = clock
@@ -289,9 +288,9 @@ class IntakeLoop:
         return bool(self._hand)
 
     def _fetch(self, timeout: float) -> None:
-        # At least one for each slot: the queue then stands in line with records in hand, and takes slots as soon as they are free.
-        room = self._dispatcher.room(self._starter.last_task)
-        limit = min(max(self._slots, room), _MOST_RECORDS)
+        # As many as can be held, not as there is room for at the moment: until they are here others have ended, so one claim takes
+        # more, and what finds no room stands in line and takes slots as soon as they are free.
+        limit = min(self._dispatcher.capacity(self._starter.last_task), _MOST_RECORDS)
         if self._hand:
             limit = max(1, min(limit, self._hand.room))
         if not self._late.is_empty():

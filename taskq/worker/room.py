@@ -91,7 +91,7 @@ class Room:
     def wait_outside(self) -> None:
         """Come back to the group if a slot is free; else wait for one, at most a while."""
         version = self._dispatcher.version
-        if not self._dispatcher.room(None) or self._outbox.is_full:
+        if not self._dispatcher.free or self._outbox.is_full:
             self._dispatcher.wait_for_change(version, ROOM_SECONDS)
             return
         self._channel.rejoin()

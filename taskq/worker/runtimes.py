@@ -8,6 +8,9 @@ from __future__ import annotations
 SHORT_NS = 10_000_000
 """Nanoseconds. A task that takes longer on average is never claimed ahead: 10 ms is what a killed worker may lose a slot."""
 
+LONG = -1
+"""The cost of a task that is not known to be short, in place of nanoseconds."""
+
 _WEIGHT = 0.2
 """Of the newest run. An average of about the last ten runs follows a change within one batch."""
 

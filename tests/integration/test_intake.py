@@ -489,7 +489,7 @@ def test_a_queue_waits_with_its_tasks_when_its_hand_is_full_of_those_above_their
 
     assert _started(stage) == ["limited"]
     assert stage.intake.in_hand == 200
-    assert stage.dispatcher.room(None) == 8
+    assert stage.dispatcher.free == 8
     stage.stop()
     events = [getattr(record, "event", "") for record in caplog.records]
     assert events.count("intake.rate_limited") == 1

@@ -1,12 +1,16 @@
-"""The pool `asyncio`: N `async def` tasks at a time on one event loop; plain `def` tasks each in a thread, one slot each."""
+"""The pool `asyncio`: N tasks at a time, `async def` ones on one event loop, plain functions in threads as in the pool `threads`.
+
+The two kinds share the slots and the line before them. A plain function's way does not lead over the loop: a thread that has ended
+one goes on with the next in line. Only where the kind changes is a slot handed over, from a thread to the loop or back.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import threading
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
@@ -16,24 +20,23 @@ from taskq.executor import Executor
 from taskq.logs import log_failure
 from taskq.runresult import Result
 from taskq.worker.delivery import Delivery
-from taskq.worker.pools.crew import Crew
-from taskq.worker.pools.inprocess import InProcessPool, escaped
+from taskq.worker.pools.inprocess import escaped
 from taskq.worker.pools.protocol import PoolEvents
+from taskq.worker.pools.threads import ThreadsPool
 
 logger = logging.getLogger(__name__)
 
 
-class AsyncioPool(InProcessPool):
-    """Runs deliveries on an event loop in a thread of its own. A task that blocks there holds up all others of the loop."""
+class AsyncioPool(ThreadsPool):
+    """Has an event loop in a thread of its own beside the crew. A task that blocks there holds up all others of the loop."""
 
     def __init__(self, slots: int, executor: Executor) -> None:
         super().__init__(slots, executor)
-        self._crew = Crew(slots, "taskq-task", executor.close)
         self._loop = asyncio.new_event_loop()
+        # Or what comes from a thread would run with the context variables that plain functions have left in that thread.
+        self._context = contextvars.Context()
         self._is_closing = False
         # The loop thread's own:
-        self._line: deque[Delivery] = deque()
-        self._busy = 0
         self._ended: list[tuple[Delivery, Result]] = []
         self._tasks: set[asyncio.Task[Result]] = set()
 
@@ -42,13 +45,8 @@ class AsyncioPool(InProcessPool):
         threading.Thread(target=self._serve_loop, name="taskq-asyncio", daemon=True).start()
         super().start(events)
 
-    def send(self, lane: int, deliveries: Sequence[Delivery]) -> None:
-        """Hand deliveries to a lane; see `Pool`."""
-        self._hold(deliveries)
-        self._loop.call_soon_threadsafe(self._take, deliveries)
-
     def _close(self) -> None:
-        self._crew.dismiss()
+        super()._close()
         self._is_closing = True
         with contextlib.suppress(
             RuntimeError
@@ -71,27 +69,40 @@ class AsyncioPool(InProcessPool):
                 )
         self._loop.close()
 
-    def _take(self, deliveries: Sequence[Delivery]) -> None:
-        self._line.extend(deliveries)
-        self._fill()
+    # For any thread
 
-    def _fill(self) -> None:
-        while self._line and self._busy < self._slots:
-            self._begin(self._line.popleft())
+    def _start(self, deliveries: Sequence[Delivery]) -> None:
+        on_loop = self._start_plain(deliveries)
+        if on_loop:
+            self._loop.call_soon_threadsafe(self._begin, on_loop, context=self._context)
 
-    def _begin(self, delivery: Delivery) -> None:
-        self._busy += 1
-        prepared = self._prepare(delivery)
-        if not isinstance(prepared, Call):
-            self._end(delivery, prepared)
-            return
-        if prepared.task.is_async:
+    def _start_plain(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Have the plain functions among deliveries run; return the others."""
+        is_async = self._executor.is_async
+        on_loop = [each for each in deliveries if is_async(each.task)]
+        if len(on_loop) < len(deliveries):
+            super()._start([each for each in deliveries if not is_async(each.task)])
+        return on_loop
+
+    def _next(self) -> Delivery | None:
+        following = super()._next()
+        if following is None or not self._executor.is_async(following.task):
+            return following
+        self._start([following])
+        return None
+
+    # For the loop's thread
+
+    def _begin(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            prepared = self._prepare(delivery)
+            if not isinstance(prepared, Call):
+                self._end(delivery, prepared)
+                continue
             task = self._loop.create_task(self._executor.run_async(prepared))
             self._tasks.add(task)  # the loop itself keeps no strong reference
             self._calls[delivery] = prepared
             task.add_done_callback(partial(self._end_async, delivery))
-        else:
-            self._crew.submit(partial(self._run, delivery, prepared))
 
     def _end_async(self, delivery: Delivery, task: asyncio.Task[Result]) -> None:
         self._tasks.discard(task)
@@ -102,13 +113,6 @@ class AsyncioPool(InProcessPool):
             result = escaped(error)
         self._end(delivery, result)
 
-    def _run(self, delivery: Delivery, call: Call) -> None:
-        try:
-            result = self._run_call(delivery, call)
-        except BaseException as error:  # noqa: BLE001 - such as a hook of a run that calls sys.exit
-            result = escaped(error)
-        self._loop.call_soon_threadsafe(self._end, delivery, result)
-
     def _end(self, delivery: Delivery, result: Result) -> None:
         self._ended.append((delivery, result))
         if len(self._ended) == 1:
@@ -117,6 +121,5 @@ class AsyncioPool(InProcessPool):
 
     def _report_ended(self) -> None:
         ended, self._ended = self._ended, []
-        self._busy -= len(ended)
-        self._fill()
+        self._begin(self._start_plain(self._line.leave(len(ended))))
         self._report(ended)

@@ -29,16 +29,11 @@ from taskq.runresult import SUCCEEDED
 from taskq.worker.pools.alarms import SignalAlarm
 from taskq.worker.pools.childstate import DONE, RECALL_FROM, RECALL_TO, STARTED, ChildState
 from taskq.worker.pools.memory import resident_bytes
+from taskq.worker.pools.reports import BATCH, REPORT_AFTER
 from taskq.worker.pools.wire import Done, FrameReader, Hello, Task, frame
 
 if TYPE_CHECKING:
     from taskq.app import App
-
-_BATCH = 16
-"""Results a report at most."""
-
-_REPORT_AFTER = 0.001
-"""Seconds since the last report after which a finished task is reported at once."""
 
 _LAST_STANDARD_DESCRIPTOR = 2
 
@@ -172,8 +167,8 @@ class Child:
         if (
             result[0] != SUCCEEDED
             or result[3] is not None
-            or len(self._results) >= _BATCH
-            or perf_counter() - self._reported >= _REPORT_AFTER
+            or len(self._results) >= BATCH
+            or perf_counter() - self._reported >= REPORT_AFTER
         ):
             self._report()
         self._state[DONE] = seq + 1

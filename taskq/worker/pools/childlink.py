@@ -18,9 +18,9 @@ from taskq.worker.pools.childstate import DONE, RECALL_FROM, RECALL_TO, STARTED,
 from taskq.worker.pools.nursery import UNKNOWN_EXIT
 from taskq.worker.pools.processes import PoolProcess
 from taskq.worker.pools.wire import Done, FrameReader, Task, frame
+from taskq.worker.runtimes import LONG
 
 _READ_BYTES = 64 * 1024
-_LONG = -1  # a delivery's cost when it is not known to be short
 
 
 @dataclass(slots=True)
@@ -130,7 +130,7 @@ class ChildLink:
                         record.value,
                         record.redelivered,
                         record.deliveries,
-                        delivery.cost_ns != _LONG,
+                        delivery.cost_ns != LONG,
                     )
                 )
                 seq += 1

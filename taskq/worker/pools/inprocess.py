@@ -118,15 +118,22 @@ class InProcessPool:
 
     def _execute(self, delivery: Delivery) -> Result:
         """Run a delivery in the calling thread."""
+        prepared = self._prepare(delivery)
+        if not isinstance(prepared, Call):
+            return prepared
         try:
-            prepared = self._prepare(delivery)
-            return self._run_call(delivery, prepared) if isinstance(prepared, Call) else prepared
+            return self._run_call(delivery, prepared)
         except BaseException as error:  # noqa: BLE001 - the pool's threads must go on
             return escaped(error)
 
     def _prepare(self, delivery: Delivery) -> Call | Result:
         """Return what is to be run, or the result at once."""
-        return revoked() if delivery.is_revoked else self._executor.prepare(delivery.record)
+        if delivery.is_revoked:
+            return revoked()
+        try:
+            return self._executor.prepare(delivery.record, delivery.envelope)
+        except BaseException as error:  # noqa: BLE001 - such as a decoder of the app's that calls sys.exit
+            return escaped(error)
 
     def _run_call(self, delivery: Delivery, call: Call) -> Result:
         """Run a call in the calling thread, so that it can be ended."""
@@ -144,8 +151,10 @@ class InProcessPool:
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
+        if not self._is_stopping:  # shut_down() looks itself, after it has said so
+            return
         with self._end_guard:
-            if not self._is_stopping or self._held or self._has_ended:
+            if self._held or self._has_ended:
                 return
             self._has_ended = True
         if self._is_ready:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -69,6 +70,22 @@ def test_an_object_may_say_what_it_is_in_json() -> None:
 def test_other_objects_have_no_json() -> None:
     with pytest.raises(TypeError):
         jsoncodec.dumps({1, 2})
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", " [1, 2]\n", '"a"', "-1.5e3", "NaN", "null"])
+def test_plain_text_means_what_json_says(text: str) -> None:
+    assert repr(jsoncodec.loads(text.encode())) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize("text", ["", " ", "[1", "[1] 2", "\ufeff1", "nul", '{"a": }'])
+def test_what_is_no_json_is_refused_with_the_words_of_json(text: str) -> None:
+    with pytest.raises(json.JSONDecodeError) as expected:
+        json.loads(text)
+
+    with pytest.raises(json.JSONDecodeError) as raised:
+        jsoncodec.loads(text.encode())
+
+    assert str(raised.value) == str(expected.value)
 
 
 def test_an_encoding_that_is_not_known_is_refused() -> None:

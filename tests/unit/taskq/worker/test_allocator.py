@@ -132,11 +132,26 @@ def test_work_ahead_is_spread_over_the_lanes() -> None:
     assert [item.lane for item in items].count(0) == 21
 
 
-def test_room_is_what_place_takes() -> None:
+def test_capacity_is_what_empty_lanes_take() -> None:
     for took in (0.0001, 0.002, 0.02):
         allocator = _allocator([1, 1, 1], a=took)
 
-        assert allocator.room("a") == _count(allocator.place("q", _items("a", 1000)))
+        assert allocator.capacity("a") == _count(allocator.place("q", _items("a", 1000)))
+
+
+def test_capacity_is_the_same_while_slots_are_busy() -> None:
+    allocator = _allocator([1, 2], a=0.002)
+    before = allocator.capacity("a")
+
+    allocator.place("q", _items("a", 9))
+
+    assert allocator.capacity("a") == before > 3
+
+
+def test_of_an_unknown_task_there_is_capacity_for_one_a_slot() -> None:
+    allocator = _allocator([1, 2], a=0.002)
+
+    assert allocator.capacity("b") == allocator.capacity(None) == 3
 
 
 def test_queues_take_turns_at_a_single_slot() -> None:

@@ -81,7 +81,7 @@ def test_child_that_dies_before_its_ready_is_read_leaves_its_lane_closed(bench: 
 
     bench.pool._bury(bench.link)
 
-    assert bench.dispatcher.room(None) == 0
+    assert bench.dispatcher.free == 0
     assert not bench.pool.is_ready
 
 
@@ -106,7 +106,7 @@ def test_what_is_sent_to_a_lane_without_a_child_comes_back_once_and_waits(bench:
     assert sent == [delivery]
     assert bench.dispatcher.unfinished() == [delivery]
     assert not bench.pool.unfinished()
-    assert bench.dispatcher.room(None) == 0
+    assert bench.dispatcher.free == 0
 
 
 def test_waits_between_starts_grow_to_ten_seconds_and_no_more(bench: Bench) -> None:
