@@ -539,20 +539,24 @@ def _events(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
     return [r.getMessage() for r in caplog.records if getattr(r, "event", "") == event]
 
 
-def test_a_module_that_leaves_a_thread_is_named_and_imported_in_each_child(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_modules_that_leave_a_thread_are_named_and_imported_in_each_child(
+    prefork: Callable[..., PreforkPool], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pool, log = _prefork(1, "tests.support.leaky_tasks:app"), PoolLog()
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    pool, log = prefork(1), PoolLog()
+    end.set()
+    thread.join()
 
     pool.start(log)
     log.wait(lambda: log.open.get(0))
     pool.send(0, [delivery_of("note", str(tmp_path / "notes"), "ran")])
     log.wait(lambda: log.results)
-    pool.kill()
 
     assert _lines(tmp_path / "notes") == ["ran"]
-    (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
-    assert "tests.support.leaky_tasks" in warning.getMessage()
+    (warning,) = _events(caplog, "pool.preload_refused")
+    assert "module tests.support.pool_tasks leaves thread" in warning
 
 
 def test_children_killed_under_load_run_nothing_twice_and_lose_only_what_ran(
