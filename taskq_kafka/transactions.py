@@ -80,7 +80,9 @@ class TransactionalClient:
         """
         try:
             # Connects. Without it the client finds no connection to the coordinator at once, and looks again half a second later.
-            self._producer.list_topics(NO_TOPIC, timeout=INIT_SECONDS)
+            # Twice, because the first answer comes by the connection to the bootstrap address: after it alone one in four waited.
+            for _ in range(2):
+                self._producer.list_topics(NO_TOPIC, timeout=INIT_SECONDS)
             self._producer.init_transactions(INIT_SECONDS)
         except KafkaException as error:
             self._producer.poll(0)
