@@ -249,6 +249,10 @@ def encode(document: Mapping[str, Any]) -> bytes:
         raise ValueError(str(error)) from error
 
 
+SENT_LATER = "\0"
+"""Stands for the time of the sending in texts that are made before it. JSON has it nowhere else."""
+
+
 def fired_text(planned: datetime, sent: str) -> str:
     """Return the JSON of an occurrence that was sent; `sent` is an instant as `write_instant` writes it."""
     return f'["{write_instant(planned)}", "{sent}"]'

@@ -21,6 +21,7 @@ from taskq.protocols import Outgoing
 from taskq.schedulelog import (
     LOG,
     MOST_FIRED,
+    SENT_LATER,
     Key,
     NewerFormat,
     Part,
@@ -43,17 +44,40 @@ logger = logging.getLogger(__name__)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MS = timedelta(milliseconds=1)
 
+_SENT_LATER = SENT_LATER.encode()
+
 _PREPARED = 8
 """Schedules that one call of `wanted` decides: half a millisecond, so that what is due meanwhile is not late by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """What a decision writes; made before its time, so that then there is little left to do."""
+
+    change: Change
+    messages: list[Outgoing]
+    letters: list[TimerLetter]
+    fired: tuple[str, ...]
+    """The last occurrences with the decision's own, in which `SENT_LATER` stands for the time of the sending."""
+
+    key: bytes
+    """Of the state's record."""
+
+    state: bytes
+    """The state's JSON, with the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
     """What a firing stands for."""
 
-    change: Change
-    fired: tuple[str, ...]
+    built: _Built
     at: datetime
+
+    @property
+    def decision(self) -> Decision:
+        """What is carried out."""
+        return self.built.change.decision
 
 
 class ScheduleShard:
@@ -99,7 +123,7 @@ class ScheduleShard:
         self._stored: dict[str, set[Part]] = {}
         self._places: dict[str, str] = {}
         self._problems: dict[str, dict[Part, str]] = {}
-        self._built: dict[str, tuple[Decision, list[Outgoing], list[TimerLetter]]] = {}
+        self._built: dict[str, _Built] = {}
         """What was built for decisions before their time."""
 
         self._unread: dict[str, LogRecord] = {}
@@ -228,7 +252,7 @@ class ScheduleShard:
             self._read_states()
         self._now = now = _EPOCH + now_ms * _MS
         for change in self._timetable.prepare(now, _PREPARED):
-            self._built[change.name] = (change.decision, *self._messages(change))
+            self._built[change.name] = self._build(change)
         return ()
 
     def load(self, records: Sequence[LogRecord]) -> None:
@@ -256,23 +280,22 @@ class ScheduleShard:
         return Firing(name, writes=writes)
 
     def _firing(self, change: Change) -> Firing:
-        name, decision = change.name, change.decision
+        name = change.name
         built = self._built.pop(name, None)
-        if built is not None and built[0] is decision:
-            _, messages, letters = built
-        else:
-            messages, letters = self._messages(change)
-        sent = write_instant(self._now)
-        last = [fired_text(each.planned, sent) for each in decision.occurrences[-MOST_FIRED:]]
+        if built is None or built.change.decision is not change.decision:
+            built = self._build(change)
+        state = built.state.replace(_SENT_LATER, write_instant(self._now).encode())
+        writes = ((built.key, state),)
+        return Firing(name, built.messages, writes, built.letters, _Taken(built, self._now))
+
+    def _build(self, change: Change) -> _Built:
+        """Return what a decision writes, but for the time of the sending."""
+        name, decision = change.name, change.decision
+        messages, letters = self._messages(change)
+        last = [fired_text(each.planned, SENT_LATER) for each in decision.occurrences[-MOST_FIRED:]]
         fired = (*self._fired.get(name, ()), *last)[-MOST_FIRED:]
         state = state_text(self._text(name, decision.state.definition), decision.state, fired)
-        return Firing(
-            name,
-            messages=messages,
-            writes=[(key_of(name, Part.STATE), state)],
-            letters=letters,
-            token=_Taken(change, fired, self._now),
-        )
+        return _Built(change, messages, letters, fired, key_of(name, Part.STATE), state)
 
     def _messages(self, change: Change) -> tuple[list[Outgoing], list[TimerLetter]]:
         """Return the messages of a decision, and letters of what cannot be written."""
@@ -331,10 +354,10 @@ class ScheduleShard:
             taken = firing.token
             if not isinstance(taken, _Taken):
                 continue  # a removal, whose end comes back by the log
-            decision = taken.change.decision
+            decision = taken.decision
             self._timetable.settle(firing.name, decision)
             if firing.name in self._timetable:
-                self._fired[firing.name] = taken.fired
+                self._fired[firing.name] = _with_time(taken)
             if decision.left_out is not None:
                 _say_left_out(firing.name, decision.left_out)
             _say_sent(firing, taken)
@@ -344,7 +367,7 @@ class ScheduleShard:
         taken = firing.token
         if not isinstance(taken, _Taken) or not firing.messages:
             return replace(firing, writes=())  # nothing is lost: it is decided again
-        by_id = {each.task_id.encode(): each for each in taken.change.decision.occurrences}
+        by_id = {each.task_id.encode(): each for each in taken.decision.occurrences}
         letters = [
             self._letter(
                 by_id[dict(message.headers)["id"]],
@@ -359,6 +382,13 @@ class ScheduleShard:
 
     def __len__(self) -> int:
         return len(self._timetable)
+
+
+def _with_time(taken: _Taken) -> tuple[str, ...]:
+    """Return the last occurrences of what was sent, with the time of that."""
+    sent, fired = write_instant(taken.at), taken.built.fired
+    first = max(0, len(fired) - len(taken.decision.occurrences))
+    return (*fired[:first], *(text.replace(SENT_LATER, sent) for text in fired[first:]))
 
 
 def _way_back(message: Outgoing) -> list[tuple[str, bytes]]:
@@ -388,7 +418,7 @@ def _say_sent(firing: Firing, taken: _Taken) -> None:
         )
     if not firing.messages or not logger.isEnabledFor(logging.DEBUG):
         return
-    for occurrence in taken.change.decision.occurrences:
+    for occurrence in taken.decision.occurrences:
         late = (taken.at - occurrence.due).total_seconds()
         logger.debug(
             "sent %s, %.0f ms after it was due",

@@ -50,6 +50,8 @@ class FiringTopics:
         """
         timeout = self._options.connect_timeout
         try:
+            if self._is_known(firing):
+                return None
             for queue in {message.queue for message in firing.messages}:
                 until, forbidden = self._forbidden.get(queue, (0.0, None))
                 if forbidden is not None and time.monotonic() < until:
@@ -67,6 +69,14 @@ class FiringTopics:
         except (TopicMissing, TopicUnauthorized, TopicInvalid, RequestRefused) as error:
             return error
         return None
+
+    def _is_known(self, firing: Firing) -> bool:
+        """Whether all its topics were seen, and none refused us: so it is with nearly all of a thousand."""
+        producer = self._producer.present
+        if producer is None or self._forbidden or firing.letters:
+            return False
+        prefix = self._options.prefix
+        return all(producer.knows(topic_of(prefix, each.queue)) for each in firing.messages)
 
     def note_rights(self, firing: Firing, error: TaskqKafkaError) -> TaskqKafkaError:
         """Remember a queue that we may not write to: the next ones to it need not be tried. Returns the error that names it."""

@@ -268,7 +268,9 @@ class TransportOptions:
 
     def transactional_config(self, transactional_id: str) -> dict[str, Any]:
         """Return librdkafka's configuration for the producer of a shard's owner."""
-        return {**self.producer_config(), **self._transactional(transactional_id)}
+        # What went well is told by the commit: a call for each of a thousand records would keep it waiting.
+        own = {"delivery.report.only.error": True}
+        return {**self.producer_config(), **self._transactional(transactional_id), **own}
 
     def _transactional(self, transactional_id: str) -> dict[str, str]:
         return {

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .errors import RequestRefused, TaskqKafkaError, TopicMissing
+from .firinglines import FiringLines, Written, batches
 from .firingtopics import FiringTopics
 from .options import TransportOptions
 from .restingshards import RestingShards
 from .shardowner import ShardOwner
 from .shardproducer import ShardProducer
-from .shardset import Due, batches, parts, settle
-from .topics import topic_of
-from .transactions import Broken, Line, Refused
+from .shardset import Due, parts, settle
+from .spread import Spread
+from .transactions import Broken, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class ShardFiring:
         self._producer = producer
         self._resting = resting
         self._topics = topics
+        self._lines = FiringLines(options.prefix, topic, topics.letters, Spread())
         self._unmade_seconds = unmade_seconds
 
     def fire(self, due: Sequence[Due]) -> None:
@@ -82,12 +84,17 @@ class ShardFiring:
                 self._postpone(each, refusal)
             else:
                 self._give_up(each, refusal)
-        for batch in batches(good, MOST_BYTES):
+        for batch in batches(self._written(good), MOST_BYTES):
             self._try(batch)
 
-    def _try(self, due: Sequence[Due]) -> None:
+    def _written(self, due: Sequence[Due]) -> Iterator[Written]:
+        producer = self._producer.present
+        return self._lines.write(due, (lambda _: None) if producer is None else producer.partitions)
+
+    def _try(self, written: Sequence[Written]) -> None:
+        due = [each.due for each in written]
         try:
-            self._write(due)
+            self._write(written)
         except Refused as refused:
             # The abort is confirmed: nothing was written, so the memory is right, and only time is lost.
             self._owner.renew()
@@ -95,15 +102,15 @@ class ShardFiring:
                 error = self._topics.note_rights(due[0].firing, refused.error)
                 self._give_up(due[0], error)
                 return
-            owners = [place for place, each in enumerate(due) for _ in self._lines(each)]
+            owners = [place for place, each in enumerate(written) for _ in each.lines]
             for part in parts(due, {owners[number] for number in refused.suspects}):
                 self.fire(part)
 
-    def _write(self, due: Sequence[Due]) -> None:
+    def _write(self, written: Sequence[Written]) -> None:
         producer = self._producer.present
         if producer is None:  # lost inside a poll, with all shards
             raise Broken(RequestRefused(0, "lost", "the shards are not ours"))
-        lines = [line for each in due for line in self._lines(each)]
+        lines = [line for each in written for line in each.lines]
         for topic in {topic for topic, *_ in lines}:
             is_known = producer.knows(topic)
             if not is_known and not producer.look_up(topic, timeout=self._options.connect_timeout):
@@ -111,17 +118,7 @@ class ShardFiring:
         producer.write(lines)
         self._owner.note_written()
         self._resting.note_written()
-        settle(due)
-
-    def _lines(self, due: Due) -> Iterable[Line]:
-        firing, prefix = due.firing, self._options.prefix
-        for message in firing.messages:
-            topic = topic_of(prefix, message.queue)
-            yield topic, -1, message.key, message.value, list(message.headers)
-        for key, value in firing.writes:
-            yield self._topic, due.owner.partition, key, value, []
-        for letter in firing.letters:
-            yield self._topics.letters, -1, letter.key, letter.value, list(letter.headers)
+        settle([each.due for each in written])
 
     def _give_up(self, due: Due, error: TaskqKafkaError) -> None:
         """Put what cannot be fired aside, as a letter."""
@@ -129,7 +126,7 @@ class ShardFiring:
         refusal = self._topics.refusal(letter)
         if refusal is None:
             try:
-                self._write([Due(due.owner, letter)])
+                self._write([*self._written([Due(due.owner, letter)])])
                 return
             except Refused as refused:
                 refusal = refused.error

@@ -26,7 +26,7 @@ from .shardloader import ShardLoader
 from .shardmember import ShardMember
 from .shardproducer import ShardProducer
 from .shardset import Shard, ShardSet
-from .transactions import shut_out
+from .transactionalproducer import shut_out
 
 logger = logging.getLogger(__name__)
 

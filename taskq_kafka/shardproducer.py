@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from .options import TransportOptions
-from .transactions import TransactionalProducer
+from .transactionalproducer import TransactionalProducer
 
 
 class ShardProducer:

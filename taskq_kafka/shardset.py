@@ -5,7 +5,7 @@ Pure: records, ends and clock readings come from outside. One thread changes it;
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -238,46 +238,6 @@ def settle(due: Sequence[Due]) -> None:
         by_owner.setdefault(each.owner.partition, (each.owner, []))[1].append(each.firing)
     for owner, firings in by_owner.values():
         owner.shard.settle(firings)
-
-
-def batches(due: Sequence[Due], most_bytes: int) -> Iterable[list[Due]]:
-    """Yield what is due in parts that fit one transaction each: not more than so many bytes for any one partition.
-
-    What has no partition yet counts as if all of a topic went to one. A firing that is larger goes alone.
-    """
-    batch: list[Due] = []
-    totals: dict[object, int] = {}
-    for each in due:
-        if batch and not _fits(each, totals, most_bytes):
-            yield batch
-            batch, totals = [], {}
-        for place, size in _sizes(each):
-            totals[place] = totals.get(place, 0) + size
-        batch.append(each)
-    if batch:
-        yield batch
-
-
-def _fits(due: Due, totals: Mapping[object, int], most_bytes: int) -> bool:
-    sizes: dict[object, int] = {}
-    for place, size in _sizes(due):
-        sizes[place] = sizes.get(place, 0) + size
-    return all(totals.get(place, 0) + size <= most_bytes for place, size in sizes.items())
-
-
-def _sizes(due: Due) -> Iterable[tuple[object, int]]:
-    """Yield about how many bytes a firing writes, and where to, record by record."""
-    firing = due.firing
-    for message in firing.messages:
-        yield message.queue, _size(message.value)
-    for _, value in firing.writes:
-        yield due.owner.partition, _size(value)
-    for letter in firing.letters:
-        yield None, _size(letter.value)
-
-
-def _size(value: bytes | None) -> int:
-    return len(value or b"") + 500  # of key and headers
 
 
 def parts(due: Sequence[Due], suspects: Iterable[int]) -> list[Sequence[Due]]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaException
 
 from .clientlog import ErrorLog
-from .codes import FATAL, TOO_LARGE, TOPIC_ABSENT, Code
+from .codes import FATAL, TOO_LARGE, Code
 from .errors import ClientError, RequestRefused, TaskqKafkaError, map_error
 from .forks import new_producer
 from .options import TransportOptions
@@ -63,55 +63,48 @@ class Broken(Exception):
         self.error = error
 
 
-class TransactionalProducer:
-    """A producer under a transactional id of its own."""
+class TransactionalClient:
+    """A client under a transactional id."""
 
     def __init__(self, options: TransportOptions, transactional_id: str) -> None:
-        """Make it and introduce it to the coordinator; ends whatever was open under its id. Blocks for some milliseconds.
+        """Make it; nothing is asked before `introduce`."""
+        config = options.transactional_config(transactional_id)
+        self._error_log: ErrorLog = config["error_cb"]
+        self._producer = new_producer(config)
+
+    def introduce(self) -> None:
+        """Tell the coordinator; ends whatever was open under the id. Blocks for some milliseconds.
 
         Raises:
             TaskqKafkaError: There was no answer, or we may not use the id.
         """
-        self.id = transactional_id
-        config = options.transactional_config(transactional_id)
-        self._error_log: ErrorLog = config["error_cb"]
-        self._producer = new_producer(config)
-        self._topics: set[str] = set()
-        """Those that were seen to exist."""
         try:
             # Connects. Without it the client finds no connection to the coordinator at once, and looks again half a second later.
-            self._producer.list_topics(NO_TOPIC, timeout=INIT_SECONDS)
+            # Twice, because the first answer comes by the connection to the bootstrap address: after it alone one in four waited.
+            for _ in range(2):
+                self._producer.list_topics(NO_TOPIC, timeout=INIT_SECONDS)
             self._producer.init_transactions(INIT_SECONDS)
         except KafkaException as error:
             self._producer.poll(0)
             raise self._error_log.explain(error) from error
 
-    def knows(self, topic: str) -> bool:
-        """Whether a topic was seen to exist since the last failure."""
-        return topic in self._topics
-
-    def look_up(self, topic: str, *, timeout: float) -> bool:
-        """Return whether a topic exists and has leaders; blocks for a round trip.
+    def topic(self, topic: str, *, timeout: float) -> Any:
+        """Return the client's metadata of a topic, which may have an error; blocks for a round trip.
 
         Also makes the client know it: the first record to it would wait for that inside of its transaction.
 
         Raises:
-            TaskqKafkaError: No broker answered, or we may not know.
+            TaskqKafkaError: No broker answered.
         """
         try:
-            found = self._producer.list_topics(topic, timeout=max(timeout, 0.001)).topics[topic]
+            return self._producer.list_topics(topic, timeout=max(timeout, 0.001)).topics[topic]
         except KafkaException as error:
             self._producer.poll(0)
             raise self._error_log.explain(error, topic=topic) from error
-        if found.error is not None:
-            code = found.error.code()
-            if code in TOPIC_ABSENT or code == Code.LEADER_NOT_AVAILABLE:
-                return False
-            raise self._error_log.explain(found.error, topic=topic)
-        if any(partition.leader < 0 for partition in found.partitions.values()):
-            return False
-        self._topics.add(topic)
-        return True
+
+    def explain(self, error: ClientError, topic: str) -> TaskqKafkaError:
+        """Return ours for an error that stands in a topic's metadata."""
+        return self._error_log.explain(error, topic=topic)
 
     def write(self, lines: Iterable[Line]) -> None:
         """Write records in one transaction; returns when the broker has committed it.
@@ -130,9 +123,10 @@ class TransactionalProducer:
                 suspects.add(number)
 
         number = -1
+        ordered = in_order(lines)
         try:
             self._producer.begin_transaction()
-            for number, (topic, partition, key, value, headers) in enumerate(lines):
+            for number, (topic, partition, key, value, headers) in ordered:
                 report_it = partial(report, number)
                 produce(topic, value, key, partition, report_it, headers=headers)
             self._producer.commit_transaction(COMMIT_SECONDS)
@@ -159,7 +153,6 @@ class TransactionalProducer:
 
     def _abort(self) -> bool:
         """Abort; return whether the broker has confirmed that nothing of ours is open."""
-        self._topics.clear()
         try:
             self._producer.abort_transaction(ABORT_SECONDS)
         except KafkaException as error:
@@ -168,16 +161,25 @@ class TransactionalProducer:
         return True
 
 
-def shut_out(options: TransportOptions, transactional_id: str) -> None:
-    """End what is open under a transactional id, and keep whoever has it from ever committing again. Blocks for a moment.
-
-    Raises:
-        TaskqKafkaError: There was no answer, or we may not use the id: nothing is known then.
-    """
-    TransactionalProducer(options, transactional_id)
-
-
 def _topic_in(text: str) -> str:
     """Return the topic that a text of librdkafka is about, where it names one: `ProduceRequest for T [0] with 1 message failed`."""
     _, found, rest = text.partition("for ")
     return rest.split(" ", 1)[0] if found else ""
+
+
+def in_order(lines: Iterable[Line]) -> list[tuple[int, Line]]:
+    """Return records with their numbers, the first of each partition before all others.
+
+    The client tells the coordinator at once which partitions it has seen so far, one request after the other.
+    """
+    seen: set[tuple[str, int]] = set()
+    first: list[tuple[int, Line]] = []
+    rest: list[tuple[int, Line]] = []
+    for numbered in enumerate(lines):
+        place = numbered[1][:2]
+        if place in seen:
+            rest.append(numbered)
+        else:
+            seen.add(place)
+            first.append(numbered)
+    return first + rest

@@ -133,6 +133,21 @@ def test_last_twenty_stand_in_the_state() -> None:
     assert {each.sent for each in fired} == {after(30)}
 
 
+def test_what_was_built_before_its_time_says_when_each_of_the_last_ones_was_sent() -> None:
+    log = ScheduleLog()
+    log.define(definition())
+    owner = Owner(log, START)
+    for number in range(4):
+        owner.fire(after(number + 0.75))  # decided, for the next second
+        owner.fire(after(number + 1.25))
+
+    value = next(record.value for record in reversed(log.records) if record.key == STATE)
+
+    assert value is not None
+    fired = read_state(value).fired
+    assert [each.sent for each in fired] == [after(number + 1.25) for number in range(4)]
+
+
 def test_many_that_are_due_are_taken_in_parts() -> None:
     log = ScheduleLog()
     log.define(*(definition(f"s{n}") for n in range(20)))

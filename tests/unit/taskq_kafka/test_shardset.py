@@ -6,9 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from taskq.protocols import Outgoing
 from taskq.shards import Firing
-from taskq_kafka.shardset import Due, OpenShard, ShardSet, batches, parts, settle, take
+from taskq_kafka.shardset import Due, OpenShard, ShardSet, parts, settle, take
 
 
 class Fake:
@@ -43,17 +42,9 @@ def shards(*fakes: Fake, ready: bool = True) -> ShardSet:
     return found
 
 
-def due(count: int, size: int = 0, queue: str = "q") -> list[Due]:
+def due(count: int) -> list[Due]:
     owner = OpenShard(0, cast(Any, Fake()))
-    return [
-        Due(owner, Firing(str(number), [Outgoing(queue, b"x" * size, [])]))
-        for number in range(count)
-    ]
-
-
-def writing(partition: int, size: int) -> Due:
-    owner = OpenShard(partition, cast(Any, Fake()))
-    return Due(owner, Firing(str(partition), writes=[(b"key", b"x" * size)]))
+    return [Due(owner, Firing(str(number))) for number in range(count)]
 
 
 def names(found: list[Due]) -> list[str]:
@@ -109,25 +100,6 @@ def test_a_forgotten_shard_is_neither_asked_nor_counted() -> None:
 
     assert found.partitions == (1,)
     assert found.status(member=True).waiting == 1
-
-
-def test_a_transaction_holds_no_more_bytes_for_a_queue_than_it_may() -> None:
-    found = list(batches(due(5, size=1_000), 3_500))
-
-    assert [len(batch) for batch in found] == [2, 2, 1]
-
-
-def test_what_goes_elsewhere_does_not_count() -> None:
-    mixed = [*due(2, size=1_000, queue="a"), *due(2, size=1_000, queue="b")]
-    spread = [writing(number, 3_000) for number in range(5)]
-
-    assert [len(batch) for batch in batches(mixed, 3_500)] == [4]
-    assert [len(batch) for batch in batches(spread, 3_500)] == [5]
-    assert [len(batch) for batch in batches([*spread, writing(2, 3_000)], 3_500)] == [5, 1]
-
-
-def test_a_firing_larger_than_a_transaction_may_be_goes_alone() -> None:
-    assert [len(batch) for batch in batches(due(2, size=9_000), 3_500)] == [1, 1]
 
 
 @pytest.mark.parametrize(
