@@ -57,6 +57,9 @@ class FakeProducer:
     def look_up(self, topic: str, *, timeout: float) -> bool:
         return topic in self.there
 
+    def partitions(self, topic: str) -> int | None:
+        return 1 if self.knows(topic) else None
+
     def write(self, lines: Iterable[Line]) -> None:
         found = list(lines)
         self.tried.append(len(found))
