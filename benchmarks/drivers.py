@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from taskq import App
-from taskq.delays import When
 from taskq.message import Writer, new_task_id
 from taskq.protocols import Outgoing
 from taskq.sources import Sources
+from taskq.timing.delays import When
 from tests.support.names import fresh_name
 from tests.support.processes import Process, Processes
 

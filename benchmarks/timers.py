@@ -14,10 +14,10 @@ from benchmarks.rows import Row, percentile
 from benchmarks.runs import quiet_processes, wait_done
 from benchmarks.tally import read
 from benchmarks.tree import cpu_seconds, family, pss_mb
-from taskq.delays import When
 from taskq.message import Writer, new_task_id
 from taskq.protocols import Outgoing
-from taskq.shards import Write
+from taskq.timing.delays import When
+from taskq.timing.shards import Write
 from tests.support.processes import Process, Processes
 from tests.support.waiting import Deadline, pause
 

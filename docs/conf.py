@@ -29,7 +29,7 @@ nitpick_ignore_regex = [
     # what the public names are made of
     (
         r"py:.*",
-        r"taskq\.(app|cron|cronfields|deadletters|memory|message|outcome|protocols|result|sendoptions|settings|task|testing)\..*",
+        r"taskq\.(app|cron|letters|sending|memory|message|outcome|protocols|result|sendoptions|settings|task|testing)\..*",
     ),
 ]
 

@@ -12,27 +12,27 @@ from typing import Any, Literal, NoReturn, TypeVar, overload
 
 from taskq.arguments import check_shape
 from taskq.broker import Broker, formats, written_format
-from taskq.canvas import Followup
-from taskq.delays import When
 from taskq.errors import PublishFailed, UnknownOption, UsageError
-from taskq.limits import Rate
 from taskq.message import Format, Formats, Writer, new_task_id
 from taskq.middleware import PUBLISH_HOOKS, RUN_HOOKS, WORKER_HOOKS, Hooks
 from taskq.near import nearest
 from taskq.protocols import Outgoing
-from taskq.publication import Publication
-from taskq.publishing import Sending, is_in_hook, publish_hooks
 from taskq.queues import check_queue
 from taskq.registry import Registry
 from taskq.result import AsyncResult
 from taskq.retry import BACKOFF_MAX, MAX_RETRIES, RETRY_DELAY, Exceptions
-from taskq.revocation import check_id, revoked_write
-from taskq.sendoptions import SEND_OPTIONS, SendOptions, refuse_unknown
+from taskq.running.limits import Rate
+from taskq.sending.canvas import Followup
+from taskq.sending.publication import Publication
+from taskq.sending.publishing import Sending, is_in_hook, publish_hooks
+from taskq.sending.sendoptions import SEND_OPTIONS, SendOptions, refuse_unknown
 from taskq.settings import Layer, Settings, resolve
-from taskq.shards import Write
 from taskq.sources import Sources, read_sources
 from taskq.task import TASK_OPTIONS, BoundTaskDecorator, P, Task, TaskDecorator, check_task_name
-from taskq.timers import cancel_write
+from taskq.timing.delays import When
+from taskq.timing.revocation import check_id, revoked_write
+from taskq.timing.shards import Write
+from taskq.timing.timers import cancel_write
 from taskq_kafka.steps import source_of
 
 T = TypeVar("T")

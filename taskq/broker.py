@@ -21,7 +21,7 @@ from taskq.message import JSON, JSON_ONLY, Format, Formats
 from taskq.near import nearest
 from taskq.protocols import Admin, EmbeddedBroker, IntakeChannel, Outgoing, Publisher
 from taskq.settings import SETTINGS, Settings, place_of
-from taskq.shards import Logs, Write
+from taskq.timing.shards import Logs, Write
 
 _REFUSED_SECONDS = 2.0
 """How long a command waits for a broker where nobody listens: some attempts, should one just be starting."""

@@ -15,11 +15,11 @@ ERROR_CHARACTERS = 2000
 """Of an error's text in dead letter and log. Some libraries put a whole response into it."""
 
 _OWN_MODULES = (
-    "taskq.executor",
-    "taskq.calling",
-    "taskq.threadloops",
+    "taskq.running.executor",
+    "taskq.running.calling",
+    "taskq.running.threadloops",
     "taskq.task",
-    "taskq.asynclimits",
+    "taskq.running.asynclimits",
     "asyncio.base_events",
 )
 """Between a worker's loop and the user's function; those that are loaded."""

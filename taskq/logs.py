@@ -35,13 +35,13 @@ TEXT, JSON = "text", "json"
 
 _SOURCES = {
     "taskq.worker": "worker",
-    "taskq.beat": "beat",
-    "taskq.hostthread": "shards",
-    "taskq.scheduleloader": "beat",
-    "taskq.scheduleshard": "beat",
-    "taskq.schedulesource": "beat",
-    "taskq.standby": "beat",
-    "taskq.timershard": "timers",
+    "taskq.scheduling.beat": "beat",
+    "taskq.timing.hostthread": "shards",
+    "taskq.scheduling.scheduleloader": "beat",
+    "taskq.scheduling.scheduleshard": "beat",
+    "taskq.scheduling.schedulesource": "beat",
+    "taskq.scheduling.standby": "beat",
+    "taskq.timing.timershard": "timers",
     "taskq_kafka": "kafka",
 }
 """What stands in a line for a logger of ours and all below it."""

@@ -14,10 +14,12 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from taskq import canvas, compression, jsoncodec, limits
+from taskq import jsoncodec
 from taskq.clock import unix_ns
 from taskq.errors import DecodeError, EncodeError
 from taskq.protocols import Record
+from taskq.running import limits
+from taskq.sending import canvas, compression
 from taskq_kafka.records import decode_headers, encode_headers
 
 Encoded = tuple[bytes, list[tuple[str, bytes]]]

@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from taskq.outcome import Outcome
-from taskq.publication import Publication
 from taskq.request import Request
+from taskq.sending.publication import Publication
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from taskq.printing import counted
-from taskq.reconcile import Line, Offer
-from taskq.schedulelog import Shelf
+from taskq.scheduling.reconcile import Line, Offer
+from taskq.scheduling.schedulelog import Shelf
 
 _NAMED = 5
 """Ids that one line names."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from taskq.shards import Write
+    from taskq.timing.shards import Write
 
 HeaderList = Sequence[tuple[str, "bytes | None"]]
 """Headers as they stand on a record: names may repeat, values are bytes or null."""

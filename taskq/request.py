@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from taskq.message import Envelope
 from taskq.outcome import Retry
-from taskq.sendoptions import refuse_unknown
+from taskq.sending.sendoptions import refuse_unknown
 
 _RETRY_OPTIONS = ("countdown", "eta", "exc", "max_retries")
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from taskq.delays import when
 from taskq.errors import InvalidArguments
 from taskq.outcome import Retry
-from taskq.timers import due_ms
+from taskq.timing.delays import when
+from taskq.timing.timers import due_ms
 
 Exceptions = type[BaseException] | Iterable[type[BaseException]]
 """One class, or several, as in an `except`."""

@@ -15,9 +15,9 @@ from typing import Any
 
 from taskq.address import parse_address
 from taskq.errors import InvalidSetting, UnknownSetting, UsageError
-from taskq.keyhold import KEY_HOLD
 from taskq.near import nearest
 from taskq.queues import check_group, check_prefix, check_queue
+from taskq.running.keyhold import KEY_HOLD
 
 _SECRET_KEY = re.compile(r"password|secret|token|jaas|oauthbearer\.config|\.key(\.pem)?$|\.pem$")
 _MASK = "***"

@@ -22,12 +22,8 @@ from typing import (
 
 from taskq.arguments import ArgumentCheck, check_shape
 from taskq.errors import InvalidArguments, InvalidSchedule
-from taskq.limits import Rate, check_rate_limit, check_time_limits
 from taskq.message import Envelope, Format, new_task_id, new_task_ids
-from taskq.plainsend import PlainSend
 from taskq.protocols import Outgoing
-from taskq.publication import Publication
-from taskq.publishing import Sending
 from taskq.queues import check_queue
 from taskq.request import Context, Request, current_request
 from taskq.result import AsyncResult
@@ -38,7 +34,11 @@ from taskq.retry import (
     Exceptions,
     retry_policy,
 )
-from taskq.sendoptions import (
+from taskq.running.limits import Rate, check_rate_limit, check_time_limits
+from taskq.sending.plainsend import PlainSend
+from taskq.sending.publication import Publication
+from taskq.sending.publishing import Sending
+from taskq.sending.sendoptions import (
     DEFAULT,
     LIMIT_OPTIONS,
     RETRY_OPTIONS,
@@ -47,11 +47,11 @@ from taskq.sendoptions import (
     check_priority,
     refuse_unknown,
 )
-from taskq.shards import Write
+from taskq.timing.shards import Write
 from taskq_kafka.steps import source_of
 
 if TYPE_CHECKING:
-    from taskq.schedule import ScheduleEntry
+    from taskq.scheduling.schedule import ScheduleEntry
 
 P = ParamSpec("P")
 C = TypeVar("C", covariant=True)
@@ -555,7 +555,7 @@ def entry_of_task(
     Raises:
         InvalidSchedule: Something of it is wrong.
     """
-    from taskq.schedule import (
+    from taskq.scheduling.schedule import (
         read_entries,
     )  # the calendar costs 40 ms, and most programs have no schedule
 

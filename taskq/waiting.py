@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from taskq.errors import DecodeError
-from taskq.shards import LogRecord
-from taskq.timers import NewerTimer, is_cancel, read_timer, split_key
+from taskq.timing.shards import LogRecord
+from taskq.timing.timers import NewerTimer, is_cancel, read_timer, split_key
 from taskq_kafka.steps import queue_of_source
 
 

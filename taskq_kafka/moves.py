@@ -50,7 +50,7 @@ ROOM_WAIT = 0.1
 
 
 class LogWrite(Protocol):
-    """One record for a log, as `taskq.shards.Write` has it."""
+    """One record for a log, as `taskq.timing.shards.Write` has it."""
 
     @property
     def log(self) -> str:

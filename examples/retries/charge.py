@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from taskq import Context, TaskqError, default_app, task
-from taskq.deadletters import read_dead_letter
+from taskq.letters.deadletters import read_dead_letter
 
 
 @task(

@@ -18,8 +18,8 @@ from taskq.near import nearest
 from taskq.printing import age
 from taskq.protocols import Admin, HeldPartition
 from taskq.queues import TIMERS
-from taskq.shards import Logs
-from taskq.timers import instant_of
+from taskq.timing.shards import Logs
+from taskq.timing.timers import instant_of
 from taskq_kafka.steps import source_of
 
 

@@ -22,7 +22,7 @@ from taskq.exitcodes import FAILED, FINE, SIGNALLED
 from taskq.worker.signals import STOP_SIGNALS, Signals
 
 if TYPE_CHECKING:
-    from taskq.beat import Beat
+    from taskq.scheduling.beat import Beat
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,8 @@ def beat(
     files and of the tasks of -A that have a cron. Exit code 0: what it owned is handed over. 1: the broker did not answer then.
     """
     with taking_signals(logger, _STOPPED, STOP_SIGNALS) as signals:
-        from taskq.beat import Beat
         from taskq.logs import configure_logging, held_back
+        from taskq.scheduling.beat import Beat
 
         with held_back():
             try:

@@ -11,9 +11,9 @@ from taskq.cli.options import Invocation
 from taskq.clock import SystemClock
 from taskq.errors import TaskqError, UsageError
 from taskq.near import nearest
-from taskq.occurrences import Definition
-from taskq.reconcile import Offer
-from taskq.schedulesource import ScheduleSource, offers_of_code
+from taskq.scheduling.occurrences import Definition
+from taskq.scheduling.reconcile import Offer
+from taskq.scheduling.schedulesource import ScheduleSource, offers_of_code
 
 
 def declared_sources(

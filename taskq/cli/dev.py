@@ -97,7 +97,7 @@ def dev(
 
 def _check(app: App, queues: Sequence[str], exclude_queues: Sequence[str]) -> None:
     """Raise now what worker and beat would raise."""
-    from taskq.schedulefile import read_schedule_file
+    from taskq.scheduling.schedulefile import read_schedule_file
     from taskq.worker.options import worker_options
 
     if app.broker.address.scheme == "memory":

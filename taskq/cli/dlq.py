@@ -19,13 +19,13 @@ from taskq.cli.groups import Entry, TaskqGroup
 from taskq.cli.letterfilters import filter_options, read_selection
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_rows
-from taskq.deadletters import DeadLetterView, read_dead_letter, source_queue
 from taskq.errors import TaskqError
 from taskq.instants import read_instant
+from taskq.letters.deadletters import DeadLetterView, read_dead_letter, source_queue
+from taskq.letters.redrive import counts
 from taskq.printing import counted, escaped
 from taskq.protocols import Admin
 from taskq.queues import check_letters
-from taskq.redrive import counts
 
 _COLUMNS = ("id", "task", "queue", "reason", "error", "attempts", "failed_at", "source")
 _LAYOUT = "\n\t"

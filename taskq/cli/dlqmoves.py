@@ -17,15 +17,15 @@ from taskq.cli.letterfilters import filter_options, read_selection
 from taskq.cli.movereport import Plan, Progress, print_counts, print_outcome
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.clock import SystemClock
-from taskq.deadletters import read_dead_letter
 from taskq.errors import TaskqError, UsageError
 from taskq.exitcodes import FAILED
-from taskq.letteraudit import who_am_i
-from taskq.lettermoves import Moves
+from taskq.letters.deadletters import read_dead_letter
+from taskq.letters.letteraudit import who_am_i
+from taskq.letters.lettermoves import Moves
+from taskq.letters.redrive import Chosen, Order
 from taskq.printing import counted
 from taskq.protocols import Admin, StoredDeadLetter
 from taskq.queues import check_letters, check_queue
-from taskq.redrive import Chosen, Order
 
 F = TypeVar("F", bound=Callable[..., Any])
 

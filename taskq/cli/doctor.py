@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from taskq import revocation
 from taskq.acls import needed_rights
 from taskq.app import App
 from taskq.cli.asking import admin_of, needed_queues, needed_sources
@@ -31,10 +30,11 @@ from taskq.doctor import (
 )
 from taskq.printing import counted, escaped
 from taskq.protocols import Admin, GroupStatus, HeldPartition, QueueStatus, TopicStatus
-from taskq.schedulelog import LOG as SCHEDULES
-from taskq.schedulelog import read_shelves
-from taskq.scheduleview import views
-from taskq.timers import GROUP, LOG
+from taskq.scheduling.schedulelog import LOG as SCHEDULES
+from taskq.scheduling.schedulelog import read_shelves
+from taskq.scheduling.scheduleview import views
+from taskq.timing import revocation
+from taskq.timing.timers import GROUP, LOG
 from taskq.waiting import read_waiting
 from taskq_kafka.steps import highest_first, queue_of_source
 

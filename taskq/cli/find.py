@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from taskq import revocation, timers
 from taskq.app import App
 from taskq.cli.asking import admin_of, needed_queues
 from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
@@ -16,13 +15,14 @@ from taskq.cli.output import print_json
 from taskq.cli.timekeeping import START_ONE, is_time_kept, overdue_seconds
 from taskq.clock import SystemClock, unix_ms
 from taskq.clues import MARGIN_MS, Clue, read_clue, recognizer
-from taskq.deadletters import DeadLetterView, read_dead_letter
 from taskq.errors import TaskqError
 from taskq.instants import write_instant
+from taskq.letters.deadletters import DeadLetterView, read_dead_letter
 from taskq.message import identify
 from taskq.printing import age, counted, escaped
 from taskq.protocols import Admin, FoundRecord, GroupStatus
-from taskq.revocation import Revocations
+from taskq.timing import revocation, timers
+from taskq.timing.revocation import Revocations
 from taskq.waiting import WaitingTimer, read_waiting
 from taskq_kafka.steps import queue_of_source
 

@@ -11,7 +11,7 @@ import click
 from taskq.ages import read_age
 from taskq.cli.completion import complete_task
 from taskq.clock import SystemClock
-from taskq.letterselection import REASONS, Selection
+from taskq.letters.letterselection import REASONS, Selection
 from taskq.near import nearest
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -145,7 +145,7 @@ def _is_planned(error: click.NoSuchOption) -> bool:
     """Return whether `send` is asked for an option of the API that this version does not have: no other is offered then."""
     if error.ctx is None or error.ctx.info_name not in ("send", "call"):
         return False
-    from taskq.sendoptions import ELSEWHERE  # only this error needs it
+    from taskq.sending.sendoptions import ELSEWHERE  # only this error needs it
 
     return error.option_name.lstrip("-").replace("-", "_") in ELSEWHERE
 

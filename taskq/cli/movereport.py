@@ -10,11 +10,11 @@ import click
 
 from taskq.cli.output import print_json, print_table
 from taskq.clock import Clock
-from taskq.letteraudit import log_removals
-from taskq.letterselection import Selection
+from taskq.letters.letteraudit import log_removals
+from taskq.letters.letterselection import Selection
+from taskq.letters.redrive import Chosen, Left, Order, counts
 from taskq.printing import counted, escaped
 from taskq.protocols import Removal
-from taskq.redrive import Chosen, Left, Order, counts
 
 _PROGRESS_SECONDS = 2.0
 _MOST_FAILURES = 10  # lines: of thousands that fail for one reason a few tell it

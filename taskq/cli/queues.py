@@ -19,7 +19,7 @@ from taskq.instants import write_seconds
 from taskq.printing import age
 from taskq.protocols import HeldPartition, QueueStatus
 from taskq.queuetotals import totals
-from taskq.timers import instant_of
+from taskq.timing.timers import instant_of
 from taskq_kafka.steps import highest_first, queue_of_source
 
 _COLUMNS = ("queue", "partitions", "lag", "oldest_age", "workers")

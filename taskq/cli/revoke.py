@@ -13,8 +13,8 @@ from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json
 from taskq.cli.timers import write_due
 from taskq.printing import escaped
-from taskq.revocation import check_id
-from taskq.timers import LOG
+from taskq.timing.revocation import check_id
+from taskq.timing.timers import LOG
 from taskq.waiting import WaitingTimer, read_waiting
 
 

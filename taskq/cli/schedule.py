@@ -21,17 +21,17 @@ from taskq.cli.output import print_json, print_rows
 from taskq.cli.scheduleremove import remove
 from taskq.cli.storedschedules import history, list_, pause, resume, trigger
 from taskq.clock import SystemClock
-from taskq.cron import CronSchedule
-from taskq.crondialects import read_elsewhere
-from taskq.cronfields import DIALECTS
-from taskq.cronsentence import sentence
+from taskq.cron.dialects import read_elsewhere
+from taskq.cron.fields import DIALECTS
+from taskq.cron.schedule import CronSchedule
+from taskq.cron.sentence import sentence
 from taskq.errors import ScheduleFileError, TaskqError
 from taskq.instants import write_seconds
 from taskq.near import nearest
-from taskq.occurrences import Definition, begin, delay_of, planned_instants
 from taskq.printing import counted
-from taskq.reconcile import Offer
-from taskq.schedulesource import ScheduleSource
+from taskq.scheduling.occurrences import Definition, begin, delay_of, planned_instants
+from taskq.scheduling.reconcile import Offer
+from taskq.scheduling.schedulesource import ScheduleSource
 
 _USAGE = 2
 _MANY = 5  # instants that are shown of one schedule

@@ -16,9 +16,9 @@ from taskq.errors import TaskqError, UsageError
 from taskq.near import nearest
 from taskq.neighbours import origin_of, source_name
 from taskq.printing import counted
-from taskq.schedulelog import LOG, Shelf
-from taskq.scheduleremoval import Removal, origins, removal_of_ids, removal_of_origin
-from taskq.shards import Logs
+from taskq.scheduling.schedulelog import LOG, Shelf
+from taskq.scheduling.scheduleremoval import Removal, origins, removal_of_ids, removal_of_origin
+from taskq.timing.shards import Logs
 
 _NAMED = 10
 """Schedules that the question names."""

@@ -15,11 +15,11 @@ from taskq.cli.options import Invocation, TaskqCommand, pass_invocation
 from taskq.cli.output import print_json, print_rows
 from taskq.cli.timekeeping import has_beat
 from taskq.clock import SystemClock
-from taskq.duemessages import message_of
 from taskq.errors import PublishFailed, TaskqError, UsageError
 from taskq.instants import write_instant, write_seconds
-from taskq.occurrences import Occurrence, delay_of
-from taskq.schedulelog import (
+from taskq.scheduling.duemessages import message_of
+from taskq.scheduling.occurrences import Occurrence, delay_of
+from taskq.scheduling.schedulelog import (
     LOG,
     Part,
     Pause,
@@ -29,8 +29,8 @@ from taskq.schedulelog import (
     read_shelves,
     write_of,
 )
-from taskq.scheduleview import ScheduleView, find_stored, fired_of, views
-from taskq.shards import Logs
+from taskq.scheduling.scheduleview import ScheduleView, find_stored, fired_of, views
+from taskq.timing.shards import Logs
 from taskq_kafka.steps import queue_of_source
 
 _LISTED = ("schedule", "state", "task", "last", "next", "lateness", "words")

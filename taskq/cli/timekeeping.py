@@ -7,8 +7,8 @@ from contextlib import suppress
 from taskq.app import App
 from taskq.clock import SystemClock
 from taskq.doctor.timers import OVERDUE_SECONDS
-from taskq.schedulelog import GROUP as BEATS
-from taskq.timers import GROUP
+from taskq.scheduling.schedulelog import GROUP as BEATS
+from taskq.timing.timers import GROUP
 
 START_ONE = "no worker or beat keeps the time: start one"
 

@@ -14,7 +14,7 @@ from taskq.cli.output import print_json, print_table
 from taskq.cli.timekeeping import START_ONE, is_time_kept, overdue_seconds
 from taskq.instants import write_instant
 from taskq.printing import age, counted, escaped
-from taskq.timers import LOG, instant_of
+from taskq.timing.timers import LOG, instant_of
 from taskq.waiting import Waiting, WaitingTimer, read_waiting
 
 _COLUMNS = ("due", "id", "task", "queue")

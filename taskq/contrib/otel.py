@@ -19,8 +19,8 @@ except ImportError as error:
     ) from error
 
 from taskq.outcome import Outcome, Rejected
-from taskq.publication import Publication
 from taskq.request import Request
+from taskq.sending.publication import Publication
 
 
 @dataclass(frozen=True, slots=True)

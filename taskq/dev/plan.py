@@ -13,7 +13,7 @@ from pathlib import Path
 
 from taskq.dev.child import ChildPlan
 from taskq.errors import UsageError
-from taskq.schedulefile import read_schedule_file
+from taskq.scheduling.schedulefile import read_schedule_file
 from taskq.settings import Settings
 
 WORKER, BEAT, RUN = "worker", "beat", "run"

@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from taskq.errors import TaskqError, UsageError
-from taskq.schedulefile import signature_of
+from taskq.scheduling.schedulefile import signature_of
 
 _LOOK_MS = 200
 """Milliseconds between two looks at the schedule files."""

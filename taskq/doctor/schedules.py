@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from taskq.doctor.facts import Facts, SchedulesSeen
 from taskq.doctor.findings import Finding, note, ok, problem
 from taskq.printing import age, counted
-from taskq.scheduleview import ScheduleView
+from taskq.scheduling.scheduleview import ScheduleView
 
 _IN_FORCE = ("active", "overdue")
 

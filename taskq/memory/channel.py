@@ -17,7 +17,7 @@ from kombu.transport.virtual.exchange import DirectExchange
 from taskq.memory.errors import QueueMissing
 from taskq.memory.log import Member
 from taskq.protocols import IntakeStatus, Outgoing, Rebalance
-from taskq.shards import Write
+from taskq.timing.shards import Write
 from taskq_kafka.records import Record, payload_to_record, record_to_payload
 from taskq_kafka.steps import clamped, source_of, sources_of
 

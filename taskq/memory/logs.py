@@ -12,7 +12,7 @@ from taskq.memory.options import MemoryOptions
 from taskq.memory.publisher import RECORD_MAX_BYTES, Publisher, record_size
 from taskq.memory.statelog import HostGroup, StateLog, StoredRecord
 from taskq.protocols import StoredDeadLetter
-from taskq.shards import Firing, Shard, ShardStatus, TimerLetter, Write
+from taskq.timing.shards import Firing, Shard, ShardStatus, TimerLetter, Write
 
 LETTERS = "taskq.timers"
 """Whose dead-letter topic takes what cannot be fired."""
@@ -24,7 +24,7 @@ _HEADROOM = 65_536  # bytes that a log's records may be larger than a queue's, a
 
 
 class Logs:
-    """A `taskq.shards.Logs`. Any thread may call it; nothing blocks, so timeouts mean nothing."""
+    """A `taskq.timing.shards.Logs`. Any thread may call it; nothing blocks, so timeouts mean nothing."""
 
     def __init__(self, cluster: Cluster, options: MemoryOptions, publisher: Publisher) -> None:
         """Keep the logs in this cluster."""
@@ -105,7 +105,7 @@ class Logs:
 
 
 class Follower:
-    """A `taskq.shards.Follower`. Used by one thread."""
+    """A `taskq.timing.shards.Follower`. Used by one thread."""
 
     def __init__(self, cluster: Cluster, log: str) -> None:
         """Begin at the log's first record; `log` is its name with the prefix."""
@@ -142,7 +142,7 @@ def _too_large(write: Write) -> Exception | None:
 
 
 class Host:
-    """A `taskq.shards.ShardHost`."""
+    """A `taskq.timing.shards.ShardHost`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Logs of state and their shards in one process, by the rules of taskq/shards.py. Pure; logs.py has lock and clock.
+"""Logs of state and their shards in one process, by the rules of taskq/timing/shards.py. Pure; logs.py has lock and clock.
 
 Nothing is compacted: a test's log is short. All hosts of a group share one set of shards, as nobody here can die in the middle of
 a transaction; each fires from the partitions that are its own.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from taskq.protocols import HeaderList
-from taskq.shards import Shard
+from taskq.timing.shards import Shard
 
 PARTITIONS = 16
 """Of a log that is made, as on Kafka."""
@@ -19,7 +19,7 @@ PARTITIONS = 16
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A `taskq.shards.LogRecord`."""
+    """A `taskq.timing.shards.LogRecord`."""
 
     partition: int
     offset: int

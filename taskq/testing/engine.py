@@ -10,24 +10,24 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias, cast
 
-from taskq import revocation
 from taskq.app import App
-from taskq.calling import Call
 from taskq.clock import Clock, unix_ms
 from taskq.errors import TaskqError
-from taskq.executor import Executor
 from taskq.logs import plan_lines
 from taskq.memory.logs import Host
 from taskq.message import Envelope
 from taskq.outcome import Failed, Ignored, Outcome
 from taskq.protocols import IntakeChannel, Record
 from taskq.request import Request
-from taskq.runresult import Result
+from taskq.running.calling import Call
+from taskq.running.executor import Executor
+from taskq.running.runresult import Result
 from taskq.testing.inplace import HeldInTests
 from taskq.testing.recorder import Recorder
 from taskq.testing.runs import Run
-from taskq.timers import GROUP, LOG, due_ms
-from taskq.timershard import TimerShard
+from taskq.timing import revocation
+from taskq.timing.timers import GROUP, LOG, due_ms
+from taskq.timing.timershard import TimerShard
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.delivery import Delivery
 from taskq.worker.moves import Moves

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import cast
 
-from taskq.inplace import InPlaceRecord
 from taskq.protocols import IntakeChannel
+from taskq.running.inplace import InPlaceRecord
 from taskq.worker.delivery import Acks, Delivery
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from taskq.app import App, default_app
-from taskq.deadletters import DeadLetterView, read_dead_letter
 from taskq.errors import UsageError
+from taskq.letters.deadletters import DeadLetterView, read_dead_letter
 from taskq.memory import MovableClock, cluster_named, forget_cluster
 from taskq.message import new_task_id
 from taskq.middleware import HookFailed, Hooks

@@ -11,10 +11,10 @@ from taskq.broker import Broker
 from taskq.errors import DecodeError
 from taskq.message import PROTOCOL_HEADERS, Envelope, Formats, identify, read_body, read_headers
 from taskq.protocols import DeadLetter, Outgoing, Publisher
-from taskq.returning import is_return
+from taskq.running.returning import is_return
 from taskq.settings import Settings
-from taskq.shards import Logs, Write
-from taskq.timers import message_of
+from taskq.timing.shards import Logs, Write
+from taskq.timing.timers import message_of
 from taskq_kafka.records import Record, decode_headers
 from taskq_kafka.steps import clamped, queue_of_source, step_of_source
 
@@ -116,7 +116,7 @@ class RecordingPublisher:
 
 
 class RecordingLogs:
-    """What of a `taskq.shards.Logs` sends tasks, noted; the rest is passed on."""
+    """What of a `taskq.timing.shards.Logs` sends tasks, noted; the rest is passed on."""
 
     def __init__(self, logs: Logs, recorder: Recorder, formats: Callable[[], Formats]) -> None:
         self._logs = logs

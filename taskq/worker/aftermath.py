@@ -14,14 +14,14 @@ from typing import cast
 from taskq.attempts import Attempt, Attempts, instant_text
 from taskq.clock import Clock
 from taskq.errortext import one_line
-from taskq.inplace import requeued_in_place, retried_in_place
-from taskq.keyhold import KEY_HOLD
 from taskq.logs import TASK_EVENTS, LogPlan, TaskLine, TaskLines, TaskLog, log_failure
 from taskq.message import JSON_ONLY, Formats, read_headers
 from taskq.protocols import Outgoing
 from taskq.registry import Registry
-from taskq.returning import requeued, retried
-from taskq.runresult import (
+from taskq.running.inplace import requeued_in_place, retried_in_place
+from taskq.running.keyhold import KEY_HOLD
+from taskq.running.returning import requeued, retried
+from taskq.running.runresult import (
     FAILED,
     REQUEUED,
     RETRIED,

@@ -7,10 +7,10 @@ from datetime import datetime
 
 import taskq
 from taskq.attempts import HEADER, NONE, Attempts, instant_text, read_attempts, write_attempts
-from taskq.deadletters import FORMAT
-from taskq.inplace import without_hold
+from taskq.letters.deadletters import FORMAT
 from taskq.message import Envelope
 from taskq.protocols import DeadLetter, Record
+from taskq.running.inplace import without_hold
 
 
 def dead_letter(

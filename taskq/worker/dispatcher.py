@@ -10,7 +10,7 @@ from typing import Protocol
 
 from taskq.clock import Clock
 from taskq.logs import log_failure
-from taskq.runresult import Result, revoked
+from taskq.running.runresult import Result, revoked
 from taskq.worker.allocator import Allocator, Grant
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.protocol import Pool
@@ -24,7 +24,7 @@ Conclude = Callable[[Sequence[tuple[Delivery, Result]]], None]
 
 
 class Revoked(Protocol):
-    """Which tasks are revoked; see `taskq.revocation.Revocations`."""
+    """Which tasks are revoked; see `taskq.timing.revocation.Revocations`."""
 
     def __len__(self) -> int:
         """Return how many."""

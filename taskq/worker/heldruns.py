@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskq.clock import Clock
-from taskq.revocation import Revocations
+from taskq.timing.revocation import Revocations
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.keyed import KeyedWork

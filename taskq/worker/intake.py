@@ -13,7 +13,7 @@ from taskq.clock import Clock
 from taskq.errors import BrokerUnreachable
 from taskq.errortext import one_line
 from taskq.protocols import IntakeStatus
-from taskq.revocation import Revocations
+from taskq.timing.revocation import Revocations
 from taskq.worker.claimwatch import OpenClaim
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from taskq.app import App
 from taskq.clock import Clock
 from taskq.protocols import Rebalance
-from taskq.revocation import Revocations
+from taskq.timing.revocation import Revocations
 from taskq.worker.blocked import BlockedPartitions
 from taskq.worker.claims import Claims
 from taskq.worker.dispatcher import Dispatcher

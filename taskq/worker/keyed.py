@@ -15,8 +15,8 @@ from taskq.app import App
 from taskq.clock import Clock
 from taskq.errors import TaskqError
 from taskq.errortext import one_line
-from taskq.inplace import handed_on
 from taskq.protocols import Rebalance
+from taskq.running.inplace import handed_on
 from taskq.worker.deadletters import dead_letter
 from taskq.worker.delivery import Delivery
 from taskq.worker.keyorder import Held, KeyOrder

@@ -15,8 +15,8 @@ from taskq.clock import Clock
 from taskq.errortext import one_line
 from taskq.instants import write_instant
 from taskq.protocols import IntakeChannel, Outgoing
-from taskq.shards import Write
-from taskq.timers import LOG, due_ms, timer_write
+from taskq.timing.shards import Write
+from taskq.timing.timers import LOG, due_ms, timer_write
 from taskq.worker.delivery import task_fields
 from taskq.worker.refusals import Refusals
 from taskq.worker.screening import Early, Refused

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from taskq.clock import Clock
 from taskq.protocols import DeadLetter, Outgoing, Publisher
-from taskq.shards import Write
+from taskq.timing.shards import Write
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Entry:
 
 
 class LogWriter(Protocol):
-    """What of a `taskq.shards.Logs` is needed here."""
+    """What of a `taskq.timing.shards.Logs` is needed here."""
 
     def append(self, writes: Sequence[Write], *, timeout: float) -> Sequence[Exception | None]:
         """Write records, and return for each None or the error."""

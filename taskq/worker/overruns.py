@@ -9,11 +9,11 @@ from datetime import datetime
 
 from taskq.errors import InvalidArguments, TimeLimitExceeded
 from taskq.errortext import error_text
-from taskq.keyhold import KEY_HOLD, decide_held
 from taskq.logs import TaskLines
 from taskq.registry import AnyTask
 from taskq.retry import Never
-from taskq.runresult import FAILED, RETRIED, Result
+from taskq.running.keyhold import KEY_HOLD, decide_held
+from taskq.running.runresult import FAILED, RETRIED, Result
 from taskq.worker.delivery import Delivery
 
 

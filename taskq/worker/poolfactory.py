@@ -7,10 +7,10 @@ from functools import partial
 
 from taskq.app import App
 from taskq.clock import Clock
-from taskq.executor import Executor
-from taskq.interrupts import Interrupts
 from taskq.loading import load_app
 from taskq.logs import LogPlan
+from taskq.running.executor import Executor
+from taskq.running.interrupts import Interrupts
 from taskq.sources import Sources
 from taskq.worker.options import WorkerOptions
 from taskq.worker.pools.protocol import Pool

@@ -12,8 +12,8 @@ from taskq.broker import Broker
 from taskq.clock import Clock, unix_ms
 from taskq.errors import BrokerRefused, TaskqError
 from taskq.errortext import one_line
-from taskq.revocation import LOG, Revocations
-from taskq.shards import Follower
+from taskq.timing.revocation import LOG, Revocations
+from taskq.timing.shards import Follower
 
 logger = logging.getLogger(__name__)
 

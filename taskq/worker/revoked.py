@@ -6,7 +6,7 @@ import logging
 
 from taskq.message import Envelope
 from taskq.protocols import Record
-from taskq.runresult import Result
+from taskq.running.runresult import Result
 from taskq.worker.delivery import Delivery, task_fields
 
 logger = logging.getLogger(__name__)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from taskq.errors import DecodeError, UnknownTask
-from taskq.limits import limits_of
 from taskq.message import Envelope, Formats, identify, read_headers
 from taskq.protocols import Record
 from taskq.registry import Registry
+from taskq.running.limits import limits_of
 from taskq.worker.delivery import Delivery
 
 

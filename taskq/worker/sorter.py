@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from taskq.clock import Clock
 from taskq.protocols import IntakeChannel, Record
-from taskq.revocation import Revocations
+from taskq.timing.revocation import Revocations
 from taskq.worker.delivery import Delivery, task_fields
 from taskq.worker.fetcher import Fetcher
 from taskq.worker.hand import Hand

@@ -9,7 +9,7 @@ from taskq.app import App
 from taskq.errors import BrokerRefused, TaskqError, UsageError
 from taskq.near import nearest
 from taskq.printing import counted
-from taskq.timers import LOG as TIMERS
+from taskq.timing.timers import LOG as TIMERS
 
 logger = logging.getLogger(__name__)
 

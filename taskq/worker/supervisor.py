@@ -19,9 +19,9 @@ from typing import NoReturn
 from taskq.app import App
 from taskq.clock import Clock
 from taskq.exitcodes import FAILED, FINE, SIGNALLED
-from taskq.hostthread import timekeeper
 from taskq.logs import TEXT, LogPlan, quiet_client
 from taskq.middleware import Hooks
+from taskq.timing.hostthread import timekeeper
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.banner import Place, banner, banner_fields
 from taskq.worker.claimwatch import ClaimWatch

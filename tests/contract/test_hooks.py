@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskq import App, PublishFailed
-from taskq.publication import Publication
+from taskq.sending.publication import Publication
 from taskq.sources import Sources
 from tests.support.brokers import Broker, fetch, listening
 

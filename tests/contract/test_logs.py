@@ -1,4 +1,4 @@
-"""The logs of a transport (`taskq.shards.Logs`) on every broker: what is written stands there, and hosts share what is due."""
+"""The logs of a transport (`shards.Logs`) on every broker: what is written stands there, and hosts share what is due."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from zlib import crc32
 import pytest
 
 from taskq.protocols import Outgoing
-from taskq.shards import Logs, ShardHost, Write
-from taskq.timers import GROUP, LOG, cancel_write, timer_write
-from taskq.timershard import TimerShard
+from taskq.timing.shards import Logs, ShardHost, Write
+from taskq.timing.timers import GROUP, LOG, cancel_write, timer_write
+from taskq.timing.timershard import TimerShard
 from tests.support.brokers import PATIENCE, Broker, fetch, has_nothing, listening
 from tests.support.clock import START
 from tests.support.waiting import wait_until

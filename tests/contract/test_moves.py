@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from taskq.protocols import IntakeChannel, Record
-from taskq.shards import LogRecord, Write
+from taskq.timing.shards import LogRecord, Write
 from tests.support.brokers import PATIENCE, Broker, fetch, has_nothing, listening, tags, values
 from tests.support.waiting import Deadline
 

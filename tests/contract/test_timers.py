@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from taskq.protocols import Outgoing, Record
-from taskq.shards import LogRecord, ShardHost, Write
-from taskq.timers import GROUP, LOG, cancel_write, timer_write
-from taskq.timershard import TimerShard
+from taskq.timing.shards import LogRecord, ShardHost, Write
+from taskq.timing.timers import GROUP, LOG, cancel_write, timer_write
+from taskq.timing.timershard import TimerShard
 from tests.support.brokers import PATIENCE, Broker, fetch, has_nothing, listening
 from tests.support.waiting import wait_until
 

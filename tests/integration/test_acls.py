@@ -20,9 +20,9 @@ from confluent_kafka.admin import (
 )
 
 from taskq.protocols import Outgoing
-from taskq.shards import Write
-from taskq.timers import timer_write
-from taskq.timershard import TimerShard
+from taskq.timing.shards import Write
+from taskq.timing.timers import timer_write
+from taskq.timing.timershard import TimerShard
 from taskq_kafka.errors import LogUnfit
 from taskq_kafka.logs import Logs
 from taskq_kafka.options import TransportOptions

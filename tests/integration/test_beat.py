@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from taskq.clock import SystemClock
-from taskq.schedulelog import LOG, Shelf, read_shelf
+from taskq.scheduling.schedulelog import LOG, Shelf, read_shelf
 from tests.support.kafka import Kafka
 from tests.support.names import fresh_name
 from tests.support.ports import reserve_port

@@ -13,8 +13,8 @@ import pytest
 from taskq.clock import SystemClock, unix_ms
 from taskq.logs import LogPlan
 from taskq.protocols import DeadLetter, Rebalance
-from taskq.revocation import Revocations, revoked_write
-from taskq.runresult import FAILED, Result
+from taskq.running.runresult import FAILED, Result
+from taskq.timing.revocation import Revocations, revoked_write
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.intake import Intake

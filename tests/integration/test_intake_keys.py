@@ -13,9 +13,9 @@ import pytest
 from taskq.clock import unix_ms
 from taskq.message import read_headers
 from taskq.protocols import Rebalance, Record
-from taskq.revocation import revoked_write
-from taskq.runresult import FAILED, REQUEUED, RETRIED, Result
-from taskq.timers import LOG, due_ms
+from taskq.running.runresult import FAILED, REQUEUED, RETRIED, Result
+from taskq.timing.revocation import revoked_write
+from taskq.timing.timers import LOG, due_ms
 from taskq.worker.delivery import Delivery
 from tests.integration.test_intake import Stage
 from tests.support.fake_logs import StoredRecord

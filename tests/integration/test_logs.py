@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from confluent_kafka.admin import ConfigResource, ResourceType
 
-from taskq.shards import Write
+from taskq.timing.shards import Write
 from taskq_kafka.admin import Admin
 from taskq_kafka.errors import LogUnfit, RecordTooLarge, TopicMissing
 from taskq_kafka.logrecords import LogRecord

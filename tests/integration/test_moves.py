@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from confluent_kafka import Producer
 
-from taskq.shards import Write
+from taskq.timing.shards import Write
 from taskq_kafka.consumer import QueueConsumer
 from taskq_kafka.errors import ClaimGivenUp, LogUnfit, RecordTooLarge
 from taskq_kafka.groups import Groups

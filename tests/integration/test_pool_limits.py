@@ -11,9 +11,9 @@ from typing import cast
 import pytest
 
 from taskq.clock import SystemClock
-from taskq.executor import Executor
 from taskq.logs import LogPlan
-from taskq.runresult import FAILED, SUCCEEDED, Detail
+from taskq.running.executor import Executor
+from taskq.running.runresult import FAILED, SUCCEEDED, Detail
 from taskq.sources import Sources
 from taskq.worker.delivery import Delivery
 from taskq.worker.poolfactory import load_pool_app

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from taskq.clock import SystemClock
-from taskq.executor import Executor
-from taskq.interrupts import Interrupts
 from taskq.logs import LogPlan
-from taskq.runresult import REVOKED, SUCCEEDED
+from taskq.running.executor import Executor
+from taskq.running.interrupts import Interrupts
+from taskq.running.runresult import REVOKED, SUCCEEDED
 from taskq.sources import Sources
 from taskq.worker.delivery import Delivery
 from taskq.worker.poolfactory import load_pool_app

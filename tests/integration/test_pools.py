@@ -17,11 +17,11 @@ from typing import Any, NoReturn
 import pytest
 
 from taskq.app import App
-from taskq.calling import Call
 from taskq.clock import Clock, SystemClock
-from taskq.executor import Executor
 from taskq.logs import LogPlan
-from taskq.runresult import FAILED, IGNORED, SUCCEEDED, Result
+from taskq.running.calling import Call
+from taskq.running.executor import Executor
+from taskq.running.runresult import FAILED, IGNORED, SUCCEEDED, Result
 from taskq.sources import Sources
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from taskq.deadletters import DeadLetterView, read_dead_letter
-from taskq.timers import LOG
+from taskq.letters.deadletters import DeadLetterView, read_dead_letter
+from taskq.timing.timers import LOG
 from tests.support.kafka import Kafka
 from tests.support.ledger import Ledger
 from tests.support.processes import Processes

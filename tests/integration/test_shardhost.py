@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from taskq.shards import ShardHost, Write
+from taskq.timing.shards import ShardHost, Write
 from taskq_kafka.committed import committed
 from taskq_kafka.errors import BrokerUnreachable, LogUnfit
 from taskq_kafka.logrecords import LogRecord

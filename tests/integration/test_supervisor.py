@@ -499,7 +499,7 @@ def test_a_queue_that_is_new_and_that_no_task_goes_to_is_told(
 
 
 def test_solo_runs_tasks_in_the_main_thread() -> None:
-    from taskq.executor import Executor
+    from taskq.running.executor import Executor
     from taskq.worker.pools.solo import SoloPool
 
     threads: list[threading.Thread] = []

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from taskq.clock import SystemClock
 from taskq.protocols import Outgoing
-from taskq.shards import Write
-from taskq.timers import GROUP, LOG, cancel_write, timer_write
+from taskq.timing.shards import Write
+from taskq.timing.timers import GROUP, LOG, cancel_write, timer_write
 from taskq_kafka.logrecords import LogRecord
 from taskq_kafka.logs import Logs
 from taskq_kafka.options import TransportOptions

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from taskq.protocols import Admin, IntakeChannel, Outgoing, Publisher, Record
-from taskq.shards import Logs
+from taskq.timing.shards import Logs
 from tests.support.kafka import QUIET
 from tests.support.waiting import Deadline
 

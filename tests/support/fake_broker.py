@@ -25,7 +25,7 @@ from taskq.protocols import (
     StoredDeadLetter,
     TopicStatus,
 )
-from taskq.shards import Write
+from taskq.timing.shards import Write
 from taskq_kafka.steps import queue_of_source
 from tests.support.clock import FakeClock
 from tests.support.fake_logs import FakeLogs

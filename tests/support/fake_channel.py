@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from taskq.protocols import IntakeStatus, Rebalance, Record
-from taskq.shards import Write
+from taskq.timing.shards import Write
 
 
 class FakeChannel:

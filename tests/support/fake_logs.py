@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from taskq.protocols import HeaderList
-from taskq.shards import LogRecord, Write
+from taskq.timing.shards import LogRecord, Write
 
 
 @dataclass
 class StoredRecord:
-    """A `taskq.shards.LogRecord`."""
+    """A `taskq.timing.shards.LogRecord`."""
 
     key: bytes
     value: bytes | None = b""
@@ -57,7 +57,7 @@ class FakeLogs:
 
 
 class FakeFollower:
-    """A `taskq.shards.Follower`."""
+    """A `taskq.timing.shards.Follower`."""
 
     def __init__(self, logs: FakeLogs, log: str) -> None:
         self._logs, self._log = logs, log

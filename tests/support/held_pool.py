@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from taskq.runresult import FAILED, SUCCEEDED, Result
+from taskq.running.runresult import FAILED, SUCCEEDED, Result
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.protocol import PoolEvents
 

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from taskq import App, current_request
 from taskq.contrib.otel import Tracing
-from taskq.publication import Publication
 from taskq.request import Request
+from taskq.sending.publication import Publication
 from tests.support.ledger import Ledger
 
 app = App("hooked")

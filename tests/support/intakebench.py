@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 
-from taskq.revocation import Revocations
-from taskq.runresult import SUCCEEDED
+from taskq.running.runresult import SUCCEEDED
+from taskq.timing.revocation import Revocations
 from taskq.worker.crowding import Crowding
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher

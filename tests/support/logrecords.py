@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from taskq.protocols import HeaderList
-from taskq.shards import Write
+from taskq.timing.shards import Write
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A `taskq.shards.LogRecord`."""
+    """A `taskq.timing.shards.LogRecord`."""
 
     partition: int
     offset: int

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from taskq.protocols import Outgoing
-from taskq.schedulelog import LOG
-from taskq.shards import Firing, LogRecord, Shard, ShardStatus, Write
+from taskq.scheduling.schedulelog import LOG
+from taskq.timing.shards import Firing, LogRecord, Shard, ShardStatus, Write
 from tests.support.schedulelog import StoredRecord
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from taskq.message import encode, read_headers
 from taskq.protocols import HeaderList
-from taskq.runresult import Result
+from taskq.running.runresult import Result
 from taskq.worker.delivery import Delivery
 
 _offsets = itertools.count()

@@ -22,7 +22,7 @@ from taskq.cli.options import TaskqCommand, common_options
 from taskq.events import EVENTS
 from taskq.exitcodes import EXIT_CODES
 from taskq.middleware import PUBLISH_HOOKS, RUN_HOOKS, WORKER_HOOKS
-from taskq.sendoptions import SEND_OPTIONS
+from taskq.sending.sendoptions import SEND_OPTIONS
 from taskq.settings import SETTINGS
 from taskq.task import TASK_OPTIONS
 

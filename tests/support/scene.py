@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import Producer, TopicPartition
 
 from taskq import App
-from taskq.deadletters import DeadLetterView, read_dead_letter
+from taskq.letters.deadletters import DeadLetterView, read_dead_letter
 from tests.support.kafka import QUIET, Kafka, admin
 from tests.support.ledger import Entry, Ledger
 from tests.support.names import fresh_name

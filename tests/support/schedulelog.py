@@ -8,12 +8,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from taskq.message import JSON
-from taskq.occurrences import Definition
 from taskq.protocols import HeaderList, Outgoing
-from taskq.schedule import read_entries
-from taskq.schedulelog import Part, definition_to_json, encode, key_of
-from taskq.scheduleshard import ScheduleShard
-from taskq.shards import Firing, TimerLetter, Write
+from taskq.scheduling.occurrences import Definition
+from taskq.scheduling.schedule import read_entries
+from taskq.scheduling.schedulelog import Part, definition_to_json, encode, key_of
+from taskq.scheduling.scheduleshard import ScheduleShard
+from taskq.timing.shards import Firing, TimerLetter, Write
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 

@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from taskq import timershard
 from taskq.protocols import Outgoing
-from taskq.shards import Firing, LogRecord, Shard, ShardHost, TimerLetter, Write
-from taskq.timershard import TimerShard
+from taskq.timing import timershard
+from taskq.timing.shards import Firing, LogRecord, Shard, ShardHost, TimerLetter, Write
+from taskq.timing.timershard import TimerShard
 from taskq_kafka import forks
 from taskq_kafka.logs import Logs
 from taskq_kafka.options import TransportOptions

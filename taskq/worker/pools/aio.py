@@ -14,11 +14,11 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 
-from taskq.calling import Call
 from taskq.errortext import error_text
-from taskq.executor import Executor
 from taskq.logs import log_failure
-from taskq.runresult import Result
+from taskq.running.calling import Call
+from taskq.running.executor import Executor
+from taskq.running.runresult import Result
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.inprocess import escaped
 from taskq.worker.pools.protocol import PoolEvents

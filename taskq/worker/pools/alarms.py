@@ -14,7 +14,7 @@ from typing import Any
 
 from taskq.clock import Clock
 from taskq.errors import SoftTimeLimitExceeded
-from taskq.interrupts import raise_in
+from taskq.running.interrupts import raise_in
 
 
 class SignalAlarm:

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from taskq.executor import Executor
 from taskq.logs import LogPlan, configure_logging
-from taskq.runresult import SUCCEEDED
+from taskq.running.executor import Executor
+from taskq.running.runresult import SUCCEEDED
 from taskq.worker.pools.alarms import SignalAlarm
 from taskq.worker.pools.childstate import DONE, RECALL_FROM, RECALL_TO, STARTED, ChildState
 from taskq.worker.pools.memory import resident_bytes

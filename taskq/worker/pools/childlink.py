@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from taskq.runresult import Result
+from taskq.running.runresult import Result
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.childstate import DONE, RECALL_FROM, RECALL_TO, STARTED, ChildState
 from taskq.worker.pools.nursery import UNKNOWN_EXIT

@@ -6,11 +6,11 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from taskq.calling import Call
 from taskq.errortext import error_text, traceback_text
-from taskq.executor import Executor
 from taskq.middleware import HookFailed
-from taskq.runresult import FAILED, Result, revoked
+from taskq.running.calling import Call
+from taskq.running.executor import Executor
+from taskq.running.runresult import FAILED, Result, revoked
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.protocol import PoolEvents
 

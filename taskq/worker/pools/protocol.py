@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from taskq.runresult import Result
+from taskq.running.runresult import Result
 from taskq.worker.delivery import Delivery
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from taskq.runresult import SUCCEEDED, Result
+from taskq.running.runresult import SUCCEEDED, Result
 from taskq.worker.runtimes import LONG
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Sequence
 
-from taskq.executor import Executor
+from taskq.running.executor import Executor
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.inprocess import InProcessPool
 

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
-from taskq.executor import Executor
 from taskq.logs import log_failure
+from taskq.running.executor import Executor
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.crew import Crew
 from taskq.worker.pools.inprocess import InProcessPool

@@ -6,7 +6,7 @@ import logging
 
 from taskq.errors import TimeLimitExceeded
 from taskq.errortext import error_text
-from taskq.runresult import FAILED, SUCCEEDED, Detail, Result, revoked
+from taskq.running.runresult import FAILED, SUCCEEDED, Detail, Result, revoked
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.childlink import ChildLink, Verdict
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import marshal
 from typing import Any
 
-from taskq.runresult import Result
+from taskq.running.runresult import Result
 
 Task = tuple[
     int,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 
-from taskq.occurrences import Definition, begin, delay_of, planned_instants
-from taskq.schedulelog import Shelf
+from taskq.scheduling.occurrences import Definition, begin, delay_of, planned_instants
+from taskq.scheduling.schedulelog import Shelf
 from tests.scenarios.lab.faults import Fault
 from tests.support.topicreader import Seen
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from taskq.clock import SystemClock
-from taskq.schedulelog import LOG, Shelf, read_key, read_shelf
+from taskq.scheduling.schedulelog import LOG, Shelf, read_key, read_shelf
 from tests.scenarios.lab.beatcount import NAMES, BeatReport, Done, count
 from tests.scenarios.lab.faults import Fault, draw
 from tests.scenarios.lab.links import Links

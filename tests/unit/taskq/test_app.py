@@ -10,7 +10,6 @@ import pytest
 
 import taskq
 from taskq.app import App
-from taskq.canvas import Followup
 from taskq.errors import (
     BrokerUnreachable,
     InvalidArguments,
@@ -23,6 +22,7 @@ from taskq.errors import (
 )
 from taskq.message import read_body, read_headers
 from taskq.protocols import Outgoing
+from taskq.sending.canvas import Followup
 from taskq.sources import Sources
 from taskq_kafka.records import Record
 from tests.support.fake_broker import FakeBroker, attach, isolated_app

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from taskq.cron import CronSchedule
-from taskq.cronfields import Fields
+from taskq.cron.fields import Fields
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MINUTE = 60

@@ -12,8 +12,8 @@ from taskq.memory import forget_cluster
 from taskq.memory.logs import Host
 from taskq.protocols import Outgoing
 from taskq.settings import Layer, resolve
-from taskq.timers import GROUP, LOG, timer_write
-from taskq.timershard import TimerShard
+from taskq.timing.timers import GROUP, LOG, timer_write
+from taskq.timing.timershard import TimerShard
 
 NOW = 1_000_000
 HostMaker = Callable[[], Host]

@@ -19,11 +19,11 @@ from kombu.transport.virtual import Message
 
 from taskq.attempts import Attempt
 from taskq.errors import DecodeError
-from taskq.limits import TimeLimits, limits_of
 from taskq.message import Envelope, encode, read_body, read_headers
-from taskq.returning import retried
-from taskq.shards import Write
-from taskq.timers import message_of
+from taskq.running.limits import TimeLimits, limits_of
+from taskq.running.returning import retried
+from taskq.timing.shards import Write
+from taskq.timing.timers import message_of
 from taskq_kafka.records import Record, payload_to_record, record_to_payload
 
 ID = "0193-some-id"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskq.neighbours import origin_of, shared_lines, unloaded_line
-from taskq.reconcile import Offer
+from taskq.scheduling.reconcile import Offer
 
 KNOWN = ["file:1.json", "code:shop", "file:shop"]
 

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from taskq import App
-from taskq.canvas import Followup
-from taskq.deadletters import read_dead_letter
-from taskq.duemessages import message_of
 from taskq.errors import InvalidArguments, TaskqError
+from taskq.letters.deadletters import read_dead_letter
+from taskq.letters.redrive import Chosen, Order
 from taskq.message import JSON, read_headers
-from taskq.occurrences import Definition, Occurrence
 from taskq.protocols import Outgoing, StoredDeadLetter
-from taskq.redrive import Chosen, Order
-from taskq.schedule import read_entries
+from taskq.scheduling.duemessages import message_of
+from taskq.scheduling.occurrences import Definition, Occurrence
+from taskq.scheduling.schedule import read_entries
+from taskq.sending.canvas import Followup
 from taskq.sources import Sources
 from taskq.testing import on_memory
-from taskq.timers import message_of as waiting_message_of
+from taskq.timing.timers import message_of as waiting_message_of
 from taskq_kafka.records import Record, decode_headers
 from tests.support.fake_broker import FakeBroker, isolated_app
 

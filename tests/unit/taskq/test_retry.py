@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from taskq.errors import InvalidArguments, UnknownOption
 from taskq.outcome import Retry
 from taskq.retry import Again, Never, RetryPolicy, decide, requeue_wait, retry_policy
-from taskq.timers import due_ms
+from taskq.timing.timers import due_ms
 from tests.support.clock import START
 from tests.support.fake_broker import isolated_app
 

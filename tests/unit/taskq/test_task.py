@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 import taskq
-from taskq.entryvalues import CatchUp
 from taskq.errors import (
     EncodeError,
     InvalidArguments,
@@ -24,6 +23,7 @@ from taskq.errors import (
 from taskq.message import read_body, read_headers
 from taskq.protocols import Outgoing
 from taskq.request import enter, leave
+from taskq.scheduling.entryvalues import CatchUp
 from taskq.task import Task
 from taskq_kafka.records import Record
 from tests.support.fake_broker import FakeBroker, isolated_app

@@ -16,11 +16,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from taskq import timershard
 from taskq.protocols import Outgoing
-from taskq.shards import Firing, Write
-from taskq.timers import cancel_write, timer_write
-from taskq.timershard import TimerShard
+from taskq.timing import timershard
+from taskq.timing.shards import Firing, Write
+from taskq.timing.timers import cancel_write, timer_write
+from taskq.timing.timershard import TimerShard
 from tests.support.logrecords import StoredRecord
 
 AT = datetime(2026, 11, 23, 17, tzinfo=timezone.utc)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from taskq.protocols import Outgoing
-from taskq.timers import cancel_write, timer_write
+from taskq.timing.timers import cancel_write, timer_write
 from taskq.waiting import read_waiting
 from tests.support.clock import START
 from tests.support.fake_logs import StoredRecord

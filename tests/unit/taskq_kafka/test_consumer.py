@@ -7,7 +7,7 @@ import logging
 import pytest
 from confluent_kafka import KafkaError
 
-from taskq.shards import Write
+from taskq.timing.shards import Write
 from taskq_kafka import commitplan, queuemoves
 from taskq_kafka.consumer import QueueConsumer
 from taskq_kafka.moves import Ending, MoveRequest

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any, cast
 
 from taskq.protocols import Outgoing
-from taskq.shards import Firing, TimerLetter
+from taskq.timing.shards import Firing, TimerLetter
 from taskq_kafka.firinglines import FiringLines, Written, batches
 from taskq_kafka.shardset import Due, OpenShard
 from taskq_kafka.spread import Spread

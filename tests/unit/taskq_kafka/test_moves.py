@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from taskq.shards import Write
+from taskq.timing.shards import Write
 from taskq_kafka.errors import ClaimGivenUp, RecordTooLarge, TopicMissing, TopicUnauthorized
 from taskq_kafka.moves import Ending, Mover, MoveRequest
 from taskq_kafka.offsets import State

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from taskq.protocols import Outgoing
-from taskq.shards import Firing, TimerLetter
+from taskq.timing.shards import Firing, TimerLetter
 from taskq_kafka.errors import RequestRefused, TaskqKafkaError, TopicMissing, TopicUnauthorized
 from taskq_kafka.options import TransportOptions
 from taskq_kafka.restingshards import RestingShards

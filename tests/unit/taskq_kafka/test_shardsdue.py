@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from taskq.shards import Firing
+from taskq.timing.shards import Firing
 from taskq_kafka.logrecords import LogRecord
 from taskq_kafka.shardsdue import BUSY_LOOK, FRUITLESS, LOOK_EVERY, ShardsDue
 from taskq_kafka.shardset import ShardSet

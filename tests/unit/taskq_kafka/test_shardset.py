@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from taskq.shards import Firing
+from taskq.timing.shards import Firing
 from taskq_kafka.shardset import Due, OpenShard, ShardSet, parts, settle, take
 
 

@@ -18,7 +18,7 @@ from taskq.protocols import (
     StoredDeadLetter,
     TopicStatus,
 )
-from taskq.revocation import revoked_write
+from taskq.timing.revocation import revoked_write
 from taskq_kafka.records import Record
 from tests.support.clock import START
 from tests.support.fake_broker import FakeBroker

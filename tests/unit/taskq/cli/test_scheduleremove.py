@@ -10,7 +10,7 @@ import pytest
 
 from taskq.clock import SystemClock
 from taskq.protocols import GroupMember, GroupStatus
-from taskq.schedulelog import (
+from taskq.scheduling.schedulelog import (
     Load,
     Manifest,
     Part,

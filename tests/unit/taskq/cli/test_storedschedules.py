@@ -9,9 +9,9 @@ import pytest
 
 from taskq.clock import SystemClock
 from taskq.instants import write_seconds
-from taskq.occurrences import Definition, begin, delay_of
 from taskq.protocols import GroupMember, GroupStatus, HeldPartition
-from taskq.schedulelog import (
+from taskq.scheduling.occurrences import Definition, begin, delay_of
+from taskq.scheduling.schedulelog import (
     Fired,
     Part,
     Pause,

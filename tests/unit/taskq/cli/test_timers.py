@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from taskq.protocols import GroupMember, GroupStatus, Outgoing, StoredDeadLetter
-from taskq.revocation import revoked_write
-from taskq.timers import timer_write
+from taskq.timing.revocation import revoked_write
+from taskq.timing.timers import timer_write
 from tests.support.clock import START
 from tests.support.fake_broker import FakeBroker
 from tests.unit.taskq.cli.conftest import Taskq

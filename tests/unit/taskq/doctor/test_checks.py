@@ -28,7 +28,7 @@ from taskq.protocols import (
     QueueStatus,
     TopicStatus,
 )
-from taskq.scheduleview import ScheduleView
+from taskq.scheduling.scheduleview import ScheduleView
 
 SETTINGS = {
     "transaction.partition.verification.enable": "true",

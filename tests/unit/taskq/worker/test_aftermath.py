@@ -10,8 +10,8 @@ from taskq.attempts import Attempt, read_attempts
 from taskq.logs import LogPlan
 from taskq.protocols import DeadLetter, Outgoing
 from taskq.registry import Registry
-from taskq.runresult import FAILED, REQUEUED, RETRIED, SUCCEEDED, Result, revoked
-from taskq.shards import Write
+from taskq.running.runresult import FAILED, REQUEUED, RETRIED, SUCCEEDED, Result, revoked
+from taskq.timing.shards import Write
 from taskq.worker.aftermath import Aftermath
 from taskq.worker.delivery import Delivery
 from taskq.worker.outbox import Outbox

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from taskq.clock import SystemClock
-from taskq.revocation import Revocations, revoked_write
-from taskq.runresult import REVOKED, SUCCEEDED, Result
+from taskq.running.runresult import REVOKED, SUCCEEDED, Result
+from taskq.timing.revocation import Revocations, revoked_write
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
 from tests.support.clock import START

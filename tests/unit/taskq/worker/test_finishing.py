@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskq.revocation import Revocations
+from taskq.timing.revocation import Revocations
 from taskq.worker.delivery import Delivery
 from taskq.worker.finishing import Finishing
 from taskq.worker.heldruns import HeldRuns

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from taskq.message import JSON_ONLY
-from taskq.shards import Write
-from taskq.timers import LATEST_MS, read_due
+from taskq.timing.shards import Write
+from taskq.timing.timers import LATEST_MS, read_due
 from taskq.worker.moves import Moves
 from taskq.worker.refusals import Refusals
 from taskq.worker.screening import Early, Screen

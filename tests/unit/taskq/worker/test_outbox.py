@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from taskq.protocols import DeadLetter, Outgoing
-from taskq.shards import Write
+from taskq.timing.shards import Write
 from taskq.worker.outbox import Entry, Outbox
 from tests.support.clock import FakeClock
 from tests.support.fake_broker import FakePublisher

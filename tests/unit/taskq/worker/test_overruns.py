@@ -8,7 +8,7 @@ import pytest
 
 from taskq.errors import SoftTimeLimitExceeded, TimeLimitExceeded
 from taskq.logs import LogPlan, TaskLines
-from taskq.runresult import FAILED, RETRIED, Detail, Result
+from taskq.running.runresult import FAILED, RETRIED, Detail, Result
 from taskq.worker.overruns import after_overrun, is_overrun
 from tests.support.fake_broker import isolated_app
 from tests.support.pools import delivery_of

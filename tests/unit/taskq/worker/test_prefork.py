@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from taskq.clock import SystemClock
-from taskq.runresult import REVOKED
+from taskq.running.runresult import REVOKED
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.pools.child import ChildSetup
 from taskq.worker.pools.childlink import ChildLink

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from taskq.runresult import FAILED, SUCCEEDED, Result
+from taskq.running.runresult import FAILED, SUCCEEDED, Result
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools import reports
 from taskq.worker.pools.reports import BATCH, Reports

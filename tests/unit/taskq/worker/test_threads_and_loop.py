@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from taskq.app import App
-from taskq.calling import Call
-from taskq.executor import Executor
 from taskq.logs import LogPlan
 from taskq.message import Envelope
 from taskq.protocols import Record
-from taskq.runresult import SUCCEEDED, Result
+from taskq.running.calling import Call
+from taskq.running.executor import Executor
+from taskq.running.runresult import SUCCEEDED, Result
 from taskq.worker.delivery import Delivery
 from taskq.worker.pools.aio import AsyncioPool
 from taskq.worker.pools.threads import ThreadsPool

@@ -1,0 +1,1 @@
+"""Running one task in a process: the call, its limits, and what follows from its end."""
