@@ -13,8 +13,8 @@ from .transactions import Line
 _BY_KEY = -1
 """In the place of a partition: the client takes that of the key."""
 
-_OVERHEAD = 500
-"""Bytes of a record beside its value: key and headers, about."""
+_OVERHEAD = 70
+"""Bytes of a record beside its value, key and headers, at the most; a header has ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,9 @@ class FiringLines:
 
 @dataclass(slots=True)
 class _Room:
-    """About how many bytes a transaction writes, by topic."""
+    """How many bytes a transaction writes, at the most."""
 
+    in_all: int = 0
     keyed: dict[str, int] = field(default_factory=dict)
     """Of records whose partition is not known: they count as if all went to the fullest one."""
 
@@ -85,11 +86,14 @@ class _Room:
     fullest: dict[str, int] = field(default_factory=dict)
 
     def add(self, lines: Iterable[Line]) -> int:
-        """Count records; return the most that any partition of theirs may get."""
+        """Count records of a firing; return the most that any partition of theirs may get."""
         most = 0
         keyed, placed, fullest = self.keyed, self.placed, self.fullest
-        for topic, partition, _, value, _ in lines:
-            size = len(value or b"") + _OVERHEAD
+        for topic, partition, key, value, headers in lines:
+            size = len(value or b"") + len(key or b"") + _OVERHEAD
+            for name, content in headers:
+                size += len(name) + len(content or b"") + 10
+            self.in_all += size
             if partition == _BY_KEY:
                 keyed[topic] = keyed.get(topic, 0) + size
             else:
@@ -101,15 +105,21 @@ class _Room:
         return most
 
 
-def batches(written: Iterable[Written], most_bytes: int) -> Iterator[list[Written]]:
-    """Yield firings in parts that fit one transaction each: not more than so many bytes for any one partition.
+def batches(
+    written: Iterable[Written], most_bytes: int, most_in_all: int
+) -> Iterator[list[Written]]:
+    """Yield firings in parts that fit one transaction each; a firing that is larger goes alone.
 
-    A firing that is larger goes alone.
+    Args:
+        written: The firings, with their records.
+        most_bytes: For any one partition.
+        most_in_all: For all of them.
     """
     batch: list[Written] = []
     room = _Room()
     for each in written:
-        if room.add(each.lines) > most_bytes and batch:
+        most = room.add(each.lines)
+        if (most > most_bytes or room.in_all > most_in_all) and batch:
             yield batch
             batch, room = [], _Room()
             room.add(each.lines)

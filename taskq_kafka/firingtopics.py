@@ -71,7 +71,10 @@ class FiringTopics:
         return None
 
     def _is_known(self, firing: Firing) -> bool:
-        """Whether all its topics were seen, and none refused us: so it is with nearly all of a thousand."""
+        """Whether all its topics were seen, and none refuses us now: so it is with nearly all of a thousand."""
+        if self._forbidden:
+            now = time.monotonic()
+            self._forbidden = {q: each for q, each in self._forbidden.items() if each[0] > now}
         producer = self._producer.present
         if producer is None or self._forbidden or firing.letters:
             return False

@@ -12,7 +12,10 @@ from typing import Final
 RELEASED: Final = ""
 """What an owner leaves that has nothing under way and will write no more: its heir has nobody to shut out."""
 
-_FORMAT: Final = "1"
+_FORMAT: Final = "2"
+"""With the first, an owner had one client: who reads only that would shut out one of two."""
+
+_READ: Final = frozenset({"1", _FORMAT})
 
 
 class NewerLease(Exception):
@@ -34,6 +37,6 @@ def owner_in(metadata: str | None) -> str | None:
     if not text:
         return None
     version, _, owner = text.partition(":")
-    if version != _FORMAT or not owner:
+    if version not in _READ or not owner:
         raise NewerLease(text)
     return owner

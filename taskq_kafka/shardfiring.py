@@ -28,6 +28,12 @@ MOST_BYTES: Final = 500_000
 the second may be taken and the first refused, which the client would not see."""
 
 
+MOST_IN_ALL: Final = 4_000_000
+"""In one transaction. One that is too large for its seconds (a slow line, a quota of the broker's) is so each time it is tried. So
+after each whose end is unknown half as much goes in the next, down to what one partition may get, and twice as much after one that
+was written."""
+
+
 class ShardFiring:
     """Of one host; its thread calls it."""
 
@@ -64,6 +70,7 @@ class ShardFiring:
         self._topics = topics
         self._lines = FiringLines(options.prefix, topic, topics.letters, Spread())
         self._unmade_seconds = unmade_seconds
+        self._most_in_all = MOST_IN_ALL
 
     def fire(self, due: Sequence[Due]) -> None:
         """Write firings, as many as fit in one transaction; put aside what cannot be written.
@@ -84,7 +91,7 @@ class ShardFiring:
                 self._postpone(each, refusal)
             else:
                 self._give_up(each, refusal)
-        for batch in batches(self._written(good), MOST_BYTES):
+        for batch in batches(self._written(good), MOST_BYTES, self._most_in_all):
             self._try(batch)
 
     def _written(self, due: Sequence[Due]) -> Iterator[Written]:
@@ -115,7 +122,12 @@ class ShardFiring:
             is_known = producer.knows(topic)
             if not is_known and not producer.look_up(topic, timeout=self._options.connect_timeout):
                 raise Broken(TopicMissing(topic))
-        producer.write(lines)
+        try:
+            producer.write(lines)
+        except Broken:
+            self._most_in_all = max(MOST_BYTES, self._most_in_all // 2)
+            raise
+        self._most_in_all = min(MOST_IN_ALL, self._most_in_all * 2)
         self._owner.note_written()
         self._resting.note_written()
         settle([each.due for each in written])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from .codes import TOPIC_ABSENT, Code
@@ -70,10 +69,14 @@ class TransactionalProducer:
         """
         count, until = self._topics.get(topic, (None, 0.0))
         if count is not None and time.monotonic() >= until:
-            # Where there is no answer, the old one is as good as before.
-            with suppress(TaskqKafkaError):
+            try:
                 found = [self._found(each, topic, COUNT_SECONDS) for each in self._clients]
-                count = count if None in found else min(map(_count, found))
+            except TaskqKafkaError:
+                # The old ones are as good as before, and the others are not to be waited for, too.
+                later = time.monotonic() + COUNTED_SECONDS
+                self._topics = {name: (known, later) for name, (known, _) in self._topics.items()}
+                return count
+            count = count if None in found else min(map(_count, found))
             self._topics[topic] = count, time.monotonic() + COUNTED_SECONDS
         return count
 

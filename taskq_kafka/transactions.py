@@ -136,7 +136,9 @@ class TransactionalClient:
             # The client did not take a record; the broker knows nothing of it.
             if self._abort():
                 why = RequestRefused(0, type(error).__name__, str(error))
-                raise Refused(why, frozenset([number])) from error
+                # A full queue is no fault of the record that found it full.
+                suspects = set() if isinstance(error, BufferError) else {number}
+                raise Refused(why, frozenset(suspects)) from error
             raise Broken(map_error(error)) from error
 
     def _failed(self, exception: KafkaException, suspects: set[int]) -> Refused | Broken:

@@ -258,7 +258,7 @@ def test_a_clean_stop_releases_the_shards_so_that_nobody_need_be_shut_out(
 
     both.stop(first)
 
-    assert all(lease.startswith(f"1:{both.options.prefix}{GROUP}-") for lease in held)
+    assert all(lease.startswith(f"2:{both.options.prefix}{GROUP}-") for lease in held)
     assert both.leases() == [""] * 16
     wait_ready(both.host())
     events = [getattr(record, "event", "") for record in caplog.records]

@@ -31,8 +31,8 @@ def written(*due: Due, partitions: int | None = PARTITIONS) -> list[Written]:
     return list(lines.write(due, lambda topic: partitions))
 
 
-def sizes(found: list[Written], most_bytes: int = 3_500) -> list[int]:
-    return [len(batch) for batch in batches(found, most_bytes)]
+def sizes(found: list[Written], most_bytes: int = 2_300, in_all: int = 100_000) -> list[int]:
+    return [len(batch) for batch in batches(found, most_bytes, in_all)]
 
 
 def test_what_is_due_at_once_is_shared_evenly_by_the_partitions_of_its_queue() -> None:
@@ -91,11 +91,26 @@ def test_records_whose_partition_is_not_known_count_as_if_they_went_to_the_fulle
 
 def test_what_goes_elsewhere_does_not_count() -> None:
     queues = [firing(1_000, queue, b"k") for queue in "aabb"]
-    shards = [writing(number, 3_000) for number in range(5)]
+    shards = [writing(number, 2_000) for number in range(5)]
 
     assert sizes(written(*queues)) == [4]
     assert sizes(written(*shards)) == [5]
-    assert sizes(written(*shards, writing(2, 3_000))) == [5, 1]
+    assert sizes(written(*shards, writing(2, 2_000))) == [5, 1]
+
+
+def test_a_transaction_holds_no_more_bytes_in_all_than_it_may() -> None:
+    evenly = written(*[firing(1_000) for _ in range(6)])
+
+    assert sizes(evenly, in_all=2_500) == [2, 2, 2]
+
+
+def test_headers_and_keys_count() -> None:
+    headers = [("argsrepr", b"x" * 900)]
+    plain = [Due(owner(0), Firing("one", [Outgoing("q", b"", headers)])) for _ in range(3)]
+    keyed = [firing(0, key=b"k" * 1_000) for _ in range(3)]
+
+    assert sizes(written(*plain, partitions=1)) == [2, 1]
+    assert sizes(written(*keyed)) == [2, 1]
 
 
 def test_a_firing_larger_than_a_transaction_may_be_goes_alone() -> None:

@@ -21,7 +21,7 @@ def test_nobody_has_a_lease_that_was_never_taken_or_was_released(metadata: str |
     assert owner_in(metadata) is None
 
 
-@pytest.mark.parametrize("metadata", ["2:new", "1:", "text of another program"])
+@pytest.mark.parametrize("metadata", ["3:new", "2:", "1:", "text of another program"])
 def test_a_lease_of_another_format_is_not_guessed_at(metadata: str) -> None:
     with pytest.raises(NewerLease):
         owner_in(metadata)

@@ -201,6 +201,23 @@ def test_what_is_too_much_for_one_transaction_goes_in_several(bench: Bench) -> N
     assert bench.shards[0].settled == ["a", "b", "c"]
 
 
+def test_after_a_transaction_whose_end_is_unknown_half_as_much_goes_in_the_next(
+    bench: Bench,
+) -> None:
+    bench.producer.known |= {f"pre.{queue}" for queue in range(20)}
+    due = [each for queue in range(20) for each in bench.due("x", queue=str(queue), size=190_000)]
+    bench.producer.fails = lambda lines: Broken(NO)
+    for _ in range(2):
+        with pytest.raises(Broken):
+            bench.firing.fire(due)
+
+    bench.producer.fails = lambda lines: None
+    bench.firing.fire(due)
+    bench.firing.fire(due)
+
+    assert bench.producer.tried == [20, 10, 5, 5, 5, 5, 20]
+
+
 def test_a_transaction_whose_end_is_unknown_settles_nothing(bench: Bench) -> None:
     bench.producer.fails = lambda lines: Broken(NO)
 

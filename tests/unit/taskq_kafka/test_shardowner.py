@@ -264,13 +264,13 @@ def test_the_own_lease_is_nobody_to_shut_out(opened: Bench) -> None:
 def test_what_a_newer_version_owned_is_left_alone_and_said_once(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench.member.written = {0: "2:something"}
+    bench.member.written = {0: "3:something"}
 
     bench.open()
     again = bench.open()
 
     assert bench.shards.partitions == (1,)
-    assert bench.member.written[0] == "2:something"
+    assert bench.member.written[0] == "3:something"
     assert again == []
     assert events(caplog) == [("shards.newer_format", logging.ERROR)]
 
@@ -279,7 +279,7 @@ def test_what_a_newer_version_owned_is_left_alone_and_said_once(
 def test_what_was_left_to_a_newer_version_is_looked_at_again_when_it_comes_back(
     bench: Bench, way: str
 ) -> None:
-    bench.member.written = dict.fromkeys((0, 1), "2:something")
+    bench.member.written = dict.fromkeys((0, 1), "3:something")
     bench.open()
     if way == "leave":
         bench.owner.leave()
@@ -293,7 +293,7 @@ def test_what_was_left_to_a_newer_version_is_looked_at_again_when_it_comes_back(
 
 
 def test_nothing_is_written_where_all_is_a_newer_versions(bench: Bench) -> None:
-    bench.member.written = dict.fromkeys((0, 1), "2:something")
+    bench.member.written = dict.fromkeys((0, 1), "3:something")
 
     assert bench.open() == [("ask", [0, 1])]
 
