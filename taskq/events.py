@@ -56,7 +56,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "pool.process_died": "A pool process died.",
         "pool.process_killed": "A task ran longer than its `time_limit`, or was revoked with `terminate`; its process is replaced.",
         "pool.process_replaced": "A pool process met `max_tasks_per_child` or `max_memory_per_child`; another takes its place.",
-        "pool.start_failed": "A pool process did not start.",
+        "pool.start_failed": "A pool process did not start, or a thread more of a pool of threads.",
         "pool.stuck": "A pool did not end in time.",
         "revocations.forgotten": "So many tasks are revoked that a worker forgot the oldest; these would run.",
         "revocations.unread": "The worker may not read which tasks are revoked; they would run.",

@@ -34,14 +34,36 @@ class Crew:
         self._guard = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._unfinished = 0
+        self._is_short = False
 
     def submit(self, call: Callable[[], None]) -> None:
-        """Have a call made; it waits while all threads are busy. What it raises is logged: it has to report failures itself."""
+        """Have a call made; it waits while all threads are busy. What it raises is logged: it has to report failures itself.
+
+        Raises:
+            RuntimeError: There is no thread and the system gives none: the call will not be made. Where there are some it waits.
+        """
         with self._guard:
             self._unfinished += 1
             if len(self._threads) < min(self._unfinished, self._size):
-                self._grow()
+                try:
+                    self._grow()
+                except RuntimeError as error:
+                    self._do_without(error)
         self._calls.put(call)
+
+    def _do_without(self, error: RuntimeError) -> None:
+        if not self._threads:
+            self._unfinished -= 1
+            raise error
+        if not self._is_short:
+            self._is_short = True
+            logger.warning(
+                "the system gives no more threads (%s): %d tasks run at a time, not %d; tried again with each task",
+                error,
+                len(self._threads),
+                self._size,
+                extra={"event": "pool.start_failed"},
+            )
 
     def dismiss(self) -> None:
         """Let the threads end after the calls that were submitted; returns at once."""
@@ -52,8 +74,9 @@ class Crew:
     def _grow(self) -> None:
         name = f"{self._name}-{len(self._threads) + 1}"
         thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
+        self._is_short = False
 
     def _work(self) -> None:
         while True:

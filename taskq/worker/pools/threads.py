@@ -35,13 +35,22 @@ class ThreadsPool(InProcessPool):
         """Report what has ended and whose thread runs longer with the next task than it was thought to."""
         self._reports.flush()
 
+    def kill(self) -> None:
+        """Report what has ended; a thread cannot be ended: the worker ends the process."""
+        self._reports.flush()
+
     def _close(self) -> None:
         self._crew.dismiss()
 
     def _start(self, deliveries: Sequence[Delivery]) -> None:
         """Have deliveries run that have got a slot."""
         for delivery in deliveries:
-            self._crew.submit(partial(self._work, delivery))
+            try:
+                self._crew.submit(partial(self._work, delivery))
+            except RuntimeError as error:
+                # The worker stops, and names what it leaves: this, and what has got the other slots.
+                self._broken = f"no thread can be started: {error}"
+                return
 
     def _work(self, first: Delivery) -> None:
         """Run a delivery in the calling thread, and then what stands in line."""

@@ -281,3 +281,38 @@ def test_many_senders_at_once_lose_nothing(stage: Stage, kind: str) -> None:
 
     assert {each for each, _ in stage.log.results} == {each for batch in batches for each in batch}
     assert not pool.unfinished()
+
+
+@in_both
+def test_a_pool_that_gets_no_thread_says_so(
+    stage: Stage, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = stage.start(kind, 2)
+
+    def refuse(call: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pool._crew, "submit", refuse)
+        deliveries = [delivery_of("plain", "a"), delivery_of("plain", "b")]
+        pool.send(0, deliveries)
+
+    assert pool.broken == "no thread can be started: can't start new thread"
+    assert pool.unfinished() == deliveries
+    pool._report([(each, (SUCCEEDED, 0.0, None, None)) for each in deliveries])
+
+
+@in_both
+def test_what_has_ended_is_reported_when_a_pool_is_killed(stage: Stage, kind: str) -> None:
+    pool = stage.start(kind, 1)
+    ended = delivery_of("plain", "ended", cost_ns=1000)
+    running = delivery_of("waits", "running", cost_ns=1000)
+    pool._reports._reported = float("inf")  # as if the last report had just been
+
+    pool.send(0, [ended, running])
+    stage.wait_for("running")
+    before = pool.unfinished()
+    pool.kill()
+
+    assert before == [ended, running]
+    assert pool.unfinished() == [running]
