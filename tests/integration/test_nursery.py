@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from taskq.worker.pools import nursery as module
 from taskq.worker.pools.childstate import STARTED, ChildState
 from taskq.worker.pools.nursery import UNKNOWN_EXIT, Copy, Nursery, NurseryGone
 
@@ -146,6 +147,67 @@ def test_a_nursery_that_was_killed_is_gone_and_so_is_what_is_known_of_its_proces
     assert child.process.exitcode == UNKNOWN_EXIT
     with pytest.raises(NurseryGone):
         start()
+
+
+def test_a_nursery_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.1)
+    nursery = Nursery(obey)
+    os.kill(nursery._pid, signal.SIGSTOP)
+
+    with pytest.raises(NurseryGone):
+        Child(nursery)
+
+    nursery.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(nursery._pid, 0)
+
+
+def test_signal_handlers_of_the_users_modules_do_not_run_in_the_nursery() -> None:
+    def refuse(_number: int, _frame: object) -> None:
+        raise RuntimeError("not here")
+
+    before = signal.signal(signal.SIGUSR1, refuse)
+    try:
+        nursery = Nursery(obey)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    os.kill(nursery._pid, signal.SIGUSR1)
+
+    child = Child(nursery)
+    answer = child.ask(b"p")
+    child.close()
+    nursery.close()
+
+    assert answer == str(nursery._pid)
+
+
+def test_what_multiprocessing_renews_after_a_fork_is_renewed_in_each_process() -> None:
+    program = """
+        import multiprocessing.util, os, socket, sys
+        from taskq.worker.pools.childstate import ChildState
+        from taskq.worker.pools.nursery import Nursery
+
+        class Kept:
+            def renew(self):
+                print("renewed", flush=True)
+
+        def run(link, state):
+            os._exit(0)
+
+        kept = Kept()
+        multiprocessing.util.register_after_fork(kept, Kept.renew)
+        nursery = Nursery(run)
+        mine, theirs = socket.socketpair()
+        for _ in range(2):
+            nursery.start(theirs, ChildState.new()).join(10)
+        nursery.close()
+    """
+
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["renewed", "renewed"]
 
 
 def test_no_process_more_is_an_error_of_the_system() -> None:

@@ -26,6 +26,7 @@ from taskq.sources import Sources
 from taskq.worker.delivery import Delivery
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.poolfactory import load_pool_app
+from taskq.worker.pools import nursery
 from taskq.worker.pools.aio import AsyncioPool
 from taskq.worker.pools.child import ChildSetup
 from taskq.worker.pools.prefork import PreforkPool
@@ -557,6 +558,34 @@ def test_modules_that_leave_a_thread_are_named_and_imported_in_each_child(
     assert _lines(tmp_path / "notes") == ["ran"]
     (warning,) = _events(caplog, "pool.preload_refused")
     assert "module tests.support.pool_tasks leaves thread" in warning
+
+
+def test_a_process_that_a_dying_nursery_has_made_gets_nothing(
+    prefork: Callable[..., PreforkPool], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def die(_nursery: object, _number: int) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(nursery._Nursery, "_answer", die)
+        pool, log = prefork(1), PoolLog()
+    deliveries = [delivery_of("note", str(tmp_path / "notes"), str(n)) for n in range(6)]
+
+    pool.start(log)
+    log.wait(lambda: log.open.get(0))
+    pool.send(0, deliveries)
+    log.wait(lambda: len(log.results) == 6)
+
+    assert _lines(tmp_path / "notes") == [str(n) for n in range(6)]
+
+
+def test_a_process_that_a_task_forks_can_be_terminated(start: Start, tmp_path: Path) -> None:
+    pool, log = start("prefork", 1)
+
+    pool.send(0, [delivery_of("terminates_its_process", str(tmp_path / "notes"))])
+    log.wait(lambda: log.results)
+
+    assert _lines(tmp_path / "notes") == [str(-signal.SIGTERM)]
 
 
 def test_children_killed_under_load_run_nothing_twice_and_lose_only_what_ran(

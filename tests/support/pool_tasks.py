@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import shlex
 import signal
@@ -214,6 +215,16 @@ def bound(context: Context, path: str) -> None:
     asked = current_request()
     assert asked is context.request
     _note(path, f"{asked.id} {asked.task} {asked.queue}/{asked.partition}/{asked.offset}")
+
+
+@app.task("terminates_its_process")
+def terminates_its_process(path: str) -> None:
+    process = multiprocessing.get_context("fork").Process(target=threading.Event().wait)
+    process.start()
+    process.terminate()
+    process.join(10)
+    process.kill()
+    _note(path, str(process.exitcode))
 
 
 @app.on("worker_process_init")

@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -234,6 +235,29 @@ def _leave_stop_signals_to_the_parent() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    _let_forked_processes_be_ended()
+
+
+def _let_forked_processes_be_ended() -> None:
+    """Have a process that a task forks take stop signals as any other, such as that of multiprocessing's `terminate()`.
+
+    Also one that comes in its first moment, while it still has the handlers of this one.
+    """
+    stop = (signal.SIGINT, signal.SIGTERM)
+    masks = threading.local()
+
+    def keep_back() -> None:
+        masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+
+    def go_on() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+    def take() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        go_on()
+
+    os.register_at_fork(before=keep_back, after_in_parent=go_on, after_in_child=take)
 
 
 def _keep_descriptors_from_programs(link: socket.socket) -> None:

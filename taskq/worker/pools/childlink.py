@@ -261,7 +261,7 @@ class ChildLink:
         code = process.exitcode
         if code is not None and code < 0:
             return f"was killed by signal {-code} ({_signal_name(-code)})"
-        return f"ended with exit code {code}"
+        return "was killed" if code is None else f"ended with exit code {code}"
 
     def _wait_for_hangup(self) -> None:
         """Wait until the socket's other end is closed, which is certain where nobody can wait for the process."""

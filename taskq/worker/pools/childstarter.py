@@ -18,6 +18,7 @@ from taskq.logs import log_failure
 from taskq.worker.pools.child import ChildSetup
 from taskq.worker.pools.childlink import ChildLink
 from taskq.worker.pools.childstate import ChildState
+from taskq.worker.pools.nursery import NurseryGone
 from taskq.worker.pools.processes import ProcessStarter
 
 logger = logging.getLogger(__name__)
@@ -157,6 +158,15 @@ class ChildStarter:
             self._pending -= 1
 
     def _started(self, lane: int) -> ChildLink:
+        try:
+            return self._started_on_new_link(lane)
+        except NurseryGone:
+            # It may have made a process that has the link: so that link is closed, and this is another.
+            with self.process_lock:
+                self._processes.go_on_without_copies()
+            return self._started_on_new_link(lane)
+
+    def _started_on_new_link(self, lane: int) -> ChildLink:
         state = ChildState.new()
         try:
             mine, theirs = socket.socketpair()

@@ -13,12 +13,15 @@ descriptors. The nursery ends when the worker's end of the sockets is closed; a 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import select
 import signal
 import socket
 import struct
+import sys
+import traceback
 import weakref
 from collections.abc import Callable
 from typing import NoReturn
@@ -35,8 +38,15 @@ _ANSWER = struct.Struct("q")
 _STATUS = struct.Struct("i")
 
 
+ANSWER_SECONDS = 10.0
+"""For a new process. A nursery that takes longer is frozen or worse, and is killed."""
+
+
 class NurseryGone(Exception):
-    """It has ended: killed by somebody, or by the system for want of memory."""
+    """It has ended: killed by somebody, or by the system for want of memory.
+
+    Whether it has made the process that it was asked for is not known: what that process was to have is of no use any more.
+    """
 
 
 class Copy:
@@ -82,6 +92,7 @@ class Nursery:
             OSError: The system gives no process.
         """
         self._control, theirs = socket.socketpair()
+        self._control.settimeout(ANSWER_SECONDS)
         flush_or_discard(empty)  # else what waits there is printed once by each
         # A signal in between would be handled in both.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -126,16 +137,24 @@ class Nursery:
             answer = self._control.recv(_ANSWER.size, socket.MSG_WAITALL)
         except (BrokenPipeError, ConnectionResetError):
             answer = b""
+        except TimeoutError:
+            self._end()
+            answer = b""
         if len(answer) < _ANSWER.size:
             raise NurseryGone
         number: int = _ANSWER.unpack(answer)[0]
         return number
 
     def close(self) -> None:
-        """Let it end, after the last pool process: nobody can tell how those end that are left."""
+        """End it, after the last pool process: nobody can tell how those end that are left."""
         self._control.close()
-        with contextlib.suppress(ChildProcessError):  # a module of the user has all reaped
-            os.waitpid(self._pid, 0)
+        self._end()
+
+    def _end(self) -> None:
+        with contextlib.suppress(ChildProcessError):  # ended before, or reaped by the user's module
+            if not os.waitpid(self._pid, os.WNOHANG)[0]:
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
 
 
 def _is_readable(descriptor: int, timeout: float) -> bool:
@@ -154,6 +173,8 @@ def _be_nursery(
     try:
         _Nursery(control, run).serve()
         code = 0
+    except BaseException:  # noqa: BLE001 - the process's door
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -184,23 +205,30 @@ class _Nursery:
                     return
 
     def _settle(self) -> None:
-        """Become a process that only a closed link ends: signals of a terminal or a supervisor go to every process of the group."""
+        """Become a process that only its link's end ends: signals of a terminal or a supervisor go to every process of the group.
+
+        All but two stay blocked, as they were for the fork: what the user's modules do at a signal is not for here.
+        """
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0, inheritable=True)
         os.close(null)
         signal.set_wakeup_fd(self._bell_handle, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, _take_no_notice)
+        signal.signal(signal.SIGCHLD, _take_no_notice)
         signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGQUIT))
         # What is there now stays: a collector that marks it would make each process's pages its own.
         gc.freeze()
 
     def _start_one(self) -> bool:
         """Take one request; return False if the worker is gone."""
-        _, descriptors, _, _ = socket.recv_fds(self._control, 1, 3)
-        if not descriptors:
+        request, descriptors, _, _ = socket.recv_fds(self._control, 1, 3)
+        if not request:
             return False
+        if len(descriptors) < 3:  # the others found no place in this process
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._answer(-errno.EMFILE)
+            return True
         link, state, status = descriptors
         try:
             pid = os.fork()
@@ -213,18 +241,27 @@ class _Nursery:
             self._statuses[pid] = status
         os.close(link)
         os.close(state)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # seen in the next round
-            self._control.sendall(_ANSWER.pack(pid))
+        self._answer(pid)
         return True
+
+    def _answer(self, number: int) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # seen in the next round
+            self._control.sendall(_ANSWER.pack(number))
 
     def _be_child(self, link: int, state: int, status: int) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in (signal.SIGINT, signal.SIGTERM):  # now the worker's, which raise
+                signal.signal(number, _take_no_notice)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             for mine in (self._bell, self._bell_handle, status, *self._statuses.values()):
                 os.close(mine)
             self._control.close()
+            _forget_what_is_the_parents()
             self._run(socket.socket(fileno=link), ChildState(state))
+        except BaseException:  # noqa: BLE001 - the process's door
+            traceback.print_exc()
         finally:
             os._exit(1)
 
@@ -239,6 +276,20 @@ class _Nursery:
                 with contextlib.suppress(BrokenPipeError):
                     os.write(told, _STATUS.pack(os.waitstatus_to_exitcode(status)))
                 os.close(told)
+
+
+def _forget_what_is_the_parents() -> None:
+    """Do what multiprocessing does in each process that it forks itself, with names of its own: there are no public ones.
+
+    Otherwise a manager's proxy that a module has made would use the connection of the worker's in all of its copies at once, and
+    they would take each other's answers.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._run_after_forkers()
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None:
+        process._children = set()  # type: ignore[attr-defined]
 
 
 def _take_no_notice(_number: int, _frame: object) -> None:

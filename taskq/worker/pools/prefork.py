@@ -412,7 +412,7 @@ class PreforkPool:
         self._selector.unregister(link.process.sentinel)
         if link.is_ready:
             self._tell.on_lane(link.lane, is_open=False)
-        with self._starter.process_lock:
+        with contextlib.nullcontext() if link.is_copy else self._starter.process_lock:
             how = link.ensure_dead(_EXIT_PATIENCE)
         for message in link.read_rest():
             self._take(link, message)

@@ -19,7 +19,7 @@ from taskq.worker.pools import child
 from taskq.worker.pools.child import ChildSetup
 from taskq.worker.pools.childstate import ChildState
 from taskq.worker.pools.inheritance import hindrances
-from taskq.worker.pools.nursery import Nursery, NurseryGone
+from taskq.worker.pools.nursery import Nursery
 
 logger = logging.getLogger(__name__)
 
@@ -85,15 +85,17 @@ class ProcessStarter:
             state: What it shares with its parent.
 
         Raises:
+            NurseryGone: There is no nursery any more; call `go_on_without_copies`. A process may exist that has the link.
             OSError: The system gives no process.
         """
         if self._nursery is not None:
-            try:
-                return self._nursery.start(link, state)
-            except NurseryGone:
-                self.stop_copying()
-                self._say_why("the process that pool processes are copies of has ended")
+            return self._nursery.start(link, state)
         return self._start_anew(link, state)
+
+    def go_on_without_copies(self) -> None:
+        """Take note that the nursery is gone, and say so."""
+        self.stop_copying()
+        self._say_why("the process that pool processes are copies of has ended")
 
     def stop_copying(self) -> None:
         """Start each further process from a new interpreter: slower, and clean."""
