@@ -10,11 +10,15 @@ import signal
 import sys
 import threading
 
+from taskq.worker.pools.inheritance import allow
+
 
 def stop_with(lifeline: int) -> None:
     """Ask this process to stop when the pipe ends. Returns at once."""
-    os.set_inheritable(lifeline, False)  # processes of the pool are none of dev's children
-    threading.Thread(target=_wait, args=(lifeline,), name="taskq-lifeline", daemon=True).start()
+    os.set_inheritable(lifeline, False)  # programs of tasks are none of dev's children
+    thread = threading.Thread(target=_wait, args=(lifeline,), name="taskq-lifeline", daemon=True)
+    allow(thread)  # it sits in a read
+    thread.start()
 
 
 def _wait(lifeline: int) -> None:

@@ -86,6 +86,7 @@ def test_ctrl_c_ends_it_all_and_leaves_nothing(
     assert lines[-1] == "dev    | the embedded broker is gone, and all that was in it"
     stopped = [line for line in lines if line.endswith((": stopped", "beat has stopped"))]
     assert [line[:6] for line in stopped] == ["beat  ", "worker"]
+    assert not [line for line in lines if "WARNING" in line or "ERROR" in line]
 
 
 def test_the_command_sends_to_the_worker_and_its_end_ends_nothing(

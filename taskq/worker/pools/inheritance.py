@@ -10,8 +10,16 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import weakref
 
 _OURS = "taskq_kafka.forks"
+
+_harmless: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+def allow(thread: threading.Thread) -> None:
+    """Say that a thread never holds a lock, and that copies can do without it."""
+    _harmless.add(thread)
 
 
 def hindrances() -> list[str]:
@@ -20,8 +28,8 @@ def hindrances() -> list[str]:
 
 
 def _threads() -> list[str]:
-    this = threading.current_thread()
-    return [f"thread {thread.name!r}" for thread in threading.enumerate() if thread is not this]
+    allowed = {threading.current_thread(), *_harmless}
+    return [f"thread {each.name!r}" for each in threading.enumerate() if each not in allowed]
 
 
 def _kafka_clients() -> list[str]:

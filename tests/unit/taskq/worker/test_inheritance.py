@@ -6,7 +6,7 @@ import threading
 
 import confluent_kafka
 
-from taskq.worker.pools.inheritance import hindrances
+from taskq.worker.pools.inheritance import allow, hindrances
 from taskq_kafka.forks import new_producer
 
 NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
@@ -22,6 +22,18 @@ def test_a_thread_is_named_while_it_lives() -> None:
 
     assert "thread 'rates'" in during
     assert hindrances() == before
+
+
+def test_a_thread_that_is_allowed_is_none() -> None:
+    before, end = hindrances(), threading.Event()
+    thread = threading.Thread(target=end.wait)
+    allow(thread)
+    thread.start()
+    during = hindrances()
+    end.set()
+    thread.join()
+
+    assert during == before
 
 
 def test_a_client_of_the_kafka_library_is_named_and_ours_is_not() -> None:
