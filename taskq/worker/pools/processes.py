@@ -20,10 +20,9 @@ from taskq.worker.pools.child import ChildSetup
 from taskq.worker.pools.childstate import ChildState
 from taskq.worker.pools.inheritance import hindrances
 from taskq.worker.pools.nursery import Nursery
+from taskq.worker.signals import STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class PoolProcess(Protocol):
@@ -114,7 +113,7 @@ class ProcessStarter:
         group, would end it in its first moments. They are delivered to this thread afterwards. SIGQUIT is blocked while the helper
         of multiprocessing starts, which keeps the names of what is shared: else the terminal's quit key would end it first.
         """
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_STOP_SIGNALS, signal.SIGQUIT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, signal.SIGQUIT})
         try:
             resource_tracker.ensure_running()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGQUIT} - before)
