@@ -231,8 +231,9 @@ def test_what_is_too_much_of_stopped_partitions_is_given_back() -> None:
     stage.channel.wait(lambda: len(stage.channel.passed_over) == 6, timeout=20)
 
     kept = 6 * (4000 // 6)
-    wait_until(lambda: stage.intake.in_hand == kept, timeout=5, what="what is kept")
-    assert len(stage.channel.waiting) + kept + len(stage.pool.started) == len(hot)
+    given_back = len(hot) - kept - 6
+    stage.channel.wait(lambda: len(stage.channel.waiting) == given_back)
+    assert (stage.intake.in_hand, len(stage.pool.started)) == (kept, 6)
     stage.stop()
 
 
