@@ -70,10 +70,9 @@ class Arrivals:
         member = self._moves.member()
         # consume(n, timeout) would wait for all n: poll for the first, then take what is there.
         first = membership.consumer.poll(timeout)
+        membership.watch(is_silent=first is None)
         if first is None:
-            membership.watch()
             return []
-        membership.watchdog.heard()
         messages = [first]
         if limit > 1:
             messages += membership.consumer.consume(limit - 1, 0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -66,6 +67,23 @@ client_logger: Final = logging.getLogger("taskq_kafka.librdkafka")
 """What librdkafka is given to write to."""
 
 client_logger.addFilter(Quiet())
+
+
+class LossLog:
+    """The `logger` of one Consumer: passes its lines on, and hears of heartbeats whose answer did not come in time.
+
+    librdkafka tells of these in a line alone: "REQTMOUT [...] Timed out ConsumerGroupHeartbeatRequest in flight (...)".
+    """
+
+    def __init__(self, on_loss: Callable[[], None]) -> None:
+        """Call `on_loss` for each such heartbeat, in the thread that polls; it must return at once."""
+        self._on_loss = on_loss
+
+    def log(self, level: int, form: str, kind: str, client: str, text: str) -> None:
+        """Take one line, as confluent-kafka gives it to a logger."""
+        if kind == "REQTMOUT" and "Timed out ConsumerGroupHeartbeatRequest in flight" in text:
+            self._on_loss()
+        client_logger.log(level, form, kind, client, text)
 
 
 class ErrorLog:

@@ -67,6 +67,9 @@ class Place:
     is_settled: bool
     """False in a classic group's rebalance: who belongs to it is being found out."""
 
+    wanted: frozenset[int] | None = None
+    """Those of that topic that it is to have in the end; None in a classic group."""
+
 
 class Groups:
     """Asks about one consumer group. Any thread may call it."""
@@ -144,16 +147,14 @@ class Groups:
         description = self._describe()
         if description is None:
             return None
-        given = {
-            member.member_id: frozenset(
-                part.partition
-                for part in (member.assignment.topic_partitions if member.assignment else ())
-                if part.topic == topic
-            )
-            for member in description.members
-        }
-        is_settled = description.type is ConsumerGroupType.CONSUMER or description.state in _SETTLED
-        return Place(member_id in given, given.get(member_id, frozenset()), is_settled)
+        is_new = description.type is ConsumerGroupType.CONSUMER
+        is_settled = is_new or description.state in _SETTLED
+        for member in description.members:
+            if member.member_id == member_id:
+                given = _numbers(member.assignment, topic)
+                wanted = _numbers(member.target_assignment, topic) if is_new else None
+                return Place(True, given, is_settled, wanted)
+        return Place(False, frozenset(), is_settled)
 
     def ends(
         self, topic: str, partitions: Iterable[int], *, is_committed: bool = True
@@ -300,3 +301,9 @@ class Groups:
             [resource], request_timeout=REQUEST_TIMEOUT
         ).values()
         answer.result(timeout=REQUEST_TIMEOUT)
+
+
+def _numbers(assignment: Any, topic: str) -> frozenset[int]:
+    """Return the partitions of one topic in a member's assignment, which may be None."""
+    places = assignment.topic_partitions if assignment else ()
+    return frozenset(place.partition for place in places if place.topic == topic)

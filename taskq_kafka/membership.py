@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from . import forks
 from .assignment import Assignment, Owned, Trouble
+from .clientlog import LossLog
 from .codes import RETRIABLE
 from .errors import map_error
 from .groups import Groups
@@ -22,7 +23,7 @@ from .heldwatch import HELD_SECONDS, HeldWatch
 from .offsets import NewerFormat, State
 from .options import TransportOptions
 from .topics import topic_of
-from .watchdog import PATIENCE, Replacements, Sighting, Watchdog
+from .watchdog import PATIENCE, Look, Replacements, Sighting, Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -182,14 +183,18 @@ class Membership:
             self._groups.prefer_classic(error.str())
         self.replace_because = error.str()
 
-    def watch(self) -> None:
-        """Take note that a poll brought nothing; have the Consumer replaced if others know better.
+    def watch(self, *, is_silent: bool) -> None:
+        """Take note of a poll; have the Consumer replaced if others know better.
 
         Blocks for a few round trips when it is time to ask, up to fifteen seconds while the broker is away.
+
+        Args:
+            is_silent: Whether it brought nothing.
         """
-        self.watchdog.silent(time.monotonic())
-        if self.joined and self.watchdog.is_due():
-            sighting = self._ask_others()
+        (self.watchdog.silent if is_silent else self.watchdog.heard)(time.monotonic())
+        look = self.watchdog.due()
+        if self.joined and look is not Look.NOTHING:
+            sighting = self._ask_others(look)
             if sighting is None:
                 self.watchdog.put_off()
             else:
@@ -233,8 +238,8 @@ class Membership:
         except KafkaException:
             return 0
 
-    def _ask_others(self) -> Sighting | None:
-        """Return what the group and the leaders of our partitions say; None if no broker answers."""
+    def _ask_others(self, look: Look) -> Sighting | None:
+        """Return what the group says, and the leaders of our partitions where all are asked; None if no broker answers."""
         if not self._groups.answers():
             return None
         member_id = self.consumer.memberid()  # None in a classic group before the join
@@ -242,10 +247,11 @@ class Membership:
         if place is not None and (not place.is_settled or self.consumer.memberid() != member_id):
             # It is joining just now, and so are others.
             return Sighting()
-        positions = {} if self.paused else self._positions()
+        positions = {} if self.paused or look is not Look.ALL else self._positions()
         return Sighting(
             listed=None if place is None else place.listed,
             given=frozenset() if place is None else place.given,
+            wanted=None if place is None else place.wanted,
             known=frozenset(self.assignment.partitions) | self._left_alone,
             awaits=self._awaits_assignment,
             positions=positions,
@@ -261,7 +267,9 @@ class Membership:
         return self._groups.stored(self.topic, partitions)
 
     def _open(self) -> forks.Consumer:
-        return forks.new_consumer(self._options.consumer_config(self.group, self.protocol))
+        config = self._options.consumer_config(self.group, self.protocol)
+        config["logger"] = LossLog(self.watchdog.lost_answer)
+        return forks.new_consumer(config)
 
     def _subscribe(self) -> None:
         self.consumer.subscribe(

@@ -21,11 +21,11 @@ from confluent_kafka import (
 )
 
 from . import forks
-from .clientlog import ErrorLog
+from .clientlog import ErrorLog, LossLog
 from .errors import COMMIT_REPEAT, TaskqKafkaError
 from .groups import Groups
 from .options import TransportOptions
-from .watchdog import PATIENCE, Sighting, Watchdog
+from .watchdog import PATIENCE, Look, Sighting, Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ class ShardMember:
         # A KIP-848 member without partitions hears nothing; a classic one is always told.
         self._awaits_assignment = self._protocol == "classic"
         config = options.owner_config(groups.group, self._protocol)
+        config["logger"] = LossLog(self._watchdog.lost_answer)
         self._error_log: ErrorLog = config["error_cb"]
         self._consumer = forks.new_consumer(config)
         self._consumer.subscribe(
@@ -106,7 +107,6 @@ class ShardMember:
         first = self._consumer.poll(timeout)
         if first is None:
             return []
-        self._watchdog.heard()
         return [first, *self._consumer.consume(BATCH, 0)]
 
     def begin(self, partitions: Iterable[int]) -> None:
@@ -173,18 +173,21 @@ class ShardMember:
 
     # -- health -------------------------------------------------------------------------------------------------------
 
-    def watch(self, positions: Mapping[int, int]) -> None:
-        """Take note that a poll brought nothing; sets `replace_because` if others know better.
+    def watch(self, positions: Callable[[], Mapping[int, int]], *, is_silent: bool) -> None:
+        """Take note of a poll; sets `replace_because` if others know better.
 
         Blocks for a few round trips when it is time to ask, up to fifteen seconds while the broker is away.
 
         Args:
-            positions: The offset to read next of each partition that is read.
+            positions: Tells the offset to read next of each partition that is read.
+            is_silent: Whether the poll brought nothing.
         """
-        self._watchdog.silent(time.monotonic())
-        if not self._watchdog.is_due():
+        (self._watchdog.silent if is_silent else self._watchdog.heard)(time.monotonic())
+        look = self._watchdog.due()
+        if look is Look.NOTHING:
             return
-        sighting = self._ask_others(positions) if self._groups.answers() else None
+        asked = positions() if look is Look.ALL else {}
+        sighting = self._ask_others(asked) if self._groups.answers() else None
         if sighting is None:
             self._watchdog.put_off()
         else:
@@ -198,6 +201,7 @@ class ShardMember:
         return Sighting(
             listed=None if place is None else place.listed,
             given=frozenset() if place is None else place.given,
+            wanted=None if place is None else place.wanted,
             known=frozenset(self.assigned),
             awaits=self._awaits_assignment,
             positions=positions,

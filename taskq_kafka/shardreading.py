@@ -49,8 +49,7 @@ class ShardReading:
         Raises:
             TaskqKafkaError: Nothing will come until somebody acts.
         """
-        if not messages:
-            member.watch(self._shards.positions())
+        member.watch(self._shards.positions, is_silent=not messages)
         for message in messages:
             error = message.error()
             if error is not None:

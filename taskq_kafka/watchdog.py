@@ -1,9 +1,12 @@
-"""Whether a consumer that hears nothing is healthy, and how soon a broken one may be replaced.
+"""Whether a consumer is healthy, and how soon a broken one may be replaced.
 
 "The worker is up and has stopped consuming" has two shapes: the group has forgotten the member, or the member's fetches bring
 nothing although records wait. From inside both look like an idle queue, so others are asked: the group who its members are, the
 leaders where their partitions end. One answer proves nothing, as a record may just have come; a suspicion counts if it is the same
 a while later.
+
+A busy consumer can be wrong, too: the group says once, in the answer to a heartbeat, what a member is to give up or has got. Where
+that answer is lost the member never hears of it (docs/decisions/0026), so the group is asked then, and from time to time.
 
 Pure: clock readings and answers come from outside. Asking and acting are in membership.py.
 """
@@ -19,6 +22,12 @@ from .backoff import Backoff
 
 PATIENCE: Final = 30.0
 """Seconds of silence before others are asked, and between two such questions. An idle consumer asks as often."""
+
+BUSY_PATIENCE: Final = 60.0
+"""Seconds until the group is asked about a consumer that is not silent."""
+
+LOST_PATIENCE: Final = 3.0
+"""Seconds until it is asked after an answer of it was lost: a member that was told meanwhile has done what it was told."""
 
 CONFIRM: Final = 10.0
 """Seconds of silence until a suspicion is looked at again: a healthy fetch takes milliseconds, a leader's change a few seconds."""
@@ -44,6 +53,9 @@ class Sighting:
     given: frozenset[int] = frozenset()
     """Its partitions, as the group says."""
 
+    wanted: frozenset[int] | None = None
+    """Those it is to have in the end, as the group says; None in a classic group, which tells no such thing."""
+
     known: frozenset[int] = frozenset()
     """Its partitions, as it has been told."""
 
@@ -51,7 +63,8 @@ class Sighting:
     """Whether it has to be told of an assignment and was not."""
 
     positions: Mapping[int, int] = field(default_factory=dict)
-    """The offset to read next, by partition; of those that it fetches from (neither paused nor blocked)."""
+    """The offset to read next, by partition; of those that it fetches from (neither paused nor blocked). None of a busy consumer:
+    what its client has fetched already may wait its turn."""
 
     ends: Mapping[int, int] = field(default_factory=dict)
     """Where these partitions end for a `read_committed` reader, as their leaders say; those without an answer are left out."""
@@ -62,6 +75,7 @@ class Kind(Enum):
 
     UNLISTED = "the group does not list this member"
     UNTOLD = "the group gives this member partitions of which it has heard nothing"
+    UNRELEASED = "the group wants back partitions of this member, which has heard nothing of it"
     UNASSIGNED = "no assignment has arrived"
     STALLED = "records wait on its partitions and none arrives"
 
@@ -79,12 +93,23 @@ def suspicions(sighting: Sighting) -> frozenset[Suspicion]:
         found.add((Kind.UNASSIGNED, -1, 0))
     elif sighting.listed:
         found.update((Kind.UNTOLD, number, 0) for number in sighting.given - sighting.known)
+        if sighting.wanted is not None:
+            over = sighting.known - sighting.wanted
+            found.update((Kind.UNRELEASED, number, 0) for number in over)
     found.update(
         (Kind.STALLED, number, position)
         for number, position in sighting.positions.items()
         if sighting.ends.get(number, 0) > position
     )
     return frozenset(found)
+
+
+class Look(Enum):
+    """What it is time to ask."""
+
+    NOTHING = "nobody"
+    MEMBER = "the group, about the member"
+    ALL = "the group and the leaders of its partitions"
 
 
 class Watchdog:
@@ -100,44 +125,79 @@ class Watchdog:
         self._patience = patience
         self._confirm = confirm
         self._silence = 0.0
-        self._silent_at: float | None = None
+        """Seconds since the last look in which polls brought nothing."""
+        self._waited = 0.0
+        """Seconds since then in which it was polled at all."""
+        self._polled_at: float | None = None
+        self._was_silent = False
+        self._has_lost = False
         self._suspected: frozenset[Suspicion] = frozenset()
 
     def restart(self) -> None:
-        """Begin anew: the member has joined, or its assignment changed."""
-        self._silence = 0.0
-        self._silent_at = None
-        self._suspected = frozenset()
+        """Begin anew: the member has joined, or its assignment changed, by which it was told all that the group had to say."""
+        self._begin_anew()
+        self._has_lost = False
 
     def forget(self) -> None:
         """Drop what is suspected: what it rests on was interrupted (a pause)."""
         self._suspected = frozenset()
 
-    def heard(self) -> None:
+    def heard(self, now: float) -> None:
         """Take note that a poll brought something."""
-        self._silent_at = None
+        self._count(now)
+        self._was_silent = False
 
     def silent(self, now: float) -> None:
         """Take note that a poll brought nothing."""
-        if self._silent_at is not None:
-            self._silence += min(now - self._silent_at, MOST_STEP)
-        self._silent_at = now
+        step = self._count(now)
+        if self._was_silent:
+            self._silence += step
+        self._was_silent = True
 
-    def is_due(self) -> bool:
-        """Whether it is time to ask others."""
-        return self._silence >= (self._confirm if self._suspected else self._patience)
+    def lost_answer(self) -> None:
+        """Take note that no answer to a heartbeat came in time: what the group said in it, it says no more."""
+        if not (self._has_lost or self._suspected):
+            self._has_lost = True
+            self._waited = 0.0
+
+    def due(self) -> Look:
+        """Return what it is time to ask."""
+        if self._silence >= (self._confirm if self._suspected else self._patience):
+            return Look.ALL
+        if self._waited >= self._patience_of_member():
+            return Look.MEMBER
+        return Look.NOTHING
 
     def put_off(self) -> None:
         """Take note that nobody answered: a broker that is away is waited for, and no fault of the consumer."""
-        self.restart()
+        self._begin_anew()
 
     def judge(self, sighting: Sighting) -> str:
         """Return why the consumer has to be replaced, or nothing: a suspicion has to be there twice."""
-        self._silence = 0.0
+        self._silence = self._waited = 0.0
+        self._has_lost = False
         found = suspicions(sighting)
         confirmed = found & self._suspected
         self._suspected = found
         return "; ".join(_in_words(kind, confirmed) for kind in Kind if _any_of(kind, confirmed))
+
+    def _patience_of_member(self) -> float:
+        if self._has_lost:
+            return LOST_PATIENCE
+        return self._confirm if self._suspected else max(BUSY_PATIENCE, self._patience)
+
+    def _count(self, now: float) -> float:
+        """Count the time since the last poll, and return it."""
+        step = 0.0 if self._polled_at is None else min(now - self._polled_at, MOST_STEP)
+        self._polled_at = now
+        self._waited += step
+        return step
+
+    def _begin_anew(self) -> None:
+        self._silence = self._waited = 0.0
+        self._polled_at = None
+        self._was_silent = False
+        self._suspected = frozenset()
 
 
 def _any_of(kind: Kind, confirmed: frozenset[Suspicion]) -> bool:

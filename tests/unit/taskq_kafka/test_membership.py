@@ -74,6 +74,22 @@ def test_a_consumer_that_has_never_been_given_a_name_is_replaced(
     assert len(clients.made) == 2
 
 
+def test_a_busy_consumer_that_has_not_heard_what_its_group_wants_back_is_replaced(
+    clients: FakeClients, clock: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    consumer = clients.join(high=100_000)
+    clients.groups.said = Place(
+        listed=True, given=frozenset({0}), is_settled=True, wanted=frozenset()
+    )
+
+    assert poll(consumer, clock, 60)
+    assert len(clients.made) == 1
+    assert poll(consumer, clock, 12)
+
+    assert len(clients.made) == 2
+    assert "the group wants back partitions of this member" in caplog.text
+
+
 def test_a_paused_consumer_with_lag_is_left_alone(clients: FakeClients, clock: FakeTime) -> None:
     consumer = clients.join(high=5)
     clients.groups.said = OURS

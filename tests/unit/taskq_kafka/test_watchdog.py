@@ -7,7 +7,15 @@ import re
 import pytest
 
 from taskq_kafka.backoff import Backoff
-from taskq_kafka.watchdog import CALM, Replacements, Sighting, Watchdog
+from taskq_kafka.watchdog import (
+    BUSY_PATIENCE,
+    CALM,
+    LOST_PATIENCE,
+    Look,
+    Replacements,
+    Sighting,
+    Watchdog,
+)
 
 HEALTHY = Sighting(
     listed=True,
@@ -48,6 +56,10 @@ def silent_for(watch: Watchdog, seconds: float, *, step: float = 0.5, start: flo
         (STALLED, r"none arrives \(0\)"),
         (Sighting(awaits=True), "no assignment"),
         (Sighting(listed=True, given=frozenset({3, 2})), r"heard nothing \(2, 3\)"),
+        (
+            Sighting(listed=True, wanted=frozenset({0}), known=frozenset({0, 1})),
+            r"wants back .* \(1\)",
+        ),
     ],
 )
 def test_what_is_wrong_twice_has_the_consumer_replaced_and_once_has_not(
@@ -63,6 +75,7 @@ def test_what_is_wrong_twice_has_the_consumer_replaced_and_once_has_not(
     [
         HEALTHY,
         Sighting(listed=True),  # rightly without partition
+        Sighting(listed=True, wanted=frozenset({0, 1}), known=frozenset({0})),  # of another yet
         Sighting(),  # nobody can tell, and no assignment has to come
         Sighting(listed=True, awaits=True),  # in a rebalance that waits for another member
         Sighting(listed=True, given=frozenset({0}), known=frozenset({0}), ends={0: 9}),  # paused
@@ -91,16 +104,16 @@ def test_a_pause_between_two_looks_clears_the_suspicion() -> None:
 def test_others_are_asked_after_the_patience_and_about_a_suspicion_sooner() -> None:
     watch = watchdog()
     silent_for(watch, 29)
-    assert not watch.is_due()
+    assert watch.due() is Look.NOTHING
     silent_for(watch, 1.5, start=29)
-    assert watch.is_due()
+    assert watch.due() is Look.ALL
 
     watch.judge(STALLED)
 
     silent_for(watch, 9, start=31)
-    assert not watch.is_due()
+    assert watch.due() is Look.NOTHING
     silent_for(watch, 2, start=40)
-    assert watch.is_due()
+    assert watch.due() is Look.ALL
 
 
 def test_time_in_which_nobody_polled_is_no_silence() -> None:
@@ -109,7 +122,7 @@ def test_time_in_which_nobody_polled_is_no_silence() -> None:
     for number in range(20):  # a claim that took a minute each
         watch.silent(number * 60.0)
 
-    assert not watch.is_due()
+    assert watch.due() is Look.NOTHING
 
 
 def test_a_consumer_that_hears_something_between_its_polls_is_not_silent() -> None:
@@ -117,9 +130,61 @@ def test_a_consumer_that_hears_something_between_its_polls_is_not_silent() -> No
 
     for number in range(1000):
         watch.silent(float(number))
-        watch.heard()
+        watch.heard(float(number))
 
-    assert not watch.is_due()
+    assert watch.due() is Look.MEMBER
+
+
+def busy_for(watch: Watchdog, seconds: float, *, start: float) -> None:
+    for number in range(int(seconds / 0.5) + 1):
+        watch.heard(start + number * 0.5)
+
+
+def test_the_group_is_asked_about_a_busy_consumer_now_and_then() -> None:
+    watch = watchdog()
+    busy_for(watch, BUSY_PATIENCE - 1, start=0)
+    assert watch.due() is Look.NOTHING
+
+    busy_for(watch, 2, start=BUSY_PATIENCE)
+
+    assert watch.due() is Look.MEMBER
+    watch.judge(HEALTHY)
+    assert watch.due() is Look.NOTHING
+
+
+def test_the_group_is_asked_soon_after_a_lost_answer_and_again_about_a_suspicion() -> None:
+    watch = watchdog()
+    busy_for(watch, 20, start=0)
+
+    watch.lost_answer()
+    assert watch.due() is Look.NOTHING
+    busy_for(watch, LOST_PATIENCE, start=20)
+    watch.lost_answer()
+    assert watch.due() is Look.MEMBER
+
+    watch.judge(UNLISTED)
+    watch.lost_answer()
+    busy_for(watch, 9, start=23)
+    assert watch.due() is Look.NOTHING
+    busy_for(watch, 1, start=32)
+    assert watch.due() is Look.MEMBER
+
+
+def test_a_lost_answer_is_not_forgotten_while_nobody_answers_and_is_when_the_group_has_spoken() -> (
+    None
+):
+    watch = watchdog()
+    watch.lost_answer()
+    busy_for(watch, LOST_PATIENCE, start=0)
+
+    watch.put_off()
+    assert watch.due() is Look.NOTHING
+    busy_for(watch, LOST_PATIENCE, start=10)
+    assert watch.due() is Look.MEMBER
+
+    watch.restart()
+    busy_for(watch, LOST_PATIENCE, start=20)
+    assert watch.due() is Look.NOTHING
 
 
 def test_a_change_of_the_assignment_begins_the_silence_anew() -> None:
@@ -128,7 +193,7 @@ def test_a_change_of_the_assignment_begins_the_silence_anew() -> None:
 
     watch.restart()
 
-    assert not watch.is_due()
+    assert watch.due() is Look.NOTHING
 
 
 def test_the_first_replacement_is_made_at_once_and_each_next_one_later() -> None:
