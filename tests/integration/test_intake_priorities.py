@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from taskq.protocols import DeadLetter
+from taskq.worker.allocator import Grant
+from taskq.worker.delivery import Delivery
 from taskq.worker.intake import Intake
 from tests.integration.test_intake import Stage
 from tests.support.fake_channel import FakeChannel
@@ -24,7 +26,6 @@ class Steps:
         channels = iter([stage.channel, self.high])
         stage.broker.open_channel = lambda: next(channels)  # type: ignore[attr-defined]  # only workers ask
         stage.start()
-        stage.channel.wait(lambda: stage.channel.is_listening)
         self.intake = Intake(
             "q.p9",
             stage.app,
@@ -37,6 +38,18 @@ class Steps:
         self.intake.start()
         self.high.wait(lambda: self.high.is_listening)
         self.pool = stage.pool
+        self.in_line: set[str] = set()
+        """The sources that have asked for a slot and got none."""
+
+        self._reserve = stage.dispatcher.reserve
+        stage.dispatcher.reserve = self.reserve  # type: ignore[method-assign]  # to see who stands in line
+
+    def reserve(self, queue: str, deliveries: Sequence[Delivery], step: int = 0) -> list[Grant]:
+        """Reserve as the dispatcher does, and note who got nothing."""
+        grants = self._reserve(queue, deliveries, step)
+        if not grants:
+            self.in_line.add(queue)
+        return grants
 
     def end_first(self) -> None:
         """End the task that runs."""
@@ -65,10 +78,10 @@ def steps() -> Iterator[Steps]:
 def test_a_high_record_has_the_next_slot_whoever_waits_longer(steps: Steps) -> None:
     steps.low.channel.put(*(record_of("a", id=f"low {place}") for place in range(3)))
     steps.started(1)
-    wait_until(lambda: steps.low.intake.in_hand, timeout=5, what="a low record in hand")
+    wait_until(lambda: "q" in steps.in_line, timeout=5, what="a low record in line")
 
     steps.high.put(record_of("a", id="high 1"), record_of("a", id="high 2"))
-    wait_until(lambda: steps.intake.in_hand, timeout=5, what="a high record in hand")
+    wait_until(lambda: "q.p9" in steps.in_line, timeout=5, what="the high record in line")
     for count in (2, 3, 4):
         steps.end_first()
         steps.started(count)
