@@ -103,7 +103,10 @@ if os.fork() == 0:
     connection.close()
     # By a connection of its own it consumes as anybody.
     with kombu.Connection(url, transport_options={**options, "group": queue + "-2"}) as own:
-        own.channel().basic_get(queue, no_ack=True).payload
+        channel = own.channel()
+        while (message := channel.basic_get(queue, no_ack=True)) is None:
+            pass  # it waits for half a second: a slow broker may need more
+        message.payload
     sys.exit(1 if taken else 0)
 
 _, status = os.wait()
