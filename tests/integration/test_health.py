@@ -49,8 +49,9 @@ def own_scene(
 def test_a_worker_that_works_is_alive_and_ready(scene: Scene, probe: Probe) -> None:
     scene.ready_worker("--health", probe.place)
 
+    # The line waits for the group for some seconds only.
+    assert probe.wait_for("/readyz", 200) == Seen(200, "ready\n")
     assert probe.get("/healthz") == Seen(200, "alive\n")
-    assert probe.get("/readyz") == Seen(200, "ready\n")
     assert probe.get("/readyz?verbose", "HEAD") == Seen(200, "")
     assert probe.get("/") == Seen(404, "there are /healthz, /readyz and /metrics\n")
 
@@ -79,7 +80,7 @@ def test_a_worker_tells_its_metrics(scene: Scene, probe: Probe) -> None:
             f'taskq_queue_lag{{queue="{scene.queue}"}} 0',
         }
 
-    wait_until(look, timeout=10, what="the metrics")
+    wait_until(look, timeout=30, what="the metrics")
     gate.touch()
 
 
@@ -115,6 +116,7 @@ def test_a_frozen_broker_is_no_reason_to_start_a_worker_anew(
     own_scene: Scene, probe: Probe
 ) -> None:
     worker = own_scene.ready_worker("--health", probe.place)
+    probe.wait_for("/readyz", 200)
 
     own_scene.kafka.freeze()
     worker.wait_for_line("Timed out", timeout=START_SECONDS)
@@ -138,7 +140,8 @@ def test_a_claim_without_an_answer_is_no_reason_to_start_a_worker_anew(
         assert not scene.started(id)
 
     scene.wait_ended(id)
-    assert probe.wait_for("/healthz", 200).text == "alive\n"
+    alive = Seen(200, "alive\n")
+    wait_until(lambda: probe.get("/healthz") == alive, timeout=30, what="the end of the claim")
 
 
 def test_a_worker_without_a_partition_is_ready_when_it_knows(

@@ -33,7 +33,7 @@ class Probe:
 
     def get(self, path: str, method: str = "GET") -> Seen:
         """Ask once; raises OSError where nobody listens."""
-        connection = http.client.HTTPConnection(self.host, self._port.number, timeout=5)
+        connection = http.client.HTTPConnection(self.host, self._port.number, timeout=30)
         try:
             connection.request(method, path)
             response = connection.getresponse()
@@ -45,7 +45,7 @@ class Probe:
         """Let others have the port."""
         self._port.release()
 
-    def wait_for(self, path: str, status: int, *, timeout: float = 30.0) -> Seen:
+    def wait_for(self, path: str, status: int, *, timeout: float = 60.0) -> Seen:
         """Ask until the answer has a status, and return it."""
 
         def look() -> Seen | None:
