@@ -112,18 +112,18 @@ def test_good_tasks_between_them_run_once(aftermath: Aftermath) -> None:
 
 
 def test_worker_lives_and_says_one_line_for_each(aftermath: Aftermath) -> None:
+    def said() -> Counter[str]:
+        words = aftermath.worker.text.replace(")", " ").split()
+        return Counter(word for word in words if word in aftermath.hostile)
+
+    # A line follows its letter.
+    wait_until(lambda: said().total() >= COUNT, timeout=PATIENCE, what="the last line")
     lines = aftermath.worker.text.split("\n")
 
     assert aftermath.worker.is_running
     assert "Traceback" not in aftermath.worker.text
     assert [line for line in lines if not line.isprintable()] == []
-    said = Counter(
-        source
-        for line in lines
-        for source in line.replace(")", " ").split()
-        if source in aftermath.hostile
-    )
-    assert said == Counter(list(aftermath.hostile))
+    assert said() == Counter(list(aftermath.hostile))
     assert all(len(line) < 4000 for line in lines)
 
 
