@@ -13,6 +13,7 @@ from taskq.cli.output import print_json
 from tests.support.commands import Taskq
 from tests.support.kafka import Kafka, admin
 from tests.support.station import PATIENCE, TASKS, Station, headers_of, seen_by, station
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -260,16 +261,15 @@ def test_prefix_stands_before_topics_and_groups(kafka: Kafka, place: Station, ta
     place.ran(done.out.strip())
     worker.wait_for_line("cannot be run", timeout=PATIENCE)
 
+    timers = f"{prefix}taskq-timers"  # joined in a thread of its own
+    wait_until(lambda: timers in topics_and_groups(kafka)[1], timeout=PATIENCE, what="its group")
     topics, groups = topics_and_groups(kafka)
     assert {each for each in topics if place.queue in each} == {
         f"{prefix}orders",
         f"{prefix}orders.dlq",
         f"{prefix}taskq.timers",
     }
-    assert {each for each in groups if place.queue in each} == {
-        f"{prefix}crew",
-        f"{prefix}taskq-timers",
-    }
+    assert {each for each in groups if place.queue in each} == {f"{prefix}crew", timers}
     assert [row["queue"] for row in taskq("queues", "--json").json] == ["orders"]
     assert [row["id"] for row in taskq("dlq", "list", "--json").json] == [bad.out.strip()]
     assert f"group:   {prefix}crew" in worker.text
