@@ -49,19 +49,30 @@ def settings(admin: Admin, topic: str) -> dict[str, str]:
     return {name: entry.value for name, entry in answer.result(10).items()}
 
 
+def refusal(admin: Admin, why: str) -> BrokerUnreachable:
+    """Check until the error says why, which a slow machine knows late; return it."""
+
+    def look() -> BrokerUnreachable | None:
+        with pytest.raises(BrokerUnreachable) as raised:
+            admin.check(timeout=1)
+        return raised.value if why in str(raised.value) else None
+
+    found = wait_until(look, timeout=30, what=f"{why!r}")
+    assert found is not None
+    return found
+
+
 def test_check_passes_when_a_broker_answers(admin: Admin) -> None:
-    admin.check(timeout=5)
+    admin.check(timeout=30)
 
 
 def test_check_names_address_and_reason_when_nobody_listens() -> None:
     port = reserve_port()
 
-    with pytest.raises(BrokerUnreachable) as raised:
-        Admin(TransportOptions(bootstrap=f"127.0.0.1:{port.number}")).check(timeout=1)
+    error = refusal(Admin(TransportOptions(bootstrap=f"127.0.0.1:{port.number}")), "refused")
 
     port.release()
-    assert raised.value.address == f"127.0.0.1:{port.number}"
-    assert "refused" in str(raised.value)
+    assert error.address == f"127.0.0.1:{port.number}"
 
 
 def test_check_waits_no_longer_than_is_wanted_where_every_address_refuses() -> None:
@@ -92,10 +103,9 @@ def test_addresses_are_refused_only_where_nobody_listens_at_any() -> None:
 
 
 def test_check_names_a_host_that_does_not_exist() -> None:
-    with pytest.raises(BrokerUnreachable, match=r"nobody\.invalid:9092") as raised:
-        Admin(TransportOptions(bootstrap="nobody.invalid:9092")).check(timeout=1.5)
+    error = refusal(Admin(TransportOptions(bootstrap="nobody.invalid:9092")), "resolve")
 
-    assert "resolve" in str(raised.value)
+    assert "nobody.invalid:9092" in str(error)
 
 
 def test_tls_to_a_plain_broker_is_told_apart_from_an_absent_one(

@@ -37,7 +37,8 @@ def queues(folder: Path, broker: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "taskq", "queues", "-b", broker],
         cwd=folder,
-        env=environment({"TASKQ_CONNECT_TIMEOUT": "1"}),
+        # A slow machine has to hear the answer within it; what refuses a login, or TLS, ends the wait at once.
+        env=environment({"TASKQ_CONNECT_TIMEOUT": "4"}),
         capture_output=True,
         text=True,
         check=False,
