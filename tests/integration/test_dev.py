@@ -48,6 +48,13 @@ def temporary() -> Iterator[Path]:
         yield Path(name)
 
 
+def rewrite(file: Path, text: str) -> None:
+    """Replace a file in one step: who watches it sees one change, however slow this process is."""
+    draft = file.with_suffix(".draft")
+    draft.write_text(text)
+    draft.replace(file)
+
+
 def wait_gone(pids: set[int]) -> None:
     """Wait until none of the processes lives."""
     wait_until(
@@ -258,19 +265,19 @@ def test_reload_starts_anew_after_a_change_and_survives_a_mistake(
     dev = processes.taskq("dev", *FAST, "-s", "plan.json", "--reload", cwd=folder)
     dev.wait_for_line(r"^worker \| hello one$", timeout=60)
 
-    tasks.write_text(TASKS.replace("hello", "good morning"))
+    rewrite(tasks, TASKS.replace("hello", "good morning"))
     dev.wait_for_line(r"^dev    \| own_tasks.py changed: worker and beat start anew$", timeout=60)
     dev.wait_for_line(r"^worker \| good morning one$", timeout=60)
 
-    tasks.write_text("1 / 0")
+    rewrite(tasks, "1 / 0")
     dev.wait_for_line(r"^worker \| taskq: cannot load the app 'own_tasks': Zero", timeout=60)
     dev.wait_for_line(
         r"^dev    \| worker ended with exit code 2; it starts again when a file changes$",
         timeout=60,
     )
 
-    (folder / "plan.json").write_text(plan.replace("NAME", "two"))
-    tasks.write_text(TASKS)
+    rewrite(folder / "plan.json", plan.replace("NAME", "two"))
+    rewrite(tasks, TASKS)
     dev.wait_for_line(r"^worker \| hello two$", timeout=60)
     family = dev.family()
 
@@ -284,7 +291,7 @@ def test_reload_starts_beat_for_the_first_cron_and_beat_is_silent_without_one(
     dev = processes.taskq("dev", *FAST, "--reload", cwd=folder)
     dev.wait_for_line(r"^worker \| .* ready$", timeout=60)
 
-    (folder / "own_tasks.py").write_text("def broken(:\n")
+    rewrite(folder / "own_tasks.py", "def broken(:\n")
     dev.wait_for_line(
         r"^dev    \| worker ended with exit code 2; it starts again when a file changes$",
         timeout=60,
@@ -293,7 +300,7 @@ def test_reload_starts_beat_for_the_first_cron_and_beat_is_silent_without_one(
     added = (
         '\n\n@task("tick", cron="@every 1s", queue="greetings")\ndef tick():\n    print("tick")\n'
     )
-    (folder / "own_tasks.py").write_text(TASKS + added)
+    rewrite(folder / "own_tasks.py", TASKS + added)
     dev.wait_for_line(r"^worker \| tick$", timeout=60)
 
     assert dev.stop(timeout=60) == 0
