@@ -10,6 +10,8 @@ from tests.support.scene import Scene
 
 KEYS = 5
 STEPS = 12
+CALM = {"TASKQ_SESSION_TIMEOUT": "60"}
+"""A worker that a slow machine holds up for longer loses its place in the group, and with it the order of its keys."""
 
 
 def expected(failing: int) -> list[tuple[int, int]]:
@@ -28,7 +30,7 @@ def test_tasks_of_a_key_run_one_at_a_time_and_in_order_with_their_retries(
 ) -> None:
     kafka.create_topic(scene.queue, partitions=2)
     slots = 1 if pool == "solo" else 4
-    worker = scene.ready_worker("-P", pool, slots=slots)
+    worker = scene.ready_worker("-P", pool, slots=slots, env=CALM)
 
     for number in range(STEPS):
         for key in range(KEYS):
@@ -41,7 +43,7 @@ def test_tasks_of_a_key_run_one_at_a_time_and_in_order_with_their_retries(
 
 def test_a_hot_key_does_not_stop_the_others_of_its_partition(kafka: Kafka, scene: Scene) -> None:
     kafka.create_topic(scene.queue, partitions=1)
-    scene.ready_worker(slots=2)
+    scene.ready_worker(slots=2, env=CALM)
     gate = scene.gate()
     scene.wait_started(scene.send("wait for gate", gate, key="hot"))
     waiting = [scene.send(key="hot") for _ in range(50)]
@@ -58,7 +60,7 @@ def test_a_hot_key_does_not_stop_the_others_of_its_partition(kafka: Kafka, scene
 
 def test_key_hold_ends_a_task_and_its_key_goes_on(kafka: Kafka, scene: Scene) -> None:
     kafka.create_topic(scene.queue, partitions=1)
-    scene.ready_worker(env={"TASKQ_KEY_HOLD": "0.5"})
+    scene.ready_worker(env={"TASKQ_KEY_HOLD": "0.5", **CALM})
 
     stuck = scene.send_step("k", 0, 1_000_000)
     scene.send_step("k", 1)
@@ -77,7 +79,7 @@ def test_a_process_that_dies_with_a_task_of_a_key_is_followed_by_the_same_task(
     kafka: Kafka, scene: Scene
 ) -> None:
     kafka.create_topic(scene.queue, partitions=1)
-    scene.ready_worker(slots=2)
+    scene.ready_worker(slots=2, env=CALM)
     deadly = scene.send("kill itself", key="k", late=True)
     others = [scene.send(key="k", late=True) for _ in range(3)]
 
@@ -92,14 +94,16 @@ def test_a_hot_key_of_which_no_more_fits_the_hand_stops_its_partition_alone(
     kafka: Kafka, scene: Scene
 ) -> None:
     kafka.create_topic(scene.queue, partitions=6)
-    worker = scene.ready_worker(slots=3)
+    worker = scene.ready_worker(slots=3, env=CALM)
     hot_place = partition_of(b"hot", 6)
     others = [name for n in range(100) if partition_of((name := f"k{n}").encode(), 6) != hot_place]
     gate = scene.gate()
     scene.wait_started(scene.send("wait for gate", gate, key="hot"))
     waiting = [scene.send(key="hot") for _ in range(1500)]
 
-    worker.wait_for_line(rf"partition {hot_place} waits with \d+ tasks whose keys are busy")
+    worker.wait_for_line(
+        rf"partition {hot_place} waits with \d+ tasks whose keys are busy", timeout=60
+    )
     passing = [scene.send(key=key) for key in others[:20] for _ in range(5)]
     scene.wait_ended(*passing)
     assert not any(scene.started(id) for id in waiting)
