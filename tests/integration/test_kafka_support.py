@@ -179,7 +179,7 @@ def test_no_broker_outlives_killed_tests(kafka_home: Installation, processes: Pr
     def is_gone() -> bool:
         return broker not in {entry.pid for entry in process_table() if not entry.is_zombie}
 
-    wait_until(is_gone, timeout=10, what="the end of the broker")
+    wait_until(is_gone, timeout=30, what="the end of the broker")
 
 
 def test_two_processes_may_make_the_installation_at_once(tmp_path: object) -> None:

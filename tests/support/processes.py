@@ -70,7 +70,7 @@ class Process:
         return self.output.read_text(errors="replace")
 
     def wait_for_line(
-        self, pattern: str, *, timeout: float = 15.0, after: int = 0
+        self, pattern: str, *, timeout: float = 30.0, after: int = 0
     ) -> re.Match[str]:
         """Block until a whole line of its output contains a regular expression; return the first match.
 
