@@ -39,6 +39,9 @@ class KeyOrder:
         self._busy: dict[bytes, Delivery] = {}
         self._held: dict[bytes, Held] = {}
         self._awaited: dict[bytes, Delivery] = {}
+        self._back: set[bytes] = set()
+        """The keys of what is awaited and was given back: only that can come."""
+
         self._is_closed = False
 
     # For the intake's thread: what starts
@@ -100,12 +103,20 @@ class KeyOrder:
             for delivery in deliveries:
                 if delivery.key is not None:
                     self._awaited[delivery.key] = delivery
+                    self._back.discard(delivery.key)
                     self._drop_busy(delivery)
+
+    def given_back(self, tags: Collection[int]) -> None:
+        """Note that what is awaited of these delivery tags was given back: what is fetched from now on comes in order."""
+        with self._change:
+            self._back |= {
+                key for key, each in self._awaited.items() if each.record.delivery_tag in tags
+            }
 
     def came(self, partition: int, offset: int) -> bool:
         """Note that a record was fetched; return whether it was awaited.
 
-        A partition is read in order: what is awaited below it does not exist any more.
+        A partition is read in order: what was given back, and is awaited below it, does not exist any more.
         """
         if not self._awaited:
             return False
@@ -113,10 +124,12 @@ class KeyOrder:
             here = [
                 (key, each.record.offset)
                 for key, each in self._awaited.items()
-                if each.record.partition == partition and each.record.offset <= offset
+                if key in self._back
+                and each.record.partition == partition
+                and each.record.offset <= offset
             ]
             for key, _ in here:
-                del self._awaited[key]
+                self._drop_awaited(key)
             return any(place == offset for _, place in here)
 
     def forget_awaited(self, partitions: Collection[int] | None = None) -> None:
@@ -124,13 +137,13 @@ class KeyOrder:
         with self._change:
             for key, each in list(self._awaited.items()):
                 if partitions is None or each.record.partition in partitions:
-                    del self._awaited[key]
+                    self._drop_awaited(key)
 
     def forget(self, delivery: Delivery) -> None:
         """Await a delivery no more: it will not be fetched again here. Any thread may call it."""
         with self._change:
             if delivery.key is not None and self._awaited.get(delivery.key) is delivery:
-                del self._awaited[delivery.key]
+                self._drop_awaited(delivery.key)
             self._drop_busy(delivery)
 
     def take_held(self, wanted: Callable[[Held], bool]) -> list[Held]:
@@ -216,6 +229,10 @@ class KeyOrder:
             return True
 
     # Within the lock
+
+    def _drop_awaited(self, key: bytes) -> None:
+        del self._awaited[key]
+        self._back.discard(key)
 
     def _drop_busy(self, delivery: Delivery) -> None:
         key = delivery.key

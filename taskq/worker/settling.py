@@ -53,6 +53,7 @@ class Settling:
         """Give back what processes died with; committed by the channel's next commit."""
         if died := self.late.take_died():
             self._channel.release(died, died=True)
+            self._order.given_back(died)
 
     def give_back(self, late: Sequence[Delivery]) -> None:
         """Give back what is at work and waits for its next run, because the worker stops."""

@@ -98,6 +98,7 @@ class Starter:
         self._fetcher.doubt()
         self._dispatcher.cancel(refused)
         self._order.await_again(refused)
+        self._order.given_back({each.record.delivery_tag for each in refused})
         logger.info(
             "the broker refused the claim of %d records of queue %s; another worker has them, or they come again",
             len(refused),

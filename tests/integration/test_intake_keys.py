@@ -154,6 +154,23 @@ def test_what_its_process_died_with_comes_again_before_the_next_of_its_key(stage
     assert started(stage) == [first, first]
 
 
+def test_what_comes_while_a_process_dies_does_not_pass_what_it_died_with(stage: Stage) -> None:
+    first, second = keyed("x", "late"), keyed("x", "late")
+    stage.channel.put(first)
+    stage.pool.wait_started(1)
+
+    died: Result = (FAILED, 0.1, None, ("worker_died", "was killed", "", []))
+    delivery = stage.pool.held.pop()
+    with (
+        stage.channel.change
+    ):  # the fetch that is under way brings the second before the first is given back
+        stage.dispatcher.on_results(delivery.lane, [(delivery, died)])
+        stage.channel.put(second)
+    stage.pool.wait_started(2)
+
+    assert started(stage) == [first, first]
+
+
 def test_what_a_claim_refuses_comes_again_before_the_next_of_its_key(stage: Stage) -> None:
     first, second = keyed("x"), keyed("x")
     refusals = [first.delivery_tag]

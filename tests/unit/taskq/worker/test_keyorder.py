@@ -80,6 +80,7 @@ def test_what_was_given_back_comes_before_the_others_of_its_key() -> None:
     first, second = begun(order, keyed(b"x", 1)), keyed(b"x", 2)
 
     order.await_again([first])
+    order.given_back([first.record.delivery_tag])
     order.ended(first)
 
     assert order.split([second]) == []
@@ -90,7 +91,9 @@ def test_what_was_given_back_comes_before_the_others_of_its_key() -> None:
 
 def test_what_was_given_back_and_is_gone_from_its_partition_is_not_awaited_for_ever() -> None:
     order = KeyOrder()
-    order.await_again([begun(order, keyed(b"x", 1))])
+    gone = begun(order, keyed(b"x", 1))
+    order.await_again([gone])
+    order.given_back([gone.record.delivery_tag])
 
     assert not order.came(0, 7)
     assert offsets(order.split([keyed(b"x", 2)])) == [2]
@@ -170,6 +173,7 @@ def test_whatever_happens_each_key_runs_in_order_and_one_at_a_time(seed: int) ->
                 assert order.hold(each, keyed(each.key, each.record.offset), due=due, due_ms=0)
             elif fate < 0.3:  # its process died: it comes again
                 order.await_again([each])
+                order.given_back([each.record.delivery_tag])
                 order.came(0, each.record.offset)
                 hand.append(keyed(each.key, each.record.offset))
                 hand.sort(key=lambda one: one.record.offset)
