@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -72,7 +73,7 @@ def _make_in_process(kind: str, slots: int, executor: Executor) -> Pool:
 def _end(pool: Pool) -> None:
     pool.shut_down()
     pool.serve()
-    wait_until(lambda: pool.is_down, timeout=10, what="the pool to end")
+    wait_until(lambda: pool.is_down, timeout=60, what="the pool to end")
 
 
 @pytest.fixture
@@ -269,7 +270,7 @@ def test_asyncio_runs_no_more_at_a_time_than_it_has_slots(start: Start, tmp_path
     waiting = [delivery_of("waits_for_file", str(begun), str(go)) for _ in range(2)]
 
     pool.send(0, waiting)
-    wait_until(lambda: _lines(begun), timeout=10, what="the first task")
+    wait_until(lambda: _lines(begun), timeout=60, what="the first task")
     begun_before = len(_lines(begun))
     go.touch()
     log.wait(lambda: len(log.results) == 2)
@@ -358,7 +359,7 @@ def _tick_until(pool: Pool, look: Callable[[], object]) -> None:
         pool.tick()
         return look()
 
-    wait_until(tick, timeout=20, what="what a tick brings")
+    wait_until(tick, timeout=60, what="what a tick brings")
 
 
 def _lives(pid: int) -> bool:
@@ -380,9 +381,10 @@ def test_a_child_killed_from_outside_between_tasks_loses_nothing(start: Start) -
     pool, log = start("prefork", 1)
     assert isinstance(pool, PreforkPool)
 
-    os.kill(pool.pids()[0], signal.SIGKILL)
-    log.wait(lambda: not log.open[0])
-    log.wait(lambda: log.open[0])
+    (first,) = pool.pids()
+    os.kill(first, signal.SIGKILL)
+    # Not first for the lane to be closed: it may be open again before anybody looks.
+    log.wait(lambda: log.open[0] and first not in pool.pids())
 
     assert not log.results
     assert not log.returned
@@ -397,13 +399,13 @@ def test_what_waits_behind_a_slow_task_is_called_back_and_does_not_run_there(
     behind = [delivery_of("note", str(notes), str(n), cost_ns=1) for n in range(3)]
 
     pool.send(0, [slow, *behind])
-    wait_until(lambda: _lines(begun), timeout=10, what="the slow task")
+    wait_until(lambda: _lines(begun), timeout=60, what="the slow task")
 
     def is_recalled() -> bool:
         pool.tick()
         return len(log.returned) == 3
 
-    wait_until(is_recalled, timeout=10, what="the call-back")
+    wait_until(is_recalled, timeout=60, what="the call-back")
     go.touch()
     log.wait(lambda: len(log.results) == 1)
     last = delivery_of("note", str(notes), "last")
@@ -441,7 +443,7 @@ def test_children_take_no_notice_of_stop_signals(start: Start, tmp_path: Path) -
     running = delivery_of("waits_for_file", str(begun), str(go))
 
     pool.send(0, [running])
-    wait_until(lambda: _lines(begun), timeout=10, what="the task")
+    wait_until(lambda: _lines(begun), timeout=60, what="the task")
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(pool.pids()[0], number)
     go.touch()
@@ -467,7 +469,7 @@ def test_a_start_hook_that_raises_breaks_the_pool_with_its_reason(
     pool, log = _prefork(1), PoolLog()
 
     pool.start(log)
-    why = wait_until(lambda: pool.broken or "", timeout=20, what="the pool to give up")
+    why = wait_until(lambda: pool.broken or "", timeout=60, what="the pool to give up")
     pool.kill()
     monkeypatch.undo()
 
@@ -491,7 +493,7 @@ def test_a_pool_that_was_ready_once_tries_again_for_ever_and_the_others_run_on(
 
     refusal.touch()
     pool.send(0, [deadly])
-    wait_until(lambda: len(_events(caplog, "pool.start_failed")) >= 6, timeout=20, what="6 tries")
+    wait_until(lambda: len(_events(caplog, "pool.start_failed")) >= 6, timeout=60, what="6 tries")
     broken = pool.broken
     refusal.unlink()
     log.wait(lambda: log.open[0])
@@ -526,7 +528,7 @@ def test_a_failure_while_results_are_taken_breaks_the_pool_and_others_can_end(
     pool.send(1, [other])
 
     pool.send(0, [delivery_of("adds", 1, 2)])
-    why = wait_until(lambda: pool.broken, timeout=10, what="the pool to break")
+    why = wait_until(lambda: pool.broken, timeout=60, what="the pool to break")
     go.touch()
     log.wait(lambda: log.results)
 
@@ -613,8 +615,9 @@ def test_children_killed_under_load_run_nothing_twice_and_lose_only_what_ran(
         if total - len(waiting) >= next_kill:
             next_kill += 300
             for pid in pool.pids()[:1]:
-                os.kill(pid, signal.SIGKILL)
-                kills += 1
+                with contextlib.suppress(ProcessLookupError):  # killed before, and not missed yet
+                    os.kill(pid, signal.SIGKILL)
+                    kills += 1
     log.wait(lambda: len(log.results) == total)
     pool.kill()
 

@@ -104,7 +104,7 @@ class PoolLog:
             self.open[lane] = is_open
             self._change.notify_all()
 
-    def wait(self, look: Callable[[], Any], timeout: float = 20.0) -> None:
+    def wait(self, look: Callable[[], Any], timeout: float = 60.0) -> None:
         """Wait until `look` is true after something was told."""
         with self._change:
             assert self._change.wait_for(look, timeout), "waited in vain"
