@@ -263,7 +263,7 @@ def test_a_stopping_worker_settles_late_tasks_before_it_ends(life: Life) -> None
 
 
 def test_a_stopping_worker_does_not_wait_for_a_group_that_does_not_let_it_leave() -> None:
-    life = Life(grace=0.5)
+    life = Life(grace=2.5)  # so long it waits, and no task may be at work any more then
 
     def script() -> None:
         life.channel.put(record_of("late"))
