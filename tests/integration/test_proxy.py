@@ -18,14 +18,17 @@ from tests.support.proxy import Proxy
 from tests.support.waiting import Stopwatch
 
 COMMIT = ApiKey.OFFSET_COMMIT
-SOCKET_TIMEOUT = 3.0
-"""Seconds after which the client gives up a request that nobody answers."""
+SOCKET_TIMEOUT = 30.0
+"""Seconds after which the client gives up a request that nobody answers: longer than a test takes to look round meanwhile."""
+
+SHORT_SOCKET_TIMEOUT = 5.0
+"""The same where the test has to wait for it."""
 
 
 class Member:
     """A group's only member, which commits partition 0 of a topic in a thread of its own."""
 
-    def __init__(self, bootstrap: str, topic: str, group: str) -> None:
+    def __init__(self, bootstrap: str, topic: str, group: str, socket_timeout: float) -> None:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -34,7 +37,7 @@ class Member:
                 "client.id": "member",
                 "reconnect.backoff.ms": 10,
                 "reconnect.backoff.max.ms": 50,
-                "socket.timeout.ms": int(SOCKET_TIMEOUT * 1000),
+                "socket.timeout.ms": int(socket_timeout * 1000),
                 "logger": QUIET,
             }
         )
@@ -67,7 +70,17 @@ class Member:
 def member(kafka: Kafka, proxied_kafka: Proxy, topic: str, group: str) -> Iterator[Member]:
     """A member behind the proxy."""
     kafka.create_topic(topic, partitions=1)
-    member = Member(proxied_kafka.bootstrap, topic, group)
+    member = Member(proxied_kafka.bootstrap, topic, group, SOCKET_TIMEOUT)
+    yield member
+    proxied_kafka.pass_everything()
+    member.close()
+
+
+@pytest.fixture
+def hasty_member(kafka: Kafka, proxied_kafka: Proxy, topic: str, group: str) -> Iterator[Member]:
+    """A member behind the proxy that soon gives up what is not answered."""
+    kafka.create_topic(topic, partitions=1)
+    member = Member(proxied_kafka.bootstrap, topic, group, SHORT_SOCKET_TIMEOUT)
     yield member
     proxied_kafka.pass_everything()
     member.close()
@@ -139,15 +152,15 @@ def test_rule_of_another_client_does_not_concern_this_one(
 
 
 def test_dropped_answer_leaves_the_commit_in_force(
-    kafka: Kafka, proxied_kafka: Proxy, member: Member, group: str
+    kafka: Kafka, proxied_kafka: Proxy, hasty_member: Member, group: str
 ) -> None:
     proxied_kafka.drop_answers(COMMIT)
     mark = proxied_kafka.mark()
 
-    answer = member.commit(2)
+    answer = hasty_member.commit(2)
     dropped = proxied_kafka.wait_for(COMMIT, stage=Stage.ANSWER, after=mark)
 
-    assert member.committed(kafka.bootstrap, group) == 2
+    assert hasty_member.committed(kafka.bootstrap, group) == 2
     assert not answer.done()
     proxied_kafka.pass_everything()
     assert answer.exception(30) is None or isinstance(answer.exception(), KafkaException)
@@ -173,15 +186,15 @@ def test_cut_at_the_answer_ends_that_connection(
 
 
 def test_dropped_request_never_reaches_the_broker(
-    kafka: Kafka, proxied_kafka: Proxy, member: Member, group: str
+    kafka: Kafka, proxied_kafka: Proxy, hasty_member: Member, group: str
 ) -> None:
     mark = proxied_kafka.mark()
     rule = proxied_kafka.drop_requests(COMMIT)
 
-    answer = member.commit(2)
+    answer = hasty_member.commit(2)
     proxied_kafka.wait_for(COMMIT, after=mark)
 
-    assert member.committed(kafka.bootstrap, group) == 1
+    assert hasty_member.committed(kafka.bootstrap, group) == 1
     assert not answer.done()
     rule.remove()
     answer.exception(30)
