@@ -17,6 +17,7 @@ from taskq_kafka.options import TransportOptions
 from taskq_kafka.shared import shared
 from tests.support.kafka import Kafka, admin
 from tests.support.mock_cluster import MockCluster
+from tests.support.waiting import wait_until
 
 PATIENCE = 30.0
 
@@ -187,6 +188,11 @@ def test_a_log_whose_topic_was_deleted_is_made_anew_for_the_next_record(
     (answer,) = client.delete_topics([topic]).values()
     answer.result(10)
 
-    real.append([Write(topic, b"a", b"a/2", b"?")], timeout=PATIENCE)  # finds out
+    # A partition takes records for a moment longer.
+    wait_until(
+        lambda: real.append([Write(topic, b"a", b"a/2", b"?")], timeout=PATIENCE) != [None],
+        timeout=2 * PATIENCE,
+        what="a record that the deleted topic does not take",
+    )
 
     append(real, Write(topic, b"a", b"a/3", b"new"))
