@@ -23,6 +23,9 @@ PATIENCE = 60.0
 CONFIRM = 3.0
 """Seconds; a resumed fetch of a partition that was never read from takes one."""
 
+LONG_CONFIRM = 10.0
+"""The same where a consumer is to be left alone: as it is by default, for one that has to connect again first."""
+
 LOOKS = 4
 """So often others are asked about a consumer that is to be left alone: a suspicion needs two."""
 
@@ -40,14 +43,16 @@ class CountingGroups(Groups):
 class Member:
     """A consumer with a watchdog that loses its patience soon."""
 
-    def __init__(self, bootstrap: str, queue: str, group: str, protocol: str) -> None:
+    def __init__(
+        self, bootstrap: str, queue: str, group: str, protocol: str, confirm: float
+    ) -> None:
         options = TransportOptions(
             bootstrap=bootstrap, group=group, group_protocol=protocol, heartbeat=0.5
         )
         self.groups = CountingGroups(options)
         self.consumer = QueueConsumer(options, queue, groups=self.groups, tags=itertools.count(1))
         self._membership = self.consumer._membership
-        self._membership.watchdog = Watchdog(patience=0.5, confirm=CONFIRM)
+        self._membership.watchdog = Watchdog(patience=0.5, confirm=confirm)
         self._first = self._membership.consumer
         self.records: list[Record] = []
 
@@ -80,8 +85,8 @@ def join(kafka: Kafka, queue: str, group: str, protocol: str) -> Iterator[Callab
     kafka.create_topic(queue, partitions=1)
     members: list[Member] = []
 
-    def join(bootstrap: str = kafka.bootstrap) -> Member:
-        members.append(Member(bootstrap, queue, group, protocol))
+    def join(bootstrap: str = kafka.bootstrap, confirm: float = CONFIRM) -> Member:
+        members.append(Member(bootstrap, queue, group, protocol, confirm))
         return members[-1]
 
     yield join
@@ -143,9 +148,9 @@ def test_a_consumer_that_its_group_has_forgotten_is_replaced_and_goes_on(
 def test_idle_paused_and_superfluous_consumers_are_left_alone(
     join: Callable[..., Member], send: Callable[[bytes], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = join()
+    first = join(confirm=LONG_CONFIRM)
     poll_until(lambda: first.consumer.status().partitions, first)
-    second = join()
+    second = join(confirm=LONG_CONFIRM)
     poll_until(lambda: min(first.groups.looks, second.groups.looks) >= LOOKS, first, second)
     owner = first if first.consumer.status().partitions else second
     owner.consumer.pause()
@@ -165,7 +170,7 @@ def test_idle_paused_and_superfluous_consumers_are_left_alone(
 def test_a_consumer_that_waits_for_its_broker_is_left_alone(
     join: Callable[..., Member], send: Callable[[bytes], None], proxied_kafka: Proxy
 ) -> None:
-    member = join(proxied_kafka.bootstrap)
+    member = join(proxied_kafka.bootstrap, LONG_CONFIRM)
     poll_until(lambda: member.consumer.status().partitions, member)
     send(b"waits")
     proxied_kafka.refuse()
