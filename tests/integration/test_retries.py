@@ -91,7 +91,8 @@ def test_a_task_is_retried_until_it_succeeds_or_has_no_retry_left(retries: Retri
 
 def test_a_retry_outlives_the_worker_in_which_the_task_failed(retries: Retries) -> None:
     worker = retries.worker()
-    ids = [retries.send("stumble", 1, 3) for _ in range(5)]
+    # Seconds in which all have to fail and to be seen in Kafka before the first comes again.
+    ids = [retries.send("stumble", 1, 12) for _ in range(5)]
     wait_until(
         lambda: all(retries.is_waiting(id) for id in ids), timeout=60, what="the retries in Kafka"
     )
