@@ -28,7 +28,7 @@ from tests.support.processes import Process, Processes
 from tests.support.toyshard import now_ms, timer, toy_host
 from tests.support.waiting import wait_until
 
-PATIENCE = 40.0
+PATIENCE = 90.0
 
 LOG = "toys"
 GROUP = "toys-hosts"
@@ -191,7 +191,8 @@ def test_what_was_fired_stays_fired_for_the_next_host(any_stage: Stage) -> None:
     found = any_stage.wait_for(21)
 
     assert values(found) == each_once(20) + Counter({b"later": 1})
-    assert second.status().waiting == 0
+    # Its record can be read before the host takes note that it was written.
+    wait_until(lambda: second.status().waiting == 0, timeout=PATIENCE, what="nothing to wait")
 
 
 def test_an_open_transaction_of_somebody_else_does_not_hide_from_the_next_host_what_was_fired(
@@ -202,7 +203,7 @@ def test_an_open_transaction_of_somebody_else_does_not_hide_from_the_next_host_w
     stranger.init_transactions(PATIENCE)
     first = stage.host()
     wait_ready(first)
-    stage.put(*timers(20, due_ms=1_000))
+    stage.put(*timers(20, due_ms=5_000))  # all are to be written and read before the first is due
     wait_until(lambda: first.status().waiting == 20, timeout=PATIENCE, what="timers")
     stranger.begin_transaction()
     for number in range(16):
@@ -394,7 +395,7 @@ def test_a_log_that_would_lose_records_is_refused_before_anything_is_owned(
 
 def test_a_host_without_a_broker_says_so_at_once() -> None:
     port = reserve_port()
-    options = TransportOptions(bootstrap=f"127.0.0.1:{port.number}", connect_timeout=0.5)
+    options = TransportOptions(bootstrap=f"127.0.0.1:{port.number}", connect_timeout=2.0)
 
     with pytest.raises(BrokerUnreachable, match="refused"):
         toy_host(Logs(options), LOG, GROUP).run()
