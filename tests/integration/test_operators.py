@@ -315,7 +315,12 @@ def test_doctor_and_queues_name_a_partition_that_another_programs_transaction_ho
     topic = f"{place.queue}-billing"
     kafka.create_topic(topic, partitions=2)
     other = Producer(
-        {"bootstrap.servers": kafka.bootstrap, "transactional.id": place.queue, "logger": QUIET}
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            "transactional.id": place.queue,
+            "transaction.timeout.ms": 600_000,  # longer than the commands take that are to see it
+            "logger": QUIET,
+        }
     )
     other.init_transactions(PATIENCE)
     other.begin_transaction()
@@ -350,7 +355,12 @@ def test_schedules_that_an_open_transaction_hides_are_not_said_to_be_missing(
     topic = f"{place.queue}-taskq.schedules"
     kafka.create_topic(topic, partitions=2)
     other = Producer(
-        {"bootstrap.servers": kafka.bootstrap, "transactional.id": place.queue, "logger": QUIET}
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            "transactional.id": place.queue,
+            "transaction.timeout.ms": 600_000,  # longer than the commands take that are to see it
+            "logger": QUIET,
+        }
     )
     other.init_transactions(PATIENCE)
     other.begin_transaction()

@@ -196,6 +196,7 @@ def test_another_programs_open_transaction_is_waited_for(
         {
             "bootstrap.servers": place.bootstrap,
             "transactional.id": place.queue,
+            "transaction.timeout.ms": 600_000,  # longer than the commands take that are to see it
             "logger": QUIET,
         }
     )
