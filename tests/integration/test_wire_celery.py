@@ -128,7 +128,8 @@ def test_a_task_with_a_countdown_is_moved_to_the_timers_and_runs_once(
 ) -> None:
     worker = here.processes.all[0]
 
-    sent = celery.send_task("wire.note", args=["later"], countdown=2)
+    here.ran(celery.send_task("wire.note").id)  # connected: the time counts from before a send
+    sent = celery.send_task("wire.note", args=["later"], countdown=5)
 
     worker.wait_for_line(rf"wire.note\[{sent.id}\] waits until", timeout=PATIENCE)
     seen = seen_by(here.ran(sent.id))
