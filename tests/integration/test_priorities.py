@@ -58,7 +58,7 @@ def test_a_high_task_passes_a_backlog_on_a_worker_that_did_not_know_the_priority
     assert f"takes from {scene.queue}.p9, too" in worker.text
     sender.act.delay_many([("wait seconds", "0.01")] * BACKLOG)
     # Any of them: a client takes one partition after the other, so the first that was sent may come last.
-    wait_until(lambda: len(scene.ledger.entries("started")) > 1, timeout=20, what="a low task")
+    wait_until(lambda: len(scene.ledger.entries("started")) > 1, timeout=60, what="a low task")
     before = len(scene.ledger.entries("started"))
     high = sender.app.send_task("act", ("nothing", ""), priority=9)
     scene.wait_ended(high.id)
@@ -85,7 +85,7 @@ def test_a_high_backlog_is_done_before_a_low_one_and_the_low_one_is_not_starved(
     low = {result.id for result in sender.act.delay_many(calls)}
     high = {result.id for result in sender.act.options(priority=6).delay_many(calls)}
     gate.touch()
-    scene.wait_ended(*low, *high, timeout=60)
+    scene.wait_ended(*low, *high, timeout=120)
 
     assert "(12 partitions; priorities from 6)" in worker.text
     order = [entry.id for entry in scene.ledger.entries("started") if entry.id not in holds]
@@ -151,13 +151,13 @@ def test_retries_timers_dead_letters_and_redrive_stay_in_their_step(
 
     wait_until(
         lambda: [each for each in place.ledger.entries("ran") if each.id == late],
-        timeout=30,
+        timeout=90,
         what="the delayed task",
     )
     seen = json.loads(next(each for each in place.ledger.entries("ran")).detail)
     assert seen["queue"] == queue
     letters = wait_until(
-        lambda: taskq("dlq", "list", queue, "--json").json, timeout=30, what="a dead letter"
+        lambda: taskq("dlq", "list", queue, "--json").json, timeout=90, what="a dead letter"
     )
     (letter,) = letters
     assert (letter["id"], letter["queue"]) == (failing, queue)
@@ -175,7 +175,7 @@ def test_retries_timers_dead_letters_and_redrive_stay_in_their_step(
     done = taskq("dlq", "redrive", queue, "--id", failing, "--yes")
     assert done.code == 0
     wait_until(
-        lambda: taskq("dlq", "list", queue, "--json").json, timeout=30, what="it to fail again"
+        lambda: taskq("dlq", "list", queue, "--json").json, timeout=90, what="it to fail again"
     )
     assert len(place.read(f"{queue}.p6")) == 3
     assert not place.read(queue)

@@ -93,10 +93,10 @@ def test_freeze_stops_the_whole_family(processes: Processes, tmp_path: os.PathLi
     parent = processes.all[0]
 
     parent.freeze()
-    wait_until(lambda: states(pids) == {"T"}, timeout=5, what="all frozen")
+    wait_until(lambda: states(pids) == {"T"}, timeout=30, what="all frozen")
     parent.thaw()
 
-    wait_until(lambda: "T" not in states(pids), timeout=5, what="all thawed")
+    wait_until(lambda: "T" not in states(pids), timeout=30, what="all thawed")
 
 
 def test_stop_returns_the_exit_code(processes: Processes) -> None:

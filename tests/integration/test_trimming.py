@@ -126,9 +126,9 @@ def test_worker_deletes_what_it_has_finished_and_runs_what_comes_after(
     worker = scene.ready_worker(env={"TASKQ_KEEP_FINISHED": "0.001"})
     scene.wait_ended(*scene.send_many(20))
 
-    worker.wait_for_line("finished records of queue", timeout=30)
+    worker.wait_for_line("finished records of queue", timeout=90)
     wait_until(
-        lambda: first_offsets(kafka, scene.queue, 1)[0] >= 20, timeout=30, what="twenty deleted"
+        lambda: first_offsets(kafka, scene.queue, 1)[0] >= 20, timeout=90, what="twenty deleted"
     )
     scene.wait_ended(*scene.send_many(5))
 

@@ -15,7 +15,7 @@ from taskq.timing.shards import Logs
 from tests.support.kafka import QUIET
 from tests.support.waiting import Deadline
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds until a test gives up; a hand-over in a group takes one or two."""
 
 SILENCE = 0.5

@@ -70,7 +70,7 @@ class Process:
         return self.output.read_text(errors="replace")
 
     def wait_for_line(
-        self, pattern: str, *, timeout: float = 30.0, after: int = 0
+        self, pattern: str, *, timeout: float = 60.0, after: int = 0
     ) -> re.Match[str]:
         """Block until a whole line of its output contains a regular expression; return the first match.
 
@@ -164,7 +164,7 @@ class Process:
             family |= more
         return sorted(family)
 
-    def wait_gone(self, *, timeout: float = 15.0) -> None:
+    def wait_gone(self, *, timeout: float = 60.0) -> None:
         """Block until neither it nor any descendant lives.
 
         Raises:

@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 READY = r"worker: ready$"
 """The line of a worker that has joined its group and has all its pool processes."""
 
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 """For a worker's start. An idle machine needs 2."""
 
 
@@ -153,11 +153,11 @@ class Scene:
         """Run so many tasks that the workers know them as short and claim them ahead."""
         self.wait_ended(*self.send_many(count))
 
-    def wait_started(self, id: str, *, timeout: float = 20.0) -> Entry:
+    def wait_started(self, id: str, *, timeout: float = 60.0) -> Entry:
         """Wait until a task has started, and return its line."""
         return self._wait_for("started", (id,), timeout)[0]
 
-    def wait_ended(self, *ids: str, timeout: float = 30.0) -> list[Entry]:
+    def wait_ended(self, *ids: str, timeout: float = 60.0) -> list[Entry]:
         """Wait until tasks have ended, and return their lines."""
         return self._wait_for("ended", ids, timeout)
 
@@ -231,7 +231,7 @@ class Scene:
         found = committed_offsets(self.kafka.bootstrap, self.group, partitions)
         return sum(max(0, offset) for offset in found.values())
 
-    def wait_claimed(self, count: int, *, timeout: float = 20.0) -> None:
+    def wait_claimed(self, count: int, *, timeout: float = 60.0) -> None:
         """Wait until the group has claimed so many records in all."""
         wait_until(
             lambda: self.claimed() >= count, timeout=timeout, what=f"the claim of {count} records"
@@ -242,7 +242,7 @@ class Scene:
         found = self._sender.broker.admin.dead_letters(self.queue, timeout=10)
         return {letter.id: letter for letter in map(read_dead_letter, found)}
 
-    def wait_letters(self, *ids: str, timeout: float = 20.0) -> dict[str, DeadLetterView]:
+    def wait_letters(self, *ids: str, timeout: float = 60.0) -> dict[str, DeadLetterView]:
         """Wait until tasks are in the dead letters, and return all of these."""
 
         def look() -> dict[str, DeadLetterView]:
