@@ -50,10 +50,16 @@ def test_where_the_system_gives_no_thread_more_calls_wait_for_those_that_are_the
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     starts, made = Starts(monkeypatch, 1), queue.SimpleQueue[int]()
+    is_busy = threading.Event()
     crew = Crew(3, "crew", lambda: None)
 
+    def hold() -> None:  # or the thread might be done with each call before the next one comes
+        is_busy.wait(5)
+
+    crew.submit(hold)
     for number in range(4):
         crew.submit(lambda number=number: made.put(number))  # type: ignore[misc]  # mypy cannot infer it
+    is_busy.set()
     ran = [made.get(timeout=5) for _ in range(4)]
     starts.left = 2
     crew.dismiss()
