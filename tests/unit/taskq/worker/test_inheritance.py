@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import confluent_kafka
@@ -13,7 +14,7 @@ NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
 
 
 def test_a_thread_is_named_while_it_lives() -> None:
-    before, end = hindrances(), threading.Event()
+    end = threading.Event()
     thread = threading.Thread(target=end.wait, name="rates")
     thread.start()
     during = hindrances()
@@ -21,28 +22,34 @@ def test_a_thread_is_named_while_it_lives() -> None:
     thread.join()
 
     assert "thread 'rates'" in during
-    assert hindrances() == before
+    assert "thread 'rates'" not in hindrances()
 
 
 def test_a_thread_that_is_allowed_is_none() -> None:
-    before, end = hindrances(), threading.Event()
-    thread = threading.Thread(target=end.wait)
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait, name="rates")
     allow(thread)
     thread.start()
     during = hindrances()
     end.set()
     thread.join()
 
-    assert during == before
+    assert "thread 'rates'" not in during
 
 
 def test_a_client_of_the_kafka_library_is_named_and_ours_is_not() -> None:
-    before = hindrances()
+    gc.collect()  # what earlier tests left, so that none of it goes meanwhile
+    before = clients()
     ours = new_producer(dict(NOWHERE))
-    with_ours = hindrances()
+    with_ours = clients()
     theirs = confluent_kafka.Producer(NOWHERE)
-    with_both = hindrances()
+    with_both = clients()
     del ours, theirs
 
     assert with_ours == before
-    assert sorted(with_both) == sorted([*before, "a Kafka Producer"])
+    assert with_both == sorted([*before, "a Kafka Producer"])
+
+
+def clients() -> list[str]:
+    """Return what is named beside threads: these may come and go with what earlier tests have begun."""
+    return sorted(each for each in hindrances() if not each.startswith("thread "))
