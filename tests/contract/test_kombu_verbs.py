@@ -369,7 +369,8 @@ def test_basic_get_returns_one_message_or_none(broker: Broker, queue: str) -> No
     channel = connection.channel()
     bound = kombu.Queue(queue, routing_key=queue)(channel)
 
-    message = bound.get()
+    # None also where none has come for half a second.
+    message = wait_until(bound.get, timeout=PATIENCE, what="the message")
     nothing = bound.get()
 
     assert message.payload == "one"
