@@ -6,13 +6,18 @@ import os
 import re
 import signal
 
+from taskq.worker.runtimes import SHORT_NS, Runtimes
 from tests.support.processes import Process, wait_asleep
 from tests.support.scene import Scene
 from tests.support.waiting import wait_until
 
-FEW = 8
-"""Tasks that a slot surely holds ahead of what the worker knows as short: ten of half a millisecond are worth 5 ms, half of what a
-slot may hold, and until then it takes every one that comes."""
+FEW = 5
+"""Tasks that a slot surely holds ahead of what the worker knows as short: six of 0.8 ms are worth 5 ms, half of what a slot may
+hold, and until then it takes every one that comes."""
+
+_SURELY_SHORT_NS = 800_000
+_ROUNDED_SECONDS = 0.0005
+"""What the log may leave out of each run."""
 
 
 def only_child(scene: Scene) -> int:
@@ -28,19 +33,22 @@ def freeze_idle(child: int) -> None:
 
 
 def make_surely_short(scene: Scene, worker: Process) -> None:
-    """Run tasks until the worker's own clock gave the last twenty less than half a millisecond each, so that `FEW` go ahead."""
+    """Run tasks until the worker's average of them, at the most that its log allows, is so short that `FEW` go ahead."""
 
     def look() -> bool:
         took = re.findall(r"succeeded in (\S+)s$", worker.text, re.MULTILINE)
         if len(took) < len(scene.sent):
             return False  # the log comes after the ledger
-        if set(took[-20:]) == {"0.000"}:
+        runtimes = Runtimes()
+        for text in took:
+            runtimes.observe("act", float(text) + _ROUNDED_SECONDS)
+        if (runtimes.short_ns("act") or SHORT_NS) <= _SURELY_SHORT_NS:
             return True
         scene.make_short(20)
         return False
 
     scene.make_short()
-    wait_until(look, timeout=30, what="twenty short tasks in a row")
+    wait_until(look, timeout=60, what="short tasks")
 
 
 def hand_out_to_frozen(scene: Scene, child: int, what: str, detail: object) -> str:
