@@ -48,6 +48,7 @@ def test_poison_costs_itself_alone(kafka: Kafka, scene: Scene) -> None:
 
     scene.wait_ended(*good, timeout=120)
     letters = scene.wait_letters(*bad, timeout=120)
+    scene.ledger.wait_for(len(bad) + LEAKS, event="poisoned", timeout=60)
 
     assert {id: letter.reason for id, letter in letters.items()} == {
         id: REASONS[name] for id, name in bad.items()

@@ -44,14 +44,14 @@ def recurse(depth: int = 0) -> int:
     return recurse(depth + 1) + 1
 
 
-@app.task("loop", time_limit=0.5)
+@app.task("loop", time_limit=1.0)
 def loop() -> None:
     note("poisoned")
     while True:
         pass
 
 
-@app.task("loop_on", time_limit=0.5, soft_time_limit=0.2)
+@app.task("loop_on", time_limit=1.0, soft_time_limit=0.2)
 def loop_on() -> None:
     note("poisoned")
     while True:
