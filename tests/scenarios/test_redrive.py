@@ -104,7 +104,7 @@ def values(bootstrap: str, queue: str) -> Counter[str]:
     return found
 
 
-@pytest.mark.parametrize(("count", "rate"), [(10_000, ()), (4_000, ("--rate", "2000"))])
+@pytest.mark.parametrize(("count", "rate"), [(10_000, ()), (4_000, ("--rate", "1000"))])
 def test_redrive_killed_three_times_brings_each_letter_back_once(
     place: Station, options: TransportOptions, count: int, rate: tuple[str, ...]
 ) -> None:
@@ -133,7 +133,7 @@ def test_of_two_redrives_at_once_the_later_one_goes_on_and_nothing_is_doubled(
     watch = Watch(place.bootstrap, place.queue)
     command = ("dlq", "redrive", place.queue, "--all", "--yes")
 
-    earlier = place.processes.taskq(*command, "--rate", "100", env=place.environment)
+    earlier = place.processes.taskq(*command, "--rate", "25", env=place.environment)
     watch.wait_for(50)
     later = Taskq(place)(*command, "--json")
 
@@ -153,7 +153,7 @@ def test_a_discard_killed_in_the_middle_leaves_the_rest(
     watch = Watch(place.bootstrap, f"{place.queue}.dlq")
     command = ("dlq", "discard", place.queue, "--all", "--yes")
 
-    process = place.processes.taskq(*command, "--rate", "500", env=place.environment)
+    process = place.processes.taskq(*command, "--rate", "250", env=place.environment)
     watch.wait_for(watch.written() + 300)
     process.kill()
     left = len(Admin(options).dead_letters(place.queue, timeout=PATIENCE))
