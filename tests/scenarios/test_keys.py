@@ -16,8 +16,8 @@ from tests.support.scene import READY, START_SECONDS, Scene
 KEYS = 12
 ROUNDS = 15
 STEP_SECONDS = 0.01
-RETRY_SECONDS = 0.7
-"""Long enough that whenever partitions go some tasks wait for their retries."""
+RETRY_SECONDS = 0.4
+"""Long enough that whenever partitions go some tasks wait for their retries, and far below the 2 s that a worker waits for them."""
 
 
 def send_round(scene: Scene, number: int, *, late: bool) -> None:
