@@ -42,12 +42,12 @@ class Stage:
             *("-Q", "taskTopic"),
             env={original.LEDGER: str(self.ledger.path), original.WORKER: name},
         )
-        worker.wait_for_line(r"worker: ready$", timeout=30)
+        worker.wait_for_line(r"worker: ready$", timeout=60)
         return worker
 
     def beat(self, *options: str) -> Process:
         beat = self._taskq("beat", "-s", str(self.file), *options)
-        beat.wait_for_line("beat is ready", timeout=30)
+        beat.wait_for_line("beat is ready", timeout=60)
         return beat
 
     def _taskq(self, *arguments: str, env: dict[str, str] | None = None) -> Process:
@@ -114,7 +114,7 @@ def test_each_entry_and_second_of_the_original_file_runs_exactly_once(stage: Sta
     assert beat.stop() == 0
     sent = {each.id for each in stage.sent()}
     wait_until(
-        lambda: {line.id for line in stage.ran()} >= sent, timeout=30, what="all that was sent"
+        lambda: {line.id for line in stage.ran()} >= sent, timeout=60, what="all that was sent"
     )
     assert second.stop() == 0
     assert third.stop() == 0
@@ -143,12 +143,12 @@ def native(id: str, task: str = "invoice") -> dict[str, object]:
 def test_a_changed_file_is_taken_over_and_a_broken_one_is_not(stage: Stage) -> None:
     stage.file.write_text(json.dumps([native("a"), native("b")]))
     worker, beat = stage.worker("only"), stage.beat()
-    wait_until(lambda: stage.ran("a") and stage.ran("b"), timeout=30, what="runs of a and b")
+    wait_until(lambda: stage.ran("a") and stage.ran("b"), timeout=60, what="runs of a and b")
 
     stage.file.write_text(json.dumps([native("a"), native("c")]))
     beat.wait_for_line("taskscheduler/c added")
     beat.wait_for_line("taskscheduler/b removed")
-    wait_until(lambda: stage.ran("c"), timeout=30, what="runs of c")
+    wait_until(lambda: stage.ran("c"), timeout=60, what="runs of c")
     removed = len(stage.ran("b"))
 
     stage.file.write_text('[{"id": "d", "cron": "61 * * * * *", "task": "invoice"}]')

@@ -29,7 +29,7 @@ def revoke(scene: Scene, *arguments: str) -> Process:
 
 def wait_revoked(worker: Process, id: str) -> str:
     """Wait for the line that says a worker has done it, and return its rest."""
-    return worker.wait_for_line(rf"\[{id}\] was revoked(.*)$", timeout=20)[1]
+    return worker.wait_for_line(rf"\[{id}\] was revoked(.*)$")[1]
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -104,7 +104,7 @@ def test_pools_without_processes_end_it_with_an_exception(
     scene.wait_started(revoked)
 
     printed = revoke(scene, "--terminate", "--json", revoked)
-    worker.wait_for_line(r'"event": ?"task.revoked"', timeout=20)
+    worker.wait_for_line(r'"event": ?"task.revoked"')
     scene.wait_ended(*scene.send_many(5))
     assert worker.stop() == 0, worker.text
 

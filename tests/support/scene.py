@@ -24,7 +24,10 @@ READY = r"worker: ready$"
 """The line of a worker that has joined its group and has all its pool processes."""
 
 START_SECONDS = 90.0
-"""For a worker's start. An idle machine needs 2."""
+"""For a worker's start. An idle machine needs 2, and a start of Python alone takes a busy one 7."""
+
+PATIENCE = 60.0
+"""Seconds for anything else, such as what waits for a session's end and the start of processes."""
 
 
 class Scene:
@@ -153,11 +156,11 @@ class Scene:
         """Run so many tasks that the workers know them as short and claim them ahead."""
         self.wait_ended(*self.send_many(count))
 
-    def wait_started(self, id: str, *, timeout: float = 60.0) -> Entry:
+    def wait_started(self, id: str, *, timeout: float = PATIENCE) -> Entry:
         """Wait until a task has started, and return its line."""
         return self._wait_for("started", (id,), timeout)[0]
 
-    def wait_ended(self, *ids: str, timeout: float = 60.0) -> list[Entry]:
+    def wait_ended(self, *ids: str, timeout: float = PATIENCE) -> list[Entry]:
         """Wait until tasks have ended, and return their lines."""
         return self._wait_for("ended", ids, timeout)
 
@@ -191,7 +194,7 @@ class Scene:
                 assert running.pop(entry.detail.split()[0]) == entry.detail
         return found
 
-    def wait_left(self, count: int, *, timeout: float = 60.0) -> None:
+    def wait_left(self, count: int, *, timeout: float = PATIENCE) -> None:
         """Wait until so many runs of steps have ended."""
         wait_until(
             lambda: len(self.ledger.entries("left")) >= count,
@@ -231,7 +234,7 @@ class Scene:
         found = committed_offsets(self.kafka.bootstrap, self.group, partitions)
         return sum(max(0, offset) for offset in found.values())
 
-    def wait_claimed(self, count: int, *, timeout: float = 60.0) -> None:
+    def wait_claimed(self, count: int, *, timeout: float = PATIENCE) -> None:
         """Wait until the group has claimed so many records in all."""
         wait_until(
             lambda: self.claimed() >= count, timeout=timeout, what=f"the claim of {count} records"
@@ -242,7 +245,7 @@ class Scene:
         found = self._sender.broker.admin.dead_letters(self.queue, timeout=10)
         return {letter.id: letter for letter in map(read_dead_letter, found)}
 
-    def wait_letters(self, *ids: str, timeout: float = 60.0) -> dict[str, DeadLetterView]:
+    def wait_letters(self, *ids: str, timeout: float = PATIENCE) -> dict[str, DeadLetterView]:
         """Wait until tasks are in the dead letters, and return all of these."""
 
         def look() -> dict[str, DeadLetterView]:
