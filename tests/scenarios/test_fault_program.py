@@ -14,7 +14,7 @@ from tests.support.installation import Installation
 from tests.support.processes import ROOT, Processes
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_killed_broker_of_three_and_moved_leaders_lose_and_repeat_nothing(
     kafka_home: Installation, processes: Processes, tmp_path: Path
 ) -> None:
@@ -22,7 +22,7 @@ def test_a_killed_broker_of_three_and_moved_leaders_lose_and_repeat_nothing(
     what = ("--nodes", "3", "--mix", "broker", "--faults", "2", "--freezes", "0")
     command = ("-m", "benchmarks.faults", *what, "--state", str(state), "--output", str(output))
 
-    assert processes.python(*command, cwd=ROOT).wait(timeout=280) == 0
+    assert processes.python(*command, cwd=ROOT).wait(timeout=400) == 0
 
     (lab,) = json.loads(output.read_text())["labs"]
     assert lab["faults"] == {"KILL_BROKER": 1, "MOVE_LEADERS": 1}

@@ -140,7 +140,7 @@ class Scene:
         at = datetime.now(timezone.utc).timestamp() + seconds  # noqa: TID251 - the broker's clock is the system's
         value = json.dumps({"task": "act", "id": id})
         producer.produce(self.queue, value, timestamp=int(at * 1000))
-        assert producer.flush(10) == 0
+        assert producer.flush(PATIENCE) == 0
         self.sent.append(id)
         return id
 
@@ -229,7 +229,7 @@ class Scene:
     def claimed(self) -> int:
         """Return how many records the group has claimed, summed over the partitions."""
         client = self._admin
-        topic = client.list_topics(self.queue, timeout=10).topics[self.queue]
+        topic = client.list_topics(self.queue, timeout=PATIENCE).topics[self.queue]
         partitions = [TopicPartition(self.queue, number) for number in topic.partitions]
         found = committed_offsets(self.kafka.bootstrap, self.group, partitions)
         return sum(max(0, offset) for offset in found.values())
@@ -242,7 +242,7 @@ class Scene:
 
     def letters(self) -> dict[str, DeadLetterView]:
         """Return the queue's dead letters by task id."""
-        found = self._sender.broker.admin.dead_letters(self.queue, timeout=10)
+        found = self._sender.broker.admin.dead_letters(self.queue, timeout=PATIENCE)
         return {letter.id: letter for letter in map(read_dead_letter, found)}
 
     def wait_letters(self, *ids: str, timeout: float = PATIENCE) -> dict[str, DeadLetterView]:

@@ -54,7 +54,7 @@ def read_topic(
 
 
 def _read(consumer: Consumer, topic: str, deadline: Deadline) -> Iterator[Seen]:
-    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    partitions = consumer.list_topics(topic, timeout=deadline.remaining).topics[topic].partitions
     consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
     left = set(partitions)
     while left:
