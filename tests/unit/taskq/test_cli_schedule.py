@@ -136,7 +136,7 @@ def test_next_prints_times_with_the_jitter(
         row["next"][0] for row in sorted(read_json(capsys), key=lambda r: r["schedule"])
     )
     assert exact.endswith("-01-01T05:00:00Z")
-    assert later > exact
+    assert later[4:] > exact[4:]  # on New Year's morning one of them is of the next year
 
 
 def test_schedule_that_is_never_due_says_so(
