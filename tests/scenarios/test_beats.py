@@ -19,7 +19,7 @@ from tests.scenarios.test_faults import SEED
 from tests.support.kafka import Kafka
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(500)
 def test_every_instant_of_every_schedule_has_exactly_one_task(
     linked_kafka: Kafka, tmp_path: Path
 ) -> None:

@@ -89,7 +89,7 @@ def count(
     ):
         if ids:
             report.problems.append(f"{len(ids)} {what}, such as {list(islice(ids, 3))}")
-    report.problems += _stale(shelf, max(expected.values()))
+    report.problems += stale(shelf, max(expected.values()))
     values = sorted(late.values())
     report.longest_lateness = round(values[-1], 3)
     report.lateness = {f"p{part}": round(values[len(values) * part // 100], 4) for part in (50, 99)}
@@ -137,8 +137,8 @@ def _lateness(seen: Seen, expected: Mapping[str, datetime]) -> float:
     return (sent - expected[seen.id]).total_seconds()
 
 
-def _stale(shelf: Shelf, end: datetime) -> list[str]:
-    """Return the schedules that have stood still before the end."""
+def stale(shelf: Shelf, end: datetime) -> list[str]:
+    """Return the schedules that have stood still for five seconds before the end."""
     problems = []
     for id, stored in shelf.schedules.items():
         assert stored.definition is not None
