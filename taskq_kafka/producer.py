@@ -21,6 +21,7 @@ from confluent_kafka import KafkaException
 from .clientlog import ErrorLog
 from .codes import FATAL, RETRIABLE, TOO_LARGE, TOPIC_ABSENT, UNAUTHORIZED, Code
 from .errors import (
+    BrokerUnreachable,
     ClientError,
     DeliveryFailed,
     HandleDead,
@@ -49,6 +50,10 @@ ANY_PARTITION: Final = -1
 
 LOOK_AGAIN: Final = 0.02
 """Seconds between two looks for a topic that was just made."""
+
+OWN_LOOK: Final = 1.0
+OTHER_LOOK: Final = 2.0
+"""Seconds for a broker to answer a client that got no answer before, and a new one in its place, which has to connect first."""
 
 _CERTAINLY_UNSENT: Final = frozenset(
     {Code.INVALID_RECORD, Code.LOCAL_QUEUE_FULL, Code.LOCAL_PURGE_QUEUE}
@@ -151,6 +156,8 @@ class _Handle:
         self._serving = threading.Lock()
         self._waiting: deque[_Batch] = deque()
         self._is_settled = False
+        self.is_doubtful = False
+        """Whether something got no answer in time, and none has come since."""
 
     def serve(self, timeout: float = 0) -> None:
         """Serve what has been reported; waits up to `timeout` seconds for the first report, or for whoever serves already."""
@@ -247,6 +254,15 @@ class _Handle:
             except (TypeError, ValueError) as error:
                 raise DeliveryFailed(message.queue, f"not a record: {error}") from error
 
+    def answers(self, topic: str, timeout: float) -> bool:
+        """Return whether a broker answers this client within so many seconds; what it says of the topic does not matter."""
+        try:
+            self.producer.list_topics(topic, timeout=timeout)
+        except KafkaException:
+            return False
+        self.is_doubtful = False
+        return True
+
     def abandon(self) -> None:
         """Give up what is under way: whoever waits for it gets an error."""
         self.producer.purge()  # ends the wait of whoever serves now
@@ -303,6 +319,7 @@ class SharedProducer:
     def _begin(self) -> None:
         self._owner = Owner()
         self._lock = threading.Lock()
+        self._looking = threading.Lock()
         self._handle: _Handle | None = None
 
     def send(
@@ -317,6 +334,8 @@ class SharedProducer:
         """
         deadline = monotonic() + timeout
         handle = self._current()
+        if handle.is_doubtful and messages:
+            handle = self._look_into(handle, route.topic_of(messages[0].queue))
         batch = _Batch(len(messages))
         handed = 0
         report, ready, partition_of = batch.report, route.ready, route.partition_of
@@ -332,6 +351,7 @@ class SharedProducer:
                     handle = self._replace(handle)
                     handle.hand_over(place, message, partial(report, index, handle), deadline)
             except TaskqKafkaError as error:
+                handle.is_doubtful |= isinstance(error, BrokerUnreachable)
                 batch.errors[index] = _unsent(error)
                 continue
             handed += 1
@@ -385,6 +405,32 @@ class SharedProducer:
         dead.abandon()
         return self._current()
 
+    def _look_into(self, handle: _Handle, topic: str) -> _Handle:
+        """Return the handle to send with, after one that got no answer: another, if that is heard and this one is not.
+
+        A client may stay cut off from a broker that is back (docs/decisions/0027-clients-that-stay-away.md). Blocks for a moment
+        where no broker answers; of several threads one looks, and the others send meanwhile as before.
+        """
+        if not self._looking.acquire(blocking=False):
+            return handle
+        try:
+            if handle.answers(topic, OWN_LOOK):
+                return handle
+            other = _Handle(self._config())
+            if not other.answers(topic, OTHER_LOOK):
+                return handle
+            with self._lock:
+                if self._handle is handle:
+                    logger.warning(
+                        "the Kafka producer is replaced: it gets no answer from a broker that answers another client",
+                        extra={"event": "producer.replaced"},
+                    )
+                    self._handle = other
+        finally:
+            self._looking.release()
+        handle.abandon()
+        return self._current()
+
     def _prepare(self, handle: _Handle, route: Route, queue: str, deadline: float) -> str:
         """Return the topic of a queue, which exists then. Blocks for a round trip, once a process and queue.
 
@@ -417,10 +463,12 @@ class SharedProducer:
             if isinstance(error, TaskqKafkaError):
                 results[index] = error
             elif error is not None:
+                handle.is_doubtful |= error.code() == Code.LOCAL_MSG_TIMED_OUT
                 results[index] = _explain(error, queue, handle.error_log)
                 if error.code() in _LOOK_UP_AGAIN:
                     route.ready.pop(queue, None)
             elif index in unanswered:
+                handle.is_doubtful = True
                 why = f"no acknowledgement within {timeout:g} s{handle.error_log.hint()}"
                 results[index] = DeliveryFailed(queue, why, retriable=True)
         for dead in batch.dead:

@@ -18,9 +18,11 @@ from taskq_kafka.errors import (
     TopicMissing,
 )
 from taskq_kafka.options import TransportOptions
+from taskq_kafka.producer import Route, SharedProducer
 from taskq_kafka.publisher import BULK, Publisher, get_publisher
 from taskq_kafka.reader import Reader
 from taskq_kafka.sending import Message
+from tests.support.frames import ApiKey
 from tests.support.kafka import Kafka
 from tests.support.mock_cluster import MockCluster
 from tests.support.ports import reserve_port
@@ -284,3 +286,48 @@ def test_mock_cluster_takes_records_too(mock_cluster: MockCluster, queue: str) -
     publisher = Publisher(TransportOptions(bootstrap=mock_cluster.bootstrap))
 
     assert publisher.publish([Message(queue, b"1")] * 100, timeout=10) == [None] * 100
+
+
+def test_a_client_that_stays_cut_off_from_a_broker_that_is_back_is_replaced(
+    kafka: Kafka, proxied_kafka: Proxy, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka.create_topic(queue, partitions=1)
+    names = iter(["first", "second"])
+    producer = SharedProducer(
+        lambda: TransportOptions(
+            bootstrap=proxied_kafka.bootstrap, client_id=next(names), publish_timeout=3
+        ).producer_config()
+    )
+    route = Route(lambda queue: queue, create=None)
+    sent = [Message(queue, b"1")]
+    wait_until(lambda: producer.send(sent, route, timeout=10) == [None], timeout=60, what="a send")
+    cut_off = proxied_kafka.drop_requests(ApiKey.PRODUCE, ApiKey.METADATA, client_id="first")
+
+    [error] = producer.send(sent, route, timeout=3)
+    assert isinstance(error, DeliveryFailed)
+    wait_until(lambda: producer.send(sent, route, timeout=10) == [None], timeout=60, what="a send")
+
+    assert "it gets no answer from a broker that answers another client" in caplog.text
+    proxied_kafka.remove(cut_off)
+    producer.close(timeout=10)
+
+
+def test_a_client_whose_broker_is_away_is_kept(
+    proxied_kafka: Proxy, queue: str, kafka: Kafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka.create_topic(queue, partitions=1)
+    options = TransportOptions(bootstrap=proxied_kafka.bootstrap, publish_timeout=3)
+    producer = SharedProducer(options.producer_config)
+    route = Route(lambda queue: queue, create=None)
+    sent = [Message(queue, b"1")]
+    wait_until(lambda: producer.send(sent, route, timeout=10) == [None], timeout=60, what="a send")
+    proxied_kafka.refuse()
+    proxied_kafka.cut()
+
+    assert producer.send(sent, route, timeout=2) != [None]
+    assert producer.send(sent, route, timeout=2) != [None]
+    proxied_kafka.pass_everything()
+    wait_until(lambda: producer.send(sent, route, timeout=10) == [None], timeout=60, what="a send")
+
+    assert "the Kafka producer is replaced" not in caplog.text
+    producer.close(timeout=10)
