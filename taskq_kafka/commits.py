@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from .codes import TOPIC_ABSENT
 from .errors import COMMIT_REFUSED, COMMIT_REPEAT, ClaimGivenUp
+from .lane import Forgotten
 from .offsets import State
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,9 @@ class Answer:
 class CommitRequest:
     """What to commit, and how long to go on asking."""
 
-    consumer: Consumer
+    send: Callable[[Sequence[TopicPartition]], Sequence[TopicPartition]]
+    """Commits, and returns each place with its error or None (`CommitLane.commit`)."""
+
     topic: str
     states: Mapping[int, State]
     give_up: Callable[[], bool]
@@ -105,17 +108,20 @@ def _try_once(
 ) -> dict[int, KafkaError]:
     """Ask once; take what was answered out of `missing`. Returns the errors of what is to be asked again."""
     try:
-        results = request.consumer.commit(
-            offsets=[
+        results = request.send(
+            [
                 TopicPartition(request.topic, partition, state.offset, state.metadata())
                 for partition, state in missing.items()
-            ],
-            asynchronous=False,
+            ]
         )
+    except Forgotten:
+        answer.refused.update(dict.fromkeys(missing, "no answer, and the member is forgotten"))
+        missing.clear()
+        return {}
     except KafkaException as exception:
         return _enter_failure(request, missing, answer, exception.args[0])
     unanswered: dict[int, KafkaError] = {}
-    for result in results or ():
+    for result in results:
         error = result.error
         if error is not None and _is_to_be_repeated(error):
             unanswered[result.partition] = error

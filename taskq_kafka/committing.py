@@ -57,7 +57,7 @@ class Committing:
         """
         membership = self._membership
         request = CommitRequest(
-            membership.consumer, membership.topic, states, give_up, membership.stored, tags
+            membership.commit, membership.topic, states, give_up, membership.stored, tags
         )
         answer = commit(request) if states else Answer()
         # What is refused stays to be committed: the next poll says that it is void, or it was refused in a rebalance that leaves

@@ -1,8 +1,9 @@
 """One queue, one group member, one thread: fetch, claim, settle.
 
 A `QueueConsumer` is used by exactly one thread, its owner, and never in a fork of its process (NotThisProcess): since
-confluent-kafka 2.16 all calls of a Consumer share one lock, and a commit from a second thread would wait for the poller. What may
-be committed is decided in offsets.py and commitplan.py, what is ours in membership.py, what an answer to a commit means in
+confluent-kafka 2.16 all calls of a Consumer share one lock, and a commit from a second thread would wait for the poller. Commits
+are made in a thread of their own all the same, while the owner waits: so one that never returns can be left (lane.py). What may be
+committed is decided in offsets.py and commitplan.py, what is ours in membership.py, what an answer to a commit means in
 commits.py; what a poll brings is in arrivals.py.
 
 Why a claim is safe. The broker checks who commits (member id and epoch), not which partition. So:
@@ -173,10 +174,12 @@ class QueueConsumer:
             return [], refused
         tags = [record.delivery_tag for record in records]
         committing = self._committing
+        # What is granted although its client had to be left behind is still ours to run.
+        places = {number: self._membership.assignment.get(number) for number in batches}
         accepted = committing.commit(committing.plan(batches), give_up, tags)
         granted: list[Record] = []
         for partition, batch in batches.items():
-            owned = self._membership.assignment.get(partition)
+            owned = places[partition]
             refused += batch.left_out
             self.give_back(batch.left_out)
             if partition in accepted and owned is not None:

@@ -89,9 +89,9 @@ class Groups:
         self.group = options.prefix + options.group
         self._options = options
         self._lock = threading.Lock()
-        config = options.admin_config()
-        self._admin = forks.new_admin(config)
-        self._coordinator = CoordinatorClient(config)
+        self._config = options.admin_config()
+        self._admin = forks.new_admin(self._config)
+        self._coordinator = CoordinatorClient(self._config)
         self._ask_committed = ask_committed
         self._protocol = ""
         self._is_bare = False
@@ -99,9 +99,14 @@ class Groups:
 
     def answers(self) -> bool:
         """Return whether the broker answers us; blocks for at most five seconds."""
+        admin = self._admin
         try:
-            self._admin.list_topics(timeout=REQUEST_TIMEOUT)
+            admin.list_topics(timeout=REQUEST_TIMEOUT)
         except KafkaException:
+            with self._lock:
+                if self._admin is admin:
+                    # The next question should be about the broker: a client may stay cut off from one that is back.
+                    self._admin = forks.new_admin(self._config)
             return False
         return True
 

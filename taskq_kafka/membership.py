@@ -20,6 +20,7 @@ from .codes import RETRIABLE
 from .errors import map_error
 from .groups import Groups
 from .heldwatch import HELD_SECONDS, HeldWatch
+from .lane import CommitLane, Forgotten
 from .offsets import NewerFormat, State
 from .options import TransportOptions
 from .topics import topic_of
@@ -98,9 +99,12 @@ class Membership:
         self._awaits_assignment = False
         self._left_alone: set[int] = set()
         """Partitions that were assigned to us and are for a newer version."""
+        self._gone: Sequence[int] = ()
+        """Partitions of a Consumer that was left behind, of which nobody was told yet that they are lost."""
         self._lag = (0.0, 0)
         self.protocol = groups.protocol()
         self.consumer = self._open()
+        self._lane = CommitLane(self.consumer, self._is_forgotten)
         self._subscribe()
 
     # -- joining and leaving ------------------------------------------------------------------------------------------
@@ -133,6 +137,7 @@ class Membership:
         """Leave the group for good."""
         self.joined = self.assigned = False
         if self._reopen_at is None:
+            self._lane.end()
             self.consumer.close()
         self.assignment = Assignment(self.assignment.next_epoch)
 
@@ -150,16 +155,16 @@ class Membership:
             extra={"event": "consumer.replaced", "queue": self.queue, "wait": wait},
         )
         self.replace_because = ""
-        gone = self.assignment.partitions
-        self.assignment = Assignment(self.assignment.next_epoch)
-        self.rebalances += 1
-        self.assigned = False
-        self.member_id = ""
-        if gone:
-            self._tell("lost", gone)
+        is_left_behind = self._reopen_at is not None
+        self._lose_all()
+        if self._gone:
+            self._tell("lost", self._gone)
+        self._gone = ()
         self._reopen_at = time.monotonic() + wait
-        # Its callbacks find none of their partitions any more.
-        self.consumer.close()
+        if not is_left_behind:
+            self._lane.end()
+            # Its callbacks find none of their partitions any more.
+            self.consumer.close()
 
     def reopen(self) -> float:
         """Make the next Consumer after `replace` if it is time; return the seconds that are left, 0 if there is a Consumer."""
@@ -169,10 +174,40 @@ class Membership:
                 return left
             self.protocol = self._groups.protocol()
             self.consumer = self._open()
+            self._lane = CommitLane(self.consumer, self._is_forgotten)
             self._reopen_at = None
             if self.joined:
                 self._subscribe()
         return 0.0
+
+    def commit(self, places: Sequence[TopicPartition]) -> Sequence[TopicPartition]:
+        """Commit, and return each place with its error or None. Blocks through an outage.
+
+        Raises:
+            KafkaException: The commit failed as a whole, or got no answer.
+            Forgotten: It got none and never will. The Consumer was left behind, and all partitions are lost.
+        """
+        try:
+            return self._lane.commit(places)
+        except Forgotten:
+            # Not to be called any more: the commit has its lock. It may never come back; its thread and its memory are gone then.
+            self._lane.leave_behind()
+            self._lose_all()
+            self._reopen_at = time.monotonic()
+            self.replace_because = "a commit got no answer, and the group has forgotten this member"
+            raise
+
+    def _is_forgotten(self) -> bool:
+        place = self._groups.place(self.member_id, self.topic) if self.member_id else None
+        return place is not None and place.is_settled and not place.listed
+
+    def _lose_all(self) -> None:
+        """Void all that is ours, without a call to the Consumer."""
+        self._gone = (*self._gone, *self.assignment.partitions)
+        self.assignment = Assignment(self.assignment.next_epoch)
+        self.rebalances += 1
+        self.assigned = False
+        self.member_id = ""
 
     def refuse_protocol(self, error: KafkaError) -> None:
         """Take note of a fatal error; where the broker knows no KIP-848 and nobody insisted on it, go on as a classic member."""
@@ -287,6 +322,8 @@ class Membership:
     # -- callbacks ----------------------------------------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._is_past(consumer):
+            return
         try:
             self._take_over(consumer, partitions)
         except Exception as error:
@@ -298,6 +335,10 @@ class Membership:
                     extra={"event": "consumer.error", "queue": self.queue},
                 )
             self.replace_because = f"taking over partitions failed: {error}"
+
+    def _is_past(self, consumer: Consumer) -> bool:
+        """Return whether a callback comes from a Consumer that was given up; perhaps in another thread, from one left behind."""
+        return consumer is not self.consumer or self._reopen_at is not None
 
     def _take_over(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.rebalances += 1
@@ -343,13 +384,18 @@ class Membership:
         return owned
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._is_past(consumer):
+            return
         try:
-            self._before_revoke([partition.partition for partition in partitions])
+            with self._lane.inside_of_a_call():
+                self._before_revoke([partition.partition for partition in partitions])
             self._give_up(consumer, partitions, "revoked")
         except Exception:  # noqa: BLE001 - a callback's door, and the log has the traceback
             self._say_failed("giving up partitions")
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._is_past(consumer):
+            return
         try:
             # Never commit: somebody else may own them by now.
             self._give_up(consumer, partitions, "lost")

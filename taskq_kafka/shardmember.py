@@ -24,6 +24,7 @@ from . import forks
 from .clientlog import ErrorLog, LossLog
 from .errors import COMMIT_REPEAT, TaskqKafkaError
 from .groups import Groups
+from .lane import CommitLane, Forgotten
 from .options import TransportOptions
 from .watchdog import PATIENCE, Look, Sighting, Watchdog
 
@@ -85,6 +86,8 @@ class ShardMember:
         self._on_revoke = on_revoke
         self._on_lost = on_lost
         self._reading: set[int] = set()
+        self._id = ""
+        """As the broker knows us."""
         self._watchdog = Watchdog(patience=max(PATIENCE, SESSIONS * options.session_timeout))
         self._protocol = groups.protocol()
         # A KIP-848 member without partitions hears nothing; a classic one is always told.
@@ -93,6 +96,8 @@ class ShardMember:
         config["logger"] = LossLog(self._watchdog.lost_answer)
         self._error_log: ErrorLog = config["error_cb"]
         self._consumer = forks.new_consumer(config)
+        self._lane = CommitLane(self._consumer, self._is_forgotten)
+        self._is_left_behind = False
         self._consumer.subscribe(
             [topic],
             on_assign=self._assigned_more,
@@ -160,9 +165,24 @@ class ShardMember:
             KafkaException: Refused, as we are not, or no more, a member; or there was no answer.
         """
         places = [TopicPartition(self._topic, number, 0, text) for number, text in leases.items()]
-        for place in self._consumer.commit(offsets=places, asynchronous=False) or ():
+        try:
+            answers = self._lane.commit(places)
+        except Forgotten as error:
+            # Not to be called any more: the commit has its lock. It may never come back; its thread and its memory are gone then.
+            self._lane.leave_behind()
+            self._is_left_behind = True
+            self._reading.clear()
+            self.replace_because = "a commit got no answer, and the group has forgotten this member"
+            raise KafkaException(
+                KafkaError(KafkaError.UNKNOWN_MEMBER_ID, self.replace_because)
+            ) from error
+        for place in answers:
             if place.error is not None:
                 raise KafkaException(place.error)
+
+    def _is_forgotten(self) -> bool:
+        place = self._groups.place(self._id, self._topic) if self._id else None
+        return place is not None and place.is_settled and not place.listed
 
     def open_transactions(self, partitions: Iterable[int]) -> list[int]:
         """Return those partitions in which a transaction is open, as far as their leaders tell. Blocks for a round trip or two."""
@@ -232,6 +252,8 @@ class ShardMember:
 
     def answers(self) -> bool:
         """Return whether a broker answers now. Blocks for a second at most."""
+        if self._is_left_behind:
+            return False
         try:
             self._consumer.list_topics(self._topic, timeout=ANSWER_SECONDS)
         except KafkaException:
@@ -240,7 +262,9 @@ class ShardMember:
 
     def close(self) -> None:
         """Leave the group; what is ours is revoked first."""
-        self._consumer.close()
+        if not self._is_left_behind:
+            self._lane.end()
+            self._consumer.close()
         self.assigned.clear()
         self.was_told = False
 
@@ -250,6 +274,7 @@ class ShardMember:
         try:
             # Nothing is read yet: first the leases are taken. Without this call the client would begin by itself.
             consumer.incremental_assign([])
+            self._id = consumer.memberid() or ""
             self.assigned |= {place.partition for place in partitions}
             self.was_told = True
             self._awaits_assignment = False
@@ -265,9 +290,12 @@ class ShardMember:
         self._let_go(partitions, self._on_lost)
 
     def _let_go(self, partitions: list[TopicPartition], tell: Callable[[list[int]], None]) -> None:
+        if self._is_left_behind:  # it has come back, perhaps in another thread
+            return
         numbers = {place.partition for place in partitions}
         try:
-            tell(sorted(numbers))
+            with self._lane.inside_of_a_call():
+                tell(sorted(numbers))
         except Exception as error:  # noqa: BLE001 - as above
             self._fail("giving up partitions", error)
         try:

@@ -320,7 +320,15 @@ def test_a_commit_that_is_spoiled_by_one_partition_is_decided_for_each(
     too_large = State(5, tuple(range(5, 60_000, 3)), 60_001)
     try:
         states = {0: State(7), 1: too_large, 2: State(9)}
-        answer = commit(CommitRequest(consumer, queue, states, lambda: False, lambda _: {}))
+        answer = commit(
+            CommitRequest(
+                lambda places: consumer.commit(offsets=list(places), asynchronous=False) or [],
+                queue,
+                states,
+                lambda: False,
+                lambda _: {},
+            )
+        )
     finally:
         consumer.close()
 

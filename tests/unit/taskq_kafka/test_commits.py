@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from taskq_kafka.commits import TOPIC_PATIENCE, Answer, CommitRequest, commit
 from taskq_kafka.errors import ClaimGivenUp
@@ -25,7 +25,7 @@ class Broker:
         self.tries = 0
         self.time = 0.0
 
-    def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool) -> list[Any]:
+    def commit(self, offsets: Sequence[TopicPartition]) -> list[Any]:
         told = self.answers(self.tries)
         self.tries += 1
         if isinstance(told, int):
@@ -37,10 +37,9 @@ class Broker:
             self.time += seconds
 
         states = {0: State(5, stamp="w.0"), 1: State(7, stamp="w.0")}
-        consumer = cast("Consumer", self)
         return commit(
             CommitRequest(
-                consumer,
+                self.commit,
                 "q",
                 states,
                 give_up,
