@@ -161,6 +161,11 @@ class Groups:
                 return Place(True, given, is_settled, wanted)
         return Place(False, frozenset(), is_settled)
 
+    def has_forgotten(self, member_id: str, topic: str) -> bool:
+        """Return whether a member is certainly no member any more. Blocks as `place` does."""
+        place = self.place(member_id, topic) if member_id else None
+        return place is not None and place.is_settled and not place.listed
+
     def ends(
         self, topic: str, partitions: Iterable[int], *, is_committed: bool = True
     ) -> dict[int, int]:

@@ -198,8 +198,7 @@ class Membership:
             raise
 
     def _is_forgotten(self) -> bool:
-        place = self._groups.place(self.member_id, self.topic) if self.member_id else None
-        return place is not None and place.is_settled and not place.listed
+        return self._groups.has_forgotten(self.member_id, self.topic)
 
     def _lose_all(self) -> None:
         """Void all that is ours, without a call to the Consumer."""

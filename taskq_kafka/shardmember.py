@@ -181,8 +181,7 @@ class ShardMember:
                 raise KafkaException(place.error)
 
     def _is_forgotten(self) -> bool:
-        place = self._groups.place(self._id, self._topic) if self._id else None
-        return place is not None and place.is_settled and not place.listed
+        return self._groups.has_forgotten(self._id, self._topic)
 
     def open_transactions(self, partitions: Iterable[int]) -> list[int]:
         """Return those partitions in which a transaction is open, as far as their leaders tell. Blocks for a round trip or two."""

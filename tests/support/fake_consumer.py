@@ -185,6 +185,9 @@ class FakeGroups:
     def place(self, member_id: str, topic: str) -> Place | None:
         return self.said
 
+    def has_forgotten(self, member_id: str, topic: str) -> bool:
+        return False
+
     def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         return {number: self.told_ends[number] for number in partitions if number in self.told_ends}
 
