@@ -80,7 +80,9 @@ def kafka_home() -> Installation:
 @pytest.fixture(scope="session")
 def kafka(kafka_home: Installation) -> Iterator[Kafka]:
     """One broker for all tests that do not hurt it."""
-    with Kafka(home=kafka_home) as kafka:
+    # It is never killed: a short session would only unseat it where the machine stands still for a moment.
+    settings = {"broker.session.timeout.ms": "30000"}
+    with Kafka(home=kafka_home, settings=settings) as kafka:
         yield kafka
 
 
