@@ -131,12 +131,15 @@ class Watchdog:
         self._polled_at: float | None = None
         self._was_silent = False
         self._has_lost = False
+        self._loss_patience = LOST_PATIENCE
+        """Doubled with each question after a loss: where answers get lost the coordinator has enough to do."""
         self._suspected: frozenset[Suspicion] = frozenset()
 
     def restart(self) -> None:
         """Begin anew: the member has joined, or its assignment changed, by which it was told all that the group had to say."""
         self._begin_anew()
         self._has_lost = False
+        self._loss_patience = LOST_PATIENCE
 
     def forget(self) -> None:
         """Drop what is suspected: what it rests on was interrupted (a pause)."""
@@ -172,19 +175,31 @@ class Watchdog:
         """Take note that nobody answered: a broker that is away is waited for, and no fault of the consumer."""
         self._begin_anew()
 
-    def judge(self, sighting: Sighting) -> str:
-        """Return why the consumer has to be replaced, or nothing: a suspicion has to be there twice."""
-        self._silence = self._waited = 0.0
-        self._has_lost = False
+    def judge(self, sighting: Sighting, look: Look = Look.ALL) -> str:
+        """Return why the consumer has to be replaced, or nothing: a suspicion has to be there twice.
+
+        Args:
+            sighting: What others said.
+            look: Who was asked. The member's group alone can tell nothing of a stalled partition.
+        """
+        self._waited = 0.0
         found = suspicions(sighting)
-        confirmed = found & self._suspected
+        if look is Look.ALL:
+            self._silence = 0.0
+        else:
+            found |= {suspicion for suspicion in self._suspected if suspicion[0] is Kind.STALLED}
+        if self._has_lost:
+            self._has_lost = False
+            self._loss_patience = min(2 * self._loss_patience, BUSY_PATIENCE)
+        confirmed = suspicions(sighting) & self._suspected
         self._suspected = found
         return "; ".join(_in_words(kind, confirmed) for kind in Kind if _any_of(kind, confirmed))
 
     def _patience_of_member(self) -> float:
         if self._has_lost:
-            return LOST_PATIENCE
-        return self._confirm if self._suspected else max(BUSY_PATIENCE, self._patience)
+            return self._loss_patience
+        is_suspect = any(kind is not Kind.STALLED for kind, _, _ in self._suspected)
+        return self._confirm if is_suspect else max(BUSY_PATIENCE, self._patience)
 
     def _count(self, now: float) -> float:
         """Count the time since the last poll, and return it."""

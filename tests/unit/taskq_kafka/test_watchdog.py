@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -185,6 +186,39 @@ def test_a_lost_answer_is_not_forgotten_while_nobody_answers_and_is_when_the_gro
     watch.restart()
     busy_for(watch, LOST_PATIENCE, start=20)
     assert watch.due() is Look.NOTHING
+
+
+@pytest.mark.parametrize("every", [2, 5, 9, 20])
+def test_a_stalled_partition_is_found_out_beside_one_that_brings_something(every: int) -> None:
+    watch = watchdog()
+    of_the_member = Sighting(listed=True, given=frozenset({0}), known=frozenset({0}))
+    why = ""
+    now = 0.0
+
+    while not why and now < 120:
+        now += 0.5
+        (watch.heard if now % every == 0 else watch.silent)(now)
+        if (look := watch.due()) is Look.ALL:
+            why = watch.judge(STALLED, look)
+        elif look is Look.MEMBER:
+            assert not watch.judge(of_the_member, look)
+
+    assert "none arrives (0)" in why
+
+
+def test_where_answers_get_lost_the_group_is_asked_more_and_more_seldom() -> None:
+    watch = watchdog()
+    asked = []
+    for number in range(400):
+        watch.lost_answer()
+        watch.heard(number * 0.5)
+        if watch.due() is Look.MEMBER:
+            watch.judge(HEALTHY, Look.MEMBER)
+            asked.append(number * 0.5)
+
+    waits = [later - sooner for sooner, later in itertools.pairwise(asked)]
+    assert waits == sorted(waits)
+    assert waits[0] < 10 < waits[-1]
 
 
 def test_a_change_of_the_assignment_begins_the_silence_anew() -> None:
