@@ -124,6 +124,8 @@ class QueueConsumer:
             time.sleep(min(left, timeout))
             return []
         self._committing.commit_settled()
+        if membership.replace_because:  # its client was left behind, and must not be called
+            return []
         membership.watch_transactions()
         deadline = time.monotonic() + timeout
         rebalances = membership.rebalances

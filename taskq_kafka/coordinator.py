@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from confluent_kafka import KafkaException
 
-from .forks import AdminClient, new_admin
+from .forks import AdminClient, let_go, new_admin
 
 T = TypeVar("T")
 
@@ -62,3 +62,4 @@ class CoordinatorClient:
         with self._lock:
             if self._client is client:
                 self._client = new_admin(self._config)
+                let_go(client)

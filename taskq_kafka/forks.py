@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import weakref
 from typing import Any, Final, TypeVar
 
@@ -17,6 +18,9 @@ import confluent_kafka.admin
 
 from .errors import NotThisProcess
 from .options import map_client_error
+
+HELD_SECONDS: Final = 5.0
+"""Until whoever still has a reference to a client that is let go is done with it."""
 
 
 class Producer(confluent_kafka.Producer):
@@ -28,7 +32,7 @@ class Producer(confluent_kafka.Producer):
 
 
 class Consumer(confluent_kafka.Consumer):
-    """confluent_kafka.Consumer that survives a fork. One thread makes all calls to it."""
+    """confluent_kafka.Consumer that survives a fork. One thread at a time makes calls to it."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
@@ -71,7 +75,7 @@ def new_producer(config: dict[str, Any]) -> Producer:
 
 
 def new_consumer(config: dict[str, Any]) -> Consumer:
-    """Make a Consumer. One thread makes all calls to it.
+    """Make a Consumer. One thread at a time makes calls to it.
 
     Raises:
         ConfigInvalid: librdkafka knows no such option or value.
@@ -86,6 +90,18 @@ def new_admin(config: dict[str, Any]) -> AdminClient:
         ConfigInvalid: librdkafka knows no such option or value.
     """
     return _make(AdminClient, config)
+
+
+def let_go(client: Producer | AdminClient) -> None:
+    """Drop the last reference to a client later, in a thread of its own.
+
+    librdkafka waits for all threads of a client that is collected, and those of one that is cut off from its brokers may never end
+    (docs/decisions/0027-clients-that-stay-away.md).
+    """
+    held = [client]
+    timer = threading.Timer(HELD_SECONDS, held.clear)
+    timer.daemon = True
+    timer.start()
 
 
 class Owner:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -103,10 +104,9 @@ class Groups:
         try:
             admin.list_topics(timeout=REQUEST_TIMEOUT)
         except KafkaException:
-            with self._lock:
-                if self._admin is admin:
-                    # The next question should be about the broker: a client may stay cut off from one that is back.
-                    self._admin = forks.new_admin(self._config)
+            # The next question should be about the broker: a client may stay cut off from one that is back.
+            self._admin = forks.new_admin(self._config)
+            forks.let_go(admin)
             return False
         return True
 
@@ -181,7 +181,8 @@ class Groups:
         places = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}
         if not places:
             return {}
-        answers = self._admin.list_offsets(
+        admin = self._admin  # kept until it has answered
+        answers = admin.list_offsets(
             places,
             request_timeout=REQUEST_TIMEOUT,
             isolation_level=IsolationLevel.READ_COMMITTED
@@ -189,9 +190,11 @@ class Groups:
             else IsolationLevel.READ_UNCOMMITTED,
         )
         ends = {}
+        deadline = time.monotonic() + REQUEST_TIMEOUT
         for place, answer in answers.items():
             with contextlib.suppress(KafkaException, FutureTimeoutError):
-                ends[place.partition] = answer.result(REQUEST_TIMEOUT).offset
+                left = max(0.0, deadline - time.monotonic())
+                ends[place.partition] = answer.result(left).offset
         return ends
 
     def stored(self, topic: str, partitions: Sequence[int]) -> dict[int, State] | None:

@@ -1,8 +1,9 @@
 """Synchronous commits in a thread of their own, so that a client that never answers can be left behind.
 
-`Consumer.commit(asynchronous=False)` has no time limit, and a client of librdkafka (2.16.0) may stay cut off after an outage
-although the broker is back (docs/decisions/0027-clients-that-stay-away.md): the call then never returns, and nothing can interrupt
-it. Until it returns nobody else may call that Consumer either, as all of its calls share one lock.
+A client of librdkafka (2.16.0) may stay cut off after an outage although the broker is back
+(docs/decisions/0027-clients-that-stay-away.md). A synchronous commit that was under way then never returns, later ones fail after
+some seconds, each time anew, and `Consumer.close()` may not return either. Nothing can interrupt these calls, and while one lasts
+nobody else may call that Consumer, as all of its calls share one lock.
 
 What such a commit comes to is known all the same: a group that no longer lists the member takes nothing from it any more, and its
 client joins anew only when it is polled. So that is asked while a commit lasts.
@@ -12,10 +13,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING, Final
+
+from confluent_kafka import KafkaException
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
 PATIENCE: Final = 15.0
 """Seconds that a commit lasts before the group is asked, and between two such questions. A broker that is back is connected to
 within two, and a member that did not find it is out of its group a session later."""
+
+
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds for a Consumer to close. While a broker answers it takes milliseconds, and in an outage no longer."""
 
 
 class Forgotten(Exception):
@@ -40,7 +48,7 @@ class _Job:
 
 
 class CommitLane:
-    """Of one Consumer; the Consumer's owner calls it. Its thread lives until `end`, or for as long as a commit does not return."""
+    """Of one Consumer; the Consumer's owner calls it. Its thread lives until `close`, or for as long as a call does not return."""
 
     def __init__(self, consumer: Consumer, is_forgotten: Callable[[], bool]) -> None:
         """Start nothing yet.
@@ -53,8 +61,10 @@ class CommitLane:
         self._is_forgotten = is_forgotten
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._last: Callable[[], object] = lambda: None
         self._is_inside = False
+        self._is_left = False
+        self._asked_at: float | None = None
+        """When the group was asked last, or the first try was made that got no answer; None after an answer."""
 
     @contextmanager
     def inside_of_a_call(self) -> Iterator[None]:
@@ -74,29 +84,38 @@ class CommitLane:
         """
         if self._is_inside:
             return self._commit(places)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="taskq-commits", daemon=True)
-            self._thread.start()
+        if self._is_left:
+            raise Forgotten
+        begun_at = monotonic()
         job = _Job(places)
         job.done.acquire()
+        self._start()
         self._jobs.put(job)
         while not job.done.acquire(timeout=PATIENCE):
             if self._is_forgotten():
                 raise Forgotten
         if job.error is not None:
+            self._note_failure(job.error, begun_at)
             raise job.error
+        self._asked_at = None
         return job.answer
 
-    def end(self, *, timeout: float = 1.0) -> None:
-        """Have the thread end when it has nothing left to do; wait for it for a moment."""
+    def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Close the Consumer, and end. One that does not close in time is left to the thread: its end may wait for ever, too."""
+        self._is_left = True
+        self._start()
         self._jobs.put(None)
         if self._thread is not None:
             self._thread.join(timeout)
 
     def leave_behind(self) -> None:
-        """Have the thread close the Consumer and end, if what it is at should ever return. Nobody else may close it."""
-        self._last = self._consumer.close
-        self._jobs.put(None)
+        """Have the Consumer closed if what it is at should ever return. Nobody else may close it."""
+        self.close(timeout=0)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="taskq-commits", daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -105,7 +124,23 @@ class CommitLane:
             except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for
                 job.error = error
             job.done.release()
-        self._last()
+        with suppress(KafkaException, RuntimeError):  # RuntimeError: closed before
+            self._consumer.close()
+
+    def _note_failure(self, error: BaseException, begun_at: float) -> None:
+        """Ask the group, too, where many tries end without an answer and none of them lasts.
+
+        Raises:
+            Forgotten: As `commit`.
+        """
+        if not isinstance(error, KafkaException) or error.args[0].code() >= 0:
+            self._asked_at = None  # a broker's answer
+        elif self._asked_at is None:
+            self._asked_at = begun_at
+        elif monotonic() - self._asked_at >= PATIENCE:
+            self._asked_at = monotonic()
+            if self._is_forgotten():
+                raise Forgotten from error
 
     def _commit(self, places: Sequence[TopicPartition]) -> list[TopicPartition]:
         return self._consumer.commit(offsets=list(places), asynchronous=False) or []

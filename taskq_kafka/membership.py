@@ -24,7 +24,7 @@ from .lane import CommitLane, Forgotten
 from .offsets import NewerFormat, State
 from .options import TransportOptions
 from .topics import topic_of
-from .watchdog import PATIENCE, Look, Replacements, Sighting, Watchdog
+from .watchdog import CONFIRM, PATIENCE, Look, Replacements, Sighting, Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,10 @@ class Membership:
         self._groups = groups
         self._before_revoke = before_revoke
         self._on_rebalance = on_rebalance
-        self.watchdog = Watchdog(patience=max(PATIENCE, SESSIONS * options.session_timeout))
+        self.watchdog = Watchdog(
+            patience=max(PATIENCE, SESSIONS * options.session_timeout),
+            confirm=max(CONFIRM, 2 * options.heartbeat_ms / 1000),
+        )
         self._held = HeldWatch()
         self._replacements = Replacements()
         self._reopen_at: float | None = None
@@ -137,8 +140,7 @@ class Membership:
         """Leave the group for good."""
         self.joined = self.assigned = False
         if self._reopen_at is None:
-            self._lane.end()
-            self.consumer.close()
+            self._lane.close()
         self.assignment = Assignment(self.assignment.next_epoch)
 
     def replace(self) -> None:
@@ -162,9 +164,7 @@ class Membership:
         self._gone = ()
         self._reopen_at = time.monotonic() + wait
         if not is_left_behind:
-            self._lane.end()
-            # Its callbacks find none of their partitions any more.
-            self.consumer.close()
+            self._lane.close()
 
     def reopen(self) -> float:
         """Make the next Consumer after `replace` if it is time; return the seconds that are left, 0 if there is a Consumer."""
@@ -232,7 +232,7 @@ class Membership:
             if sighting is None:
                 self.watchdog.put_off()
             else:
-                self.replace_because = self.watchdog.judge(sighting)
+                self.replace_because = self.watchdog.judge(sighting, look)
 
     def watch_transactions(self) -> None:
         """Say, once for each, that an open transaction holds up a partition. Asks leaders where it looks like one, else nobody."""

@@ -1,7 +1,8 @@
 """Writing records: one idempotent producer a process, and a delivery report for every record.
 
-Any thread may send. There is no thread of our own: whichever sender waits serves the delivery reports of all, and hands that
-duty on when its own have come. Until a send has returned its records are in this process's memory only.
+Any thread may send. There is no thread of our own, but for some seconds after a record that got no answer: whichever sender waits
+serves the delivery reports of all, and hands that duty on when its own have come. Until a send has returned its records are in this
+process's memory only.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .errors import (
     TopicUnauthorized,
     map_error,
 )
-from .forks import Owner, new_producer
+from .forks import Owner, let_go, new_producer
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +52,8 @@ ANY_PARTITION: Final = -1
 LOOK_AGAIN: Final = 0.02
 """Seconds between two looks for a topic that was just made."""
 
-OWN_LOOK: Final = 1.0
-OTHER_LOOK: Final = 2.0
-"""Seconds for a broker to answer a client that got no answer before, and a new one in its place, which has to connect first."""
+LOOK: Final = 4.0
+"""Seconds for a broker to answer a client. One that tries to connect waits up to two between its tries."""
 
 _CERTAINLY_UNSENT: Final = frozenset(
     {Code.INVALID_RECORD, Code.LOCAL_QUEUE_FULL, Code.LOCAL_PURGE_QUEUE}
@@ -156,8 +156,6 @@ class _Handle:
         self._serving = threading.Lock()
         self._waiting: deque[_Batch] = deque()
         self._is_settled = False
-        self.is_doubtful = False
-        """Whether something got no answer in time, and none has come since."""
 
     def serve(self, timeout: float = 0) -> None:
         """Serve what has been reported; waits up to `timeout` seconds for the first report, or for whoever serves already."""
@@ -260,7 +258,6 @@ class _Handle:
             self.producer.list_topics(topic, timeout=timeout)
         except KafkaException:
             return False
-        self.is_doubtful = False
         return True
 
     def abandon(self) -> None:
@@ -334,8 +331,6 @@ class SharedProducer:
         """
         deadline = monotonic() + timeout
         handle = self._current()
-        if handle.is_doubtful and messages:
-            handle = self._look_into(handle, route.topic_of(messages[0].queue))
         batch = _Batch(len(messages))
         handed = 0
         report, ready, partition_of = batch.report, route.ready, route.partition_of
@@ -351,7 +346,8 @@ class SharedProducer:
                     handle = self._replace(handle)
                     handle.hand_over(place, message, partial(report, index, handle), deadline)
             except TaskqKafkaError as error:
-                handle.is_doubtful |= isinstance(error, BrokerUnreachable)
+                if isinstance(error, BrokerUnreachable):
+                    self._doubt(handle, route.topic_of(message.queue))
                 batch.errors[index] = _unsent(error)
                 continue
             handed += 1
@@ -405,31 +401,37 @@ class SharedProducer:
         dead.abandon()
         return self._current()
 
-    def _look_into(self, handle: _Handle, topic: str) -> _Handle:
-        """Return the handle to send with, after one that got no answer: another, if that is heard and this one is not.
+    def _doubt(self, handle: _Handle, topic: str) -> None:
+        """Have a handle looked into that got no answer, in a thread of its own, unless one is at it."""
+        if self._looking.acquire(blocking=False):
+            look = partial(self._look_into, handle, topic)
+            threading.Thread(target=look, name="taskq-producer-look", daemon=True).start()
 
-        A client may stay cut off from a broker that is back (docs/decisions/0027-clients-that-stay-away.md). Blocks for a moment
-        where no broker answers; of several threads one looks, and the others send meanwhile as before.
+    def _look_into(self, handle: _Handle, topic: str) -> None:
+        """Replace a handle that hears nothing while another one is answered.
+
+        A client may stay cut off from a broker that is back (docs/decisions/0027-clients-that-stay-away.md).
         """
-        if not self._looking.acquire(blocking=False):
-            return handle
         try:
-            if handle.answers(topic, OWN_LOOK):
-                return handle
+            if handle.answers(topic, LOOK):
+                return
             other = _Handle(self._config())
-            if not other.answers(topic, OTHER_LOOK):
-                return handle
+            # The broker may just be back: then the old one hears of it, too, a moment later.
+            if not other.answers(topic, LOOK) or handle.answers(topic, LOOK):
+                let_go(other.producer)
+                return
             with self._lock:
-                if self._handle is handle:
-                    logger.warning(
-                        "the Kafka producer is replaced: it gets no answer from a broker that answers another client",
-                        extra={"event": "producer.replaced"},
-                    )
-                    self._handle = other
+                if self._handle is not handle:
+                    return
+                logger.warning(
+                    "the Kafka producer is replaced: it gets no answer from a broker that answers another client",
+                    extra={"event": "producer.replaced"},
+                )
+                self._handle = other
+            handle.abandon()
+            let_go(handle.producer)
         finally:
             self._looking.release()
-        handle.abandon()
-        return self._current()
 
     def _prepare(self, handle: _Handle, route: Route, queue: str, deadline: float) -> str:
         """Return the topic of a queue, which exists then. Blocks for a round trip, once a process and queue.
@@ -463,12 +465,13 @@ class SharedProducer:
             if isinstance(error, TaskqKafkaError):
                 results[index] = error
             elif error is not None:
-                handle.is_doubtful |= error.code() == Code.LOCAL_MSG_TIMED_OUT
+                if error.code() == Code.LOCAL_MSG_TIMED_OUT:
+                    self._doubt(handle, route.topic_of(queue))
                 results[index] = _explain(error, queue, handle.error_log)
                 if error.code() in _LOOK_UP_AGAIN:
                     route.ready.pop(queue, None)
             elif index in unanswered:
-                handle.is_doubtful = True
+                self._doubt(handle, route.topic_of(queue))
                 why = f"no acknowledgement within {timeout:g} s{handle.error_log.hint()}"
                 results[index] = DeliveryFailed(queue, why, retriable=True)
         for dead in batch.dead:

@@ -26,7 +26,7 @@ from .errors import COMMIT_REPEAT, TaskqKafkaError
 from .groups import Groups
 from .lane import CommitLane, Forgotten
 from .options import TransportOptions
-from .watchdog import PATIENCE, Look, Sighting, Watchdog
+from .watchdog import CONFIRM, PATIENCE, Look, Sighting, Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,10 @@ class ShardMember:
         self._reading: set[int] = set()
         self._id = ""
         """As the broker knows us."""
-        self._watchdog = Watchdog(patience=max(PATIENCE, SESSIONS * options.session_timeout))
+        self._watchdog = Watchdog(
+            patience=max(PATIENCE, SESSIONS * options.session_timeout),
+            confirm=max(CONFIRM, 2 * options.heartbeat_ms / 1000),
+        )
         self._protocol = groups.protocol()
         # A KIP-848 member without partitions hears nothing; a classic one is always told.
         self._awaits_assignment = self._protocol == "classic"
@@ -210,7 +213,7 @@ class ShardMember:
         if sighting is None:
             self._watchdog.put_off()
         else:
-            self.replace_because = self._watchdog.judge(sighting)
+            self.replace_because = self._watchdog.judge(sighting, look)
 
     def _ask_others(self, positions: Mapping[int, int]) -> Sighting:
         member_id = self._consumer.memberid() or ""
@@ -262,14 +265,15 @@ class ShardMember:
     def close(self) -> None:
         """Leave the group; what is ours is revoked first."""
         if not self._is_left_behind:
-            self._lane.end()
-            self._consumer.close()
+            self._lane.close()
         self.assigned.clear()
         self.was_told = False
 
     # -- callbacks ----------------------------------------------------------------------------------------------------
 
     def _assigned_more(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._is_left_behind:
+            return
         try:
             # Nothing is read yet: first the leases are taken. Without this call the client would begin by itself.
             consumer.incremental_assign([])

@@ -75,6 +75,7 @@ class FakeClient:
         """Ends of the partition that the next polls return, each after the partition went and came back inside of that poll."""
 
         self.before_watermarks: Callable[[], object] = lambda: None
+        self.before_commit: Callable[[], object] = lambda: None
         self._callbacks: dict[str, Callable[..., None]] = {}
         self._is_assigned = False
         self._is_lost = False
@@ -151,6 +152,7 @@ class FakeClient:
 
     def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool) -> Any:
         self.calls.append("commit")
+        self.before_commit()
         code = self.commit_errors.popleft() if self.commit_errors else None
         if code is not None:
             raise KafkaException(KafkaError(code))
@@ -171,6 +173,7 @@ class FakeGroups:
         self.said: Place | None = None
         self.told_ends: dict[int, int] = {}
         self.questions = 0
+        self.has_forgotten_us = False
 
     def protocol(self) -> str:
         return "consumer"
@@ -186,7 +189,7 @@ class FakeGroups:
         return self.said
 
     def has_forgotten(self, member_id: str, topic: str) -> bool:
-        return False
+        return self.has_forgotten_us
 
     def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         return {number: self.told_ends[number] for number in partitions if number in self.told_ends}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any, cast
@@ -49,8 +50,9 @@ def test_a_commit_is_made_in_another_thread_which_ends_with_the_lane() -> None:
 
     assert len(set(client.threads)) == 1
     assert client.threads[0] is not threading.current_thread()
-    lane.end(timeout=20)
+    lane.close(timeout=20)
     assert not client.threads[0].is_alive()
+    assert client.closed.is_set()
 
 
 def test_an_error_of_a_commit_is_raised_where_it_is_waited_for() -> None:
@@ -62,7 +64,7 @@ def test_an_error_of_a_commit_is_raised_where_it_is_waited_for() -> None:
         lane.commit(PLACES)
 
     assert caught.value is client.error
-    lane.end(timeout=20)
+    lane.close(timeout=20)
 
 
 def test_a_commit_inside_of_a_callback_stays_in_its_thread() -> None:
@@ -73,7 +75,7 @@ def test_a_commit_inside_of_a_callback_stays_in_its_thread() -> None:
         lane.commit(PLACES)
 
     assert client.threads == [threading.current_thread()]
-    lane.end()
+    lane.close(timeout=20)
 
 
 def test_a_commit_of_a_forgotten_member_is_left_behind_and_its_client_closed_if_it_comes_back(
@@ -93,6 +95,55 @@ def test_a_commit_of_a_forgotten_member_is_left_behind_and_its_client_closed_if_
     assert client.closed.wait(20)
 
 
+def test_nothing_more_is_asked_of_a_client_that_was_left_behind() -> None:
+    client = Client()
+    left = lane_of(client)
+    left.leave_behind()
+
+    with pytest.raises(Forgotten):
+        left.commit(PLACES)
+
+    assert not client.threads
+
+
+@pytest.mark.parametrize(
+    ("code", "ends"), [(KafkaError._WAIT_COORD, True), (KafkaError.NOT_COORDINATOR, False)]
+)
+def test_the_group_is_asked_after_many_tries_without_an_answer_and_not_where_a_broker_answers(
+    code: int, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client()
+    client.error = KafkaException(KafkaError(code))
+    tried = CommitLane(cast("Consumer", client), lambda: True)
+    monkeypatch.setattr(lane, "PATIENCE", 20.0)
+    clock = itertools.count(0, 8)
+    monkeypatch.setattr(lane, "monotonic", lambda: next(clock))
+
+    outcomes = []
+    for _ in range(6):
+        try:
+            tried.commit(PLACES)
+        except Exception as error:  # noqa: BLE001 - which one is the question
+            outcomes.append(type(error))
+
+    assert (Forgotten in outcomes) is ends
+    tried.close(timeout=20)
+
+
+def test_a_client_that_does_not_close_is_not_waited_for() -> None:
+    class Stuck(Client):
+        def close(self) -> None:
+            assert self.may_return.wait(20)
+            super().close()
+
+    client = Stuck()
+    client.may_return.clear()
+    lane_of(client).close(timeout=0.01)
+
+    client.may_return.set()
+    assert client.closed.wait(20)
+
+
 def test_a_commit_of_a_listed_member_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lane, "PATIENCE", 0.01)
     client = Client()
@@ -107,4 +158,4 @@ def test_a_commit_of_a_listed_member_is_waited_for(monkeypatch: pytest.MonkeyPat
     patient = CommitLane(cast("Consumer", client), is_forgotten)
 
     assert patient.commit(PLACES) == PLACES
-    patient.end(timeout=20)
+    patient.close(timeout=20)

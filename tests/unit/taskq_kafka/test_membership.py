@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from taskq_kafka import lane
 from taskq_kafka.consumer import QueueConsumer
 from taskq_kafka.groups import Place
 from tests.support.fake_consumer import FakeClient, FakeClients, FakeTime, fake_clients
@@ -88,6 +90,29 @@ def test_a_busy_consumer_that_has_not_heard_what_its_group_wants_back_is_replace
 
     assert len(clients.made) == 2
     assert "the group wants back partitions of this member" in caplog.text
+
+
+def test_a_client_whose_commit_never_returns_is_not_called_again(
+    clients: FakeClients, clock: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "PATIENCE", 0.01)
+    consumer = clients.join(high=1)
+    [record] = [each for _ in range(3) for each in consumer.fetch(1, 0)]
+    first = clients.last
+    may_return = threading.Event()
+    first.before_commit = may_return.wait
+    clients.groups.has_forgotten_us = True
+
+    consumer.settle([record])
+    calls = len(first.calls)
+    assert consumer.fetch(1, 0) == []  # commits, in vain
+    assert first.calls[calls:] == ["commit"]
+    again = [each.offset for _ in range(3) for each in consumer.fetch(1, 0)]
+
+    assert again == [0]
+    assert first.calls[calls:] == ["commit"]
+    assert not first.is_closed
+    may_return.set()
 
 
 def test_a_paused_consumer_with_lag_is_left_alone(clients: FakeClients, clock: FakeTime) -> None:
