@@ -30,6 +30,12 @@ T = TypeVar("T")
 GRACE: Final = 0.5
 """Seconds that an answer may be late: the client's own limit, which says more than our timeout, must come first."""
 
+FIRST_TURN: Final = 3.0
+"""Seconds for the broker that is asked first to tell the metadata. The client repeats the question to it alone, also if it has died
+meanwhile; asked anew it takes another."""
+
+_UNANSWERED: Final = frozenset({Code.LOCAL_TIMED_OUT, Code.LOCAL_TRANSPORT})
+
 LOOK_AGAIN: Final = 0.02
 """Seconds between two looks for something that is about to be there."""
 
@@ -46,15 +52,15 @@ class Questions:
 
     def metadata(self, topic: str | None, timeout: float) -> Any:
         """Return the cluster's metadata, of one topic (an empty name: of none) or of all."""
-        try:
-            if topic is None:
-                return self.client.list_topics(timeout=max(timeout, 0.001))
-            return self.client.list_topics(
-                topic or "__consumer_offsets", timeout=max(timeout, 0.001)
-            )
-        except KafkaException as error:
-            self.client.poll(0)
-            raise self.error_log.explain(error) from error
+        about = () if topic is None else (topic or "__consumer_offsets",)
+        turns = [FIRST_TURN, timeout - FIRST_TURN] if timeout > 2 * FIRST_TURN else [timeout]
+        while True:
+            try:
+                return self.client.list_topics(*about, timeout=max(turns.pop(0), 0.001))
+            except KafkaException as error:
+                self.client.poll(0)
+                if not turns or error.args[0].code() not in _UNANSWERED:
+                    raise self.error_log.explain(error) from error
 
     def partitions(self, topic: str, timeout: float) -> list[int]:
         """Return the partitions of a topic; none if it does not exist or has no leaders yet."""
