@@ -38,6 +38,9 @@ CLOSE_TIMEOUT: Final = 5.0
 class Forgotten(Exception):
     """The group no longer lists the member whose commit got no answer: what it has not taken until now, it never takes."""
 
+    def __init__(self) -> None:
+        super().__init__("a commit got no answer, and the group has forgotten this member")
+
 
 @dataclass(slots=True)
 class _Job:
@@ -80,7 +83,8 @@ class CommitLane:
 
         Raises:
             KafkaException: The commit failed as a whole, or got no answer.
-            Forgotten: It got none, and no other one will be asked for: the Consumer must not be used any more.
+            Forgotten: It got none, and never will. The Consumer is left behind, and must not be called any more: the commit may
+                have its lock for ever. Its thread and its memory are gone then.
         """
         if self._is_inside:
             return self._commit(places)
@@ -92,8 +96,7 @@ class CommitLane:
         self._start()
         self._jobs.put(job)
         while not job.done.acquire(timeout=PATIENCE):
-            if self._is_forgotten():
-                raise Forgotten
+            self._give_up_if_forgotten()
         if job.error is not None:
             self._note_failure(job.error, begun_at)
             raise job.error
@@ -139,8 +142,12 @@ class CommitLane:
             self._asked_at = begun_at
         elif monotonic() - self._asked_at >= PATIENCE:
             self._asked_at = monotonic()
-            if self._is_forgotten():
-                raise Forgotten from error
+            self._give_up_if_forgotten()
+
+    def _give_up_if_forgotten(self) -> None:
+        if self._is_forgotten():
+            self.leave_behind()
+            raise Forgotten
 
     def _commit(self, places: Sequence[TopicPartition]) -> list[TopicPartition]:
         return self._consumer.commit(offsets=list(places), asynchronous=False) or []

@@ -189,12 +189,10 @@ class Membership:
         """
         try:
             return self._lane.commit(places)
-        except Forgotten:
-            # Not to be called any more: the commit has its lock. It may never come back; its thread and its memory are gone then.
-            self._lane.leave_behind()
+        except Forgotten as error:
             self._lose_all()
             self._reopen_at = time.monotonic()
-            self.replace_because = "a commit got no answer, and the group has forgotten this member"
+            self.replace_because = str(error)
             raise
 
     def _is_forgotten(self) -> bool:

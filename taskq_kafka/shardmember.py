@@ -171,11 +171,9 @@ class ShardMember:
         try:
             answers = self._lane.commit(places)
         except Forgotten as error:
-            # Not to be called any more: the commit has its lock. It may never come back; its thread and its memory are gone then.
-            self._lane.leave_behind()
             self._is_left_behind = True
             self._reading.clear()
-            self.replace_because = "a commit got no answer, and the group has forgotten this member"
+            self.replace_because = str(error)
             raise KafkaException(
                 KafkaError(KafkaError.UNKNOWN_MEMBER_ID, self.replace_because)
             ) from error

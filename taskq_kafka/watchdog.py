@@ -184,6 +184,7 @@ class Watchdog:
         """
         self._waited = 0.0
         found = suspicions(sighting)
+        confirmed = found & self._suspected
         if look is Look.ALL:
             self._silence = 0.0
         else:
@@ -191,7 +192,6 @@ class Watchdog:
         if self._has_lost:
             self._has_lost = False
             self._loss_patience = min(2 * self._loss_patience, BUSY_PATIENCE)
-        confirmed = suspicions(sighting) & self._suspected
         self._suspected = found
         return "; ".join(_in_words(kind, confirmed) for kind in Kind if _any_of(kind, confirmed))
 

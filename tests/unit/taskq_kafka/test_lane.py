@@ -88,7 +88,6 @@ def test_a_commit_of_a_forgotten_member_is_left_behind_and_its_client_closed_if_
 
     with pytest.raises(Forgotten):
         left.commit(PLACES)
-    left.leave_behind()
     assert not client.closed.is_set()
 
     client.may_return.set()
