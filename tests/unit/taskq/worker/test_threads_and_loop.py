@@ -125,7 +125,8 @@ def test_plain_functions_run_and_are_reported_while_a_task_blocks_the_loop(stage
 @pytest.mark.parametrize("ending", ["waits", "awaits"])
 def test_slots_count_over_both_kinds(stage: Stage, ending: str, last: str) -> None:
     pool = stage.start("asyncio", 2)
-    pool.send(0, [delivery_of("waits", "waits"), delivery_of("awaits", "awaits")])
+    first = {kind: delivery_of(kind, kind) for kind in ("waits", "awaits")}
+    pool.send(0, list(first.values()))
     stage.wait_for("waits")
     stage.wait_for("awaits")
 
@@ -133,7 +134,7 @@ def test_slots_count_over_both_kinds(stage: Stage, ending: str, last: str) -> No
     pool.send(0, [third])
     before = list(stage.ran)
     stage.gate(ending).set()
-    stage.wait_reported(third)
+    stage.wait_reported(third, first[ending])
 
     assert sorted(before) == ["awaits", "waits"]
     assert len(stage.log.results) == 2
